@@ -1,0 +1,78 @@
+"""What the read model and the replica answer: the shapes of the JSON API (`docs/openapi.yaml`).
+
+Both sources give the same structs, so that a page cannot tell them apart but by `source`.
+Times are UTC; None means "not known", never a guess.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+Source = Literal["local", "mysql"]
+HOMEROOM = "homeroom"
+"""Role shown for a homeroom class that has no assignment of its own."""
+
+
+class ClassAssignment(msgspec.Struct, rename="camel", kw_only=True):
+    """A class on a teacher's page.
+
+    `known` is false until the class's first event came; a deleted class stays, without data.
+    """
+
+    assignment_id: str | None
+    class_id: str
+    class_name: str | None = None
+    grade: str | None = None
+    academic_year: str | None = None
+    total_students: int | None = None
+    school_id: str | None = None
+    role: str
+    subject: str | None = None
+    is_homeroom: bool = False
+    last_synced_at: datetime | None = None
+    known: bool = False
+    deleted: bool = False
+
+
+class TeacherDetail(msgspec.Struct, rename="camel", kw_only=True):
+    """A teacher with every class; `age_seconds` is an upper bound against the source topics."""
+
+    teacher_id: str
+    full_name: str
+    email: str | None
+    school_id: str | None
+    class_assignments: list[ClassAssignment]
+    source: Source
+    age_seconds: float | None = None
+    stale: bool = True
+
+
+class ClassDetail(msgspec.Struct, rename="camel", kw_only=True):
+    """A class and where its data came from."""
+
+    class_id: str
+    class_name: str
+    grade: str | None
+    academic_year: str | None
+    total_students: int | None
+    school_id: str | None
+    homeroom_teacher_id: str | None
+    version: str
+    """Hexadecimal text of the 29 bytes that decide between two rows."""
+    event_id: str
+    event_time: datetime
+    sync_source: str
+    """Topic of the event that the row comes from."""
+    created_at: datetime
+    last_synced_at: datetime
+    source: Source
+    age_seconds: float | None = None
+    stale: bool = True
+
+
+class Gone(msgspec.Struct, rename="camel", kw_only=True):
+    """The thing was deleted by an event: answered with 410."""
+
+    deleted_at: datetime
+    version: str

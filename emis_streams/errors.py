@@ -1,0 +1,13 @@
+"""The two errors that rule the flow of events, and the one that stops start-up."""
+
+
+class InvalidEvent(Exception):
+    """This record can never be used: dead-letter it and go on with its neighbours."""
+
+
+class Unavailable(Exception):
+    """A service cannot be reached now: wait for it, keep everything, try again."""
+
+
+class InvalidSetting(Exception):
+    """A setting has a value that is not allowed; the text names variable, value and what is allowed."""

@@ -1,0 +1,408 @@
+"""The contract of the events: one struct per event, and how a slice of records becomes rows.
+
+`decode` takes what was fetched of one partition and gives keys, versions and bodies for the table,
+and says which records can never be used. A slice is decoded with one call of msgspec; whenever
+anything in it is not as it should be, the whole slice is decoded again record by record, so that a
+bad record never costs its neighbours (design, 7). `docs/asyncapi.yaml` says the same in the
+language of AsyncAPI; a test holds the two together.
+"""
+
+import struct
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from zlib import crc32
+
+import msgspec
+from msgspec import Meta
+
+from emis_streams import rows, topics
+from emis_streams.errors import InvalidEvent
+
+Id = Annotated[str, Meta(min_length=36, max_length=36)]
+"""A canonical lower-case UUID; that it is one is checked for the slice as a whole."""
+Time = Annotated[datetime, Meta(tz=True)]
+"""RFC 3339 with a zone."""
+
+EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+MAX_AHEAD_SECONDS = 600
+"""How far an event's time may be ahead of the broker's, else it would block its key for ever."""
+
+
+class Event(msgspec.Struct, rename="camel", gc=False, forbid_unknown_fields=True):
+    """What all events have."""
+
+    event_id: Id
+    timestamp: Time
+
+
+class ClassFields(Event):
+    """What `emis.class.created` and `.updated` say of a class."""
+
+    class_id: Id
+    class_name: Annotated[str, Meta(min_length=1, max_length=200)]
+    grade: Annotated[str, Meta(max_length=50)] | None = None
+    academic_year: Annotated[str, Meta(max_length=20)] | None = None
+    total_students: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None = None
+    school_id: Id | None = None
+    homeroom_teacher_id: Id | None = None
+
+
+class ClassCreated(ClassFields, kw_only=True):
+    event_type: Literal["emis.class.created"]
+
+
+class ClassUpdated(ClassFields, kw_only=True):
+    event_type: Literal["emis.class.updated"]
+
+
+class ClassDeleted(Event, kw_only=True, forbid_unknown_fields=False):
+    """The id is enough: whatever else the event says is ignored."""
+
+    event_type: Literal["emis.class.deleted"]
+    class_id: Id
+
+
+class TeacherFields(Event):
+    """What `emis.teacher.created` and `.updated` say of a teacher."""
+
+    teacher_id: Id
+    full_name: Annotated[str, Meta(min_length=1, max_length=200)]
+    email: Annotated[str, Meta(max_length=254)] | None = None
+    school_id: Id | None = None
+
+
+class TeacherCreated(TeacherFields, kw_only=True):
+    event_type: Literal["emis.teacher.created"]
+
+
+class TeacherUpdated(TeacherFields, kw_only=True):
+    event_type: Literal["emis.teacher.updated"]
+
+
+class TeacherDeleted(Event, kw_only=True, forbid_unknown_fields=False):
+    event_type: Literal["emis.teacher.deleted"]
+    teacher_id: Id
+
+
+class AssignmentFields(Event):
+    """A teacher teaches a class."""
+
+    assignment_id: Id
+    teacher_id: Id
+    class_id: Id
+    role: Annotated[str, Meta(min_length=1, max_length=50)]
+    subject: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class AssignmentCreated(AssignmentFields, kw_only=True):
+    event_type: Literal["emis.assignment.created"]
+
+
+class AssignmentDeleted(Event, kw_only=True, forbid_unknown_fields=False):
+    event_type: Literal["emis.assignment.deleted"]
+    assignment_id: Id
+    teacher_id: Id
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def class_body(event: Any) -> bytes:
+    return _encode(
+        (
+            event.class_name,
+            event.grade,
+            event.academic_year,
+            event.total_students,
+            event.school_id,
+            event.homeroom_teacher_id,
+        )
+    )
+
+
+def teacher_body(event: Any) -> bytes:
+    return _encode((event.full_name, event.email, event.school_id))
+
+
+def assignment_body(event: Any) -> bytes:
+    return _encode((event.class_id, event.role, event.subject))
+
+
+def no_body(_event: Any) -> bytes:
+    """A delete leaves only its version."""
+    return b""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the records of one topic must look like, and which row comes of them."""
+
+    topic: str
+    event: type[Event]
+    rank: int
+    key: str
+    """The field that the record's key must equal."""
+    ids: tuple[str, ...]
+    optional_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    body: Callable[[Any], bytes]
+    row_key_suffix: str | None = None
+    """The field that follows `key` and a bar in the row's key."""
+    together: msgspec.json.Decoder[Any] = field(init=False, compare=False, repr=False)
+    alone: msgspec.json.Decoder[Any] = field(init=False, compare=False, repr=False)
+    lenient: msgspec.json.Decoder[Any] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        lenient = msgspec.defstruct(
+            self.event.__name__, [], bases=(self.event,), forbid_unknown_fields=False, kw_only=True
+        )
+        object.__setattr__(self, "together", msgspec.json.Decoder(list[self.event]))  # type: ignore[name-defined]
+        object.__setattr__(self, "alone", msgspec.json.Decoder(self.event))
+        object.__setattr__(self, "lenient", msgspec.json.Decoder(lenient))
+
+
+_CLASS_TEXTS = ("class_name", "grade", "academic_year")
+_CLASS = {
+    "key": "class_id",
+    "ids": ("event_id", "class_id"),
+    "optional_ids": ("school_id", "homeroom_teacher_id"),
+    "texts": _CLASS_TEXTS,
+    "body": class_body,
+}
+_TEACHER = {
+    "key": "teacher_id",
+    "ids": ("event_id", "teacher_id"),
+    "optional_ids": ("school_id",),
+    "texts": ("full_name", "email"),
+    "body": teacher_body,
+}
+_ASSIGNMENT = {
+    "key": "teacher_id",
+    "ids": ("event_id", "assignment_id", "teacher_id", "class_id"),
+    "optional_ids": (),
+    "texts": ("role", "subject"),
+    "body": assignment_body,
+    "row_key_suffix": "assignment_id",
+}
+
+
+def _contracts() -> dict[str, Contract]:
+    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "body": no_body}
+    assignment_ids = ("event_id", "assignment_id", "teacher_id")
+    declared: list[tuple[topics.Subject, tuple[tuple[type[Event], dict[str, Any]], ...]]] = [
+        (topics.CLASSES, ((ClassCreated, _CLASS), (ClassUpdated, _CLASS), (ClassDeleted, {**_CLASS, **deleted}))),
+        (
+            topics.TEACHERS,
+            ((TeacherCreated, _TEACHER), (TeacherUpdated, _TEACHER), (TeacherDeleted, {**_TEACHER, **deleted})),
+        ),
+        (
+            topics.ASSIGNMENTS,
+            (
+                (AssignmentCreated, _ASSIGNMENT),
+                (AssignmentDeleted, {**_ASSIGNMENT, **deleted, "ids": assignment_ids}),
+            ),
+        ),
+    ]
+    return {
+        topic: Contract(topic=topic, event=event, rank=rank, **how)
+        for subject, events in declared
+        for rank, (topic, (event, how)) in enumerate(zip(subject.events, events, strict=True))
+    }
+
+
+CONTRACTS = _contracts()
+"""The contract of each source topic, by the topic's name."""
+
+
+@dataclass
+class Decoded:
+    """What a slice of records says, in the order of the records that can be used.
+
+    `keys` are row keys, `versions` 29 bytes each, `bodies` MessagePack (empty: deleted);
+    `refused` has the place of each record that cannot be used, with the reason.
+    """
+
+    keys: list[bytes] = field(default_factory=list)
+    versions: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    refused: list[tuple[int, InvalidEvent]] = field(default_factory=list)
+    unknown_fields: int = 0
+    """Records that had fields which the contract does not know; they were ignored."""
+
+
+class _NotAlike(Exception):
+    """Something in the slice is not as in most slices: look at each record by itself."""
+
+
+def decode(
+    contract: Contract,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    timestamps_ms: Sequence[int],
+    max_ahead_seconds: int = MAX_AHEAD_SECONDS,
+) -> Decoded:
+    """Rows-to-be of the records of one slice; `timestamps_ms` are the brokers' times of them."""
+    try:
+        return _decode_together(contract, keys, values, timestamps_ms, max_ahead_seconds)
+    except (_NotAlike, msgspec.MsgspecError, TypeError, UnicodeError):
+        return _decode_one_by_one(contract, keys, values, timestamps_ms, max_ahead_seconds)
+
+
+def _decode_together(
+    contract: Contract,
+    keys: Sequence[Any],
+    values: Sequence[Any],
+    timestamps_ms: Sequence[int],
+    max_ahead_seconds: int,
+) -> Decoded:
+    events = _parse_list(contract.together, values)
+    key_ids = [getattr(e, contract.key) for e in events]
+    if "|".join(key_ids).encode() != b"|".join(keys):
+        raise _NotAlike
+    ids = [getattr(e, name) for name in contract.ids for e in events]
+    ids += [i for name in contract.optional_ids for e in events if (i := getattr(e, name)) is not None]
+    texts = [t for name in contract.texts for e in events if (t := getattr(e, name)) is not None]
+    if not _are_canonical(ids) or not unicodedata.is_normalized("NFC", "|".join(texts)):
+        raise _NotAlike
+    times_us = [_to_us(e.timestamp) for e in events]
+    if min(times_us) < EARLIEST_US or max(times_us) > (min(timestamps_ms) + max_ahead_seconds * 1000) * 1000:
+        raise _NotAlike
+    return _decoded(contract, events, times_us)
+
+
+def _parse_list(decoder: msgspec.json.Decoder[Any], values: Sequence[Any]) -> list[Any]:
+    """All values with one call.
+
+    The values are joined with a raw line break, which no JSON string may hold; the structs refuse
+    unknown fields, so no value can hold a list; then as many `},\\n{` as there are joints prove
+    that every value is exactly one object, and nothing has shifted from one into the next.
+    """
+    joined = b",\n".join(values)
+    if joined.count(b"},\n{") != len(values) - 1:
+        raise _NotAlike
+    events: list[Any] = decoder.decode(b"[" + joined + b"]")
+    if len(events) != len(values) or joined[:1] != b"{" or joined[-1:] != b"}":
+        raise _NotAlike
+    return events
+
+
+_SHAPE = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
+_UUID_SHAPE = b"00000000-0000-0000-0000-000000000000|"
+
+
+def _are_canonical(ids: Sequence[str]) -> bool:
+    """Whether all of them are lower-case UUIDs of 36 characters: one comparison for the slice."""
+    return "|".join(ids).encode().translate(_SHAPE) == (_UUID_SHAPE * len(ids))[:-1]
+
+
+def is_canonical_id(text: str) -> bool:
+    """Whether a text is a lower-case UUID of 36 characters, as all ids here are."""
+    return len(text) == 36 and text.isascii() and _are_canonical([text])
+
+
+def _to_us(time: datetime) -> int:
+    return round(time.timestamp() * 1_000_000)
+
+
+_pack_version = struct.Struct(">QB16sL").pack
+
+
+def _decoded(contract: Contract, events: Sequence[Any], times_us: Sequence[int]) -> Decoded:
+    rank = contract.rank
+    body = contract.body
+    raw_ids = bytes.fromhex("".join([e.event_id for e in events]).replace("-", ""))
+    bodies = [body(e) for e in events]
+    versions = [
+        _pack_version(us, rank, raw_ids[at : at + 16], crc32(b))
+        for us, at, b in zip(times_us, range(0, len(raw_ids), 16), bodies, strict=True)
+    ]
+    return Decoded([_row_key(contract, e) for e in events], versions, bodies)
+
+
+def _row_key(contract: Contract, event: Any) -> bytes:
+    key: str = getattr(event, contract.key)
+    if contract.row_key_suffix is None:
+        return key.encode()
+    return f"{key}|{getattr(event, contract.row_key_suffix)}".encode()
+
+
+def _decode_one_by_one(
+    contract: Contract,
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    timestamps_ms: Sequence[int],
+    max_ahead_seconds: int,
+) -> Decoded:
+    result = Decoded()
+    for place, (key, value, timestamp_ms) in enumerate(zip(keys, values, timestamps_ms, strict=True)):
+        try:
+            event, has_unknown_fields = _parse(contract, value)
+            one = _decode_event(contract, key, event, timestamp_ms, max_ahead_seconds)
+        except InvalidEvent as reason:
+            result.refused.append((place, reason))
+            continue
+        result.unknown_fields += has_unknown_fields
+        result.keys += one.keys
+        result.versions += one.versions
+        result.bodies += one.bodies
+    return result
+
+
+def _parse(contract: Contract, value: bytes | None) -> tuple[Any, bool]:
+    """The event, and whether it has fields that the contract does not know."""
+    if value is None:
+        raise InvalidEvent("value is null: a delete is an event of its own topic")
+    try:
+        return contract.alone.decode(value), False
+    except (msgspec.MsgspecError, UnicodeError) as strict_error:
+        if "unknown field" not in str(strict_error):
+            raise InvalidEvent(f"value: {strict_error}") from None
+    try:
+        return contract.lenient.decode(value), True
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise InvalidEvent(f"value: {error}") from None
+
+
+def _decode_event(
+    contract: Contract, key: bytes | None, event: Any, timestamp_ms: int, max_ahead_seconds: int
+) -> Decoded:
+    for name in (*contract.ids, *contract.optional_ids):
+        text = getattr(event, name)
+        if text is not None and not is_canonical_id(text):
+            raise InvalidEvent(f"{_camel(name)}: {text!r} is not a lower-case UUID of 36 characters")
+    if key != getattr(event, contract.key).encode():
+        raise InvalidEvent(f"key {key!r} is not the {_camel(contract.key)} of the event")
+    _normalise(contract, event)
+    us = _to_us(event.timestamp)
+    if us < EARLIEST_US:
+        raise InvalidEvent(f"timestamp {event.timestamp.isoformat()} is before 2000-01-01")
+    if us > (timestamp_ms + max_ahead_seconds * 1000) * 1000:
+        ahead = us // 1_000_000 - timestamp_ms // 1000
+        raise InvalidEvent(f"timestamp is {ahead} s ahead of the broker's, allowed are {max_ahead_seconds}")
+    return _decoded(contract, [event], [us])
+
+
+def _normalise(contract: Contract, event: Any) -> None:
+    """Texts to NFC, so that the same name is the same bytes; lengths are checked again."""
+    for name in contract.texts:
+        text = getattr(event, name)
+        if text is None or unicodedata.is_normalized("NFC", text):
+            continue
+        setattr(event, name, unicodedata.normalize("NFC", text))
+        try:
+            contract.lenient.decode(msgspec.json.encode(event))
+        except msgspec.ValidationError as error:
+            raise InvalidEvent(f"value after normalising to NFC: {error}") from None
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
+
+
+def created_of(version: bytes) -> bytes:
+    """The `created` of a row that is the first of its key: the event's time."""
+    return version[: rows.CREATED_BYTES]

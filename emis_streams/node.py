@@ -1,0 +1,79 @@
+"""What one worker is made of, as its pages see it. Put together by `worker.py`."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from emis_streams.settings import Role, Settings
+
+if TYPE_CHECKING:
+    from emis_streams.lag import LagMonitor
+    from emis_streams.read_model.model import ReadModel
+    from emis_streams.replica.reader import ReplicaReader
+
+
+@dataclass(frozen=True)
+class FollowerStatus:
+    """A follower of changelogs as health and lag pages show it."""
+
+    name: str
+    """`read-model` or `replica`."""
+    caught_up: bool
+    """Whether the end seen at the start was reached; once true it stays true."""
+    positions: dict[tuple[str, int], int]
+    """Next offset by changelog topic and partition."""
+    records_total: int
+    waiting_for: str | None
+    """Reason, while it deliberately waits for something that cannot be reached."""
+
+
+class Follows(Protocol):
+    def status(self) -> FollowerStatus: ...
+
+
+@dataclass(frozen=True)
+class IngestStatus:
+    """The ingesting side of a worker."""
+
+    assigned: frozenset[tuple[str, int]]
+    """Source partitions (topic, partition) that it owns now."""
+    caught_up: bool
+    """Whether its tables were caught up at least once since the start."""
+    rebalancing: bool
+    events_total: int
+    superseded_total: int
+    """Events that lost against a higher version that was there already."""
+    clock_skew_total: int
+    """Of those, the ones older than one of the same key on the same topic."""
+    refused_total: int
+    """Records sent to the dead-letter topic."""
+    misplaced_total: int
+    """Records whose partition is not murmur2(key) % n: their producer uses another partitioner."""
+    unknown_fields_total: int
+    lost_to_retention: dict[tuple[str, int], int]
+    """Records that the log no longer had when this worker took the partition over: ask for `sync`."""
+
+
+class Ingests(Protocol):
+    def status(self) -> IngestStatus: ...
+
+
+@dataclass
+class Node:
+    """The parts of this worker; a part that its roles do not need is None."""
+
+    settings: Settings
+    roles: frozenset[Role]
+    read_model: "ReadModel | None" = None
+    read_model_follower: Follows | None = None
+    replica_follower: Follows | None = None
+    reader: "ReplicaReader | None" = None
+    lag: "LagMonitor | None" = None
+    ingest: Ingests | None = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+NODE: web.AppKey[Node] = web.AppKey("node", Node)
+"""Where aiohttp handlers find it: `request.app[NODE]`."""

@@ -1,0 +1,134 @@
+"""Settings: typed, from the environment, read once. A bad value stops start-up.
+
+Each field is one environment variable of the same name in capitals; `docs/operations.md` lists them
+from here. Nothing else in the package reads the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from emis_streams.errors import InvalidSetting
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Role = Literal["ingest", "replicate", "serve"]
+
+ROLES: tuple[Role, ...] = ("ingest", "replicate", "serve")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set; the text behind each field is what the operator reads."""
+
+    kafka_brokers: Annotated[str, Meta(min_length=1, description="host:port of brokers, comma-separated")] = (
+        "localhost:9092"
+    )
+    database_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(sqlite|mysql)(\+[a-z]+)?://",
+            description="mysql://user:password@host:port/name, or sqlite:///path; empty DATA_DIR default: sqlite",
+        ),
+    ] = "sqlite:///data/replica.db"
+    data_dir: Annotated[str, Meta(min_length=1, description="folder of tables and read model, one per worker")] = (
+        "data"
+    )
+    roles: Annotated[str, Meta(description="comma-separated of ingest, replicate, serve")] = "ingest,replicate,serve"
+    host: Annotated[str, Meta(min_length=1, description="address that the web views listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="port that the web views listen on")] = 6066
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least important log record shown")
+    ] = "info"
+    log_format: Annotated[Literal["text", "json"], Meta(description="how log records are written")] = "text"
+    stale_after_seconds: Annotated[Positive, Meta(description="age from which an answer says stale")] = 5.0
+    session_timeout_seconds: Annotated[
+        Annotated[float, Meta(ge=1, le=300)], Meta(description="a silent worker loses its partitions after this")
+    ] = 45.0
+    drain_timeout_seconds: Annotated[
+        Positive, Meta(description="most time to finish what was begun before giving up partitions; then it exits")
+    ] = 20.0
+    watchdog_timeout_seconds: Annotated[
+        Positive, Meta(description="no progress for this long, not deliberately: the worker exits")
+    ] = 60.0
+    max_event_ahead_seconds: Annotated[
+        Count, Meta(description="how far an event's time may be ahead of the broker's")
+    ] = 600
+    slice_records: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)], Meta(description="most records handed to an agent at once")
+    ] = 500
+    slice_bytes: Annotated[Count, Meta(description="about the most bytes handed to an agent at once")] = 1_000_000
+    buffered_slices: Annotated[
+        Annotated[int, Meta(ge=1, le=64)], Meta(description="slices under way per partition before fetching waits")
+    ] = 8
+    replica_batch_rows: Annotated[Count, Meta(description="most rows in one transaction of the replica")] = 2_000
+    replica_pool_size: Annotated[Count, Meta(description="connections to the database")] = 4
+    replication_factor: Annotated[
+        Annotated[int, Meta(ge=1, le=9)], Meta(description="of topics that are made; 1 with one broker")
+    ] = 3
+    min_insync_replicas: Annotated[
+        Annotated[int, Meta(ge=1, le=9)], Meta(description="of topics that are made; 1 with one broker")
+    ] = 2
+    lag_threshold_messages: Annotated[Count, Meta(description="lag from which the pages warn")] = 1_000
+    sync_latency_threshold_seconds: Annotated[
+        Positive, Meta(description="average event-to-page time from which the pages warn")
+    ] = 5.0
+    unsynced_threshold_seconds: Annotated[
+        Positive, Meta(description="a partition not seen level with its source for this long is marked")
+    ] = 3_600.0
+
+    def roles_enabled(self) -> frozenset[Role]:
+        """The roles of this worker; raises InvalidSetting."""
+        named = [part.strip() for part in self.roles.split(",")]
+        unknown = [name for name in named if name not in ROLES]
+        if unknown:
+            raise InvalidSetting(f"ROLES={self.roles!r}: {unknown[0]!r} is none of {', '.join(ROLES)}")
+        return frozenset(named)  # type: ignore[arg-type]
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data_dir)
+
+    @property
+    def bootstrap_servers(self) -> list[str]:
+        return [server.strip() for server in self.kafka_brokers.split(",")]
+
+    def kafka_client(self) -> dict[str, Any]:
+        """What every Kafka client of ours is made with."""
+        return {"bootstrap_servers": self.bootstrap_servers}
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """Settings of an environment; raises InvalidSetting with one line that names the variable."""
+    hints = get_type_hints(Settings, include_extras=True)
+    given = {name: environment[name.upper()] for name in hints if environment.get(name.upper(), "") != ""}
+    values = {name: _convert(name, text, hints[name]) for name, text in given.items()}
+    settings = Settings(**values)
+    settings.roles_enabled()
+    return settings
+
+
+def _convert(name: str, text: str, hint: Any) -> Any:
+    try:
+        return msgspec.convert(text, hint, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidSetting(f"{name.upper()}={text!r} is not allowed: {error}; {describe(hint)}") from None
+
+
+def describe(hint: Any) -> str:
+    """The text behind a field."""
+    for part in getattr(hint, "__metadata__", ()):
+        if isinstance(part, Meta) and part.description:
+            return part.description
+    return ""
+
+
+@cache
+def current() -> Settings:
+    """The settings of this process, read at the first call."""
+    return read(os.environ)

@@ -1,0 +1,94 @@
+"""Every topic: its name, key, retention and what it carries.
+
+The one place where topics are declared. `agents` consume the events, `engine` writes the
+changelogs, `emis_streams.admin` makes and checks all of them on the brokers.
+"""
+
+from dataclasses import dataclass
+
+APP_ID = "emis-teacher-service"
+"""Faust app id, and so the consumer group of the ingesting workers."""
+
+REPLICA_GROUP = f"{APP_ID}-replica"
+"""Shares partitions of the changelogs among the workers that write MySQL, and shows their lag."""
+
+PARTITIONS = 10
+
+DAY_MS = 24 * 60 * 60 * 1000
+SOURCE_RETENTION_MS = 7 * DAY_MS
+DEAD_LETTER_RETENTION_MS = 30 * DAY_MS
+CHANGELOG_MIN_COMPACTION_LAG_MS = DAY_MS
+MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default; also what the sources are created with."""
+DEAD_LETTER_MAX_MESSAGE_BYTES = MAX_MESSAGE_BYTES + 64 * 1024
+"""Room for the headers, so that nothing is too big to be dead-lettered."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as `emis-streams topics` makes it (RF and min ISR come from the settings)."""
+
+    name: str
+    key: str
+    """What the record key holds, UTF-8 text."""
+    about: str
+    config: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A thing with its own events, rows and versions: classes, teachers or assignments."""
+
+    name: str
+    events: tuple[str, ...]
+    """Source topics; a topic's place is the rank of its events at equal timestamps."""
+
+    @property
+    def changelog(self) -> str:
+        return f"{APP_ID}-{self.name}-changelog"
+
+
+CLASSES = Subject("classes", ("emis.class.created", "emis.class.updated", "emis.class.deleted"))
+TEACHERS = Subject("teachers", ("emis.teacher.created", "emis.teacher.updated", "emis.teacher.deleted"))
+ASSIGNMENTS = Subject("assignments", ("emis.assignment.created", "emis.assignment.deleted"))
+SUBJECTS = (CLASSES, TEACHERS, ASSIGNMENTS)
+
+DEAD_LETTER = "emis.dead-letter"
+
+_KEYS = {"classes": "ClassId", "teachers": "TeacherId", "assignments": "TeacherId"}
+_CHANGELOG_KEYS = {**_KEYS, "assignments": "TeacherId|AssignmentId"}
+
+
+def source_topics() -> list[Topic]:
+    """The eight topics that services produce to."""
+    config = {"cleanup.policy": "delete", "retention.ms": str(SOURCE_RETENTION_MS), "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    return [
+        Topic(name, _KEYS[subject.name], f"events of {subject.name}", config)
+        for subject in SUBJECTS
+        for name in subject.events
+    ]
+
+
+def changelog_topics() -> list[Topic]:
+    """The whole state, for ever: compacted, never deleted; markers of deletes stay in it."""
+    config = {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(CHANGELOG_MIN_COMPACTION_LAG_MS),
+        "max.message.bytes": str(DEAD_LETTER_MAX_MESSAGE_BYTES),
+    }
+    return [
+        Topic(s.changelog, _CHANGELOG_KEYS[s.name], f"changelog of the table of {s.name}", config) for s in SUBJECTS
+    ]
+
+
+def dead_letter_topic() -> Topic:
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(DEAD_LETTER_RETENTION_MS),
+        "max.message.bytes": str(DEAD_LETTER_MAX_MESSAGE_BYTES),
+    }
+    return Topic(DEAD_LETTER, "the refused record's key", "records that could not be used, as they came", config)
+
+
+def all_topics() -> list[Topic]:
+    return [*source_topics(), *changelog_topics(), dead_letter_topic()]

@@ -1,0 +1,5 @@
+"""Everything is declared in setup.cfg; this file lets `pip install -e .` find it."""
+
+from setuptools import setup
+
+setup()
