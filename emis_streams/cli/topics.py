@@ -1,0 +1,38 @@
+"""`emis-streams topics`: makes the topics and says what differs in existing ones."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import click
+
+from emis_streams import admin, settings
+from emis_streams.admin import Difference
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Make nothing, only say what differs.")
+def topics(check: bool) -> None:
+    """Make the topics that are missing; say what differs in existing ones, changelogs included.
+
+    New topics have REPLICATION_FACTOR copies and MIN_INSYNC_REPLICAS (1 and 1 with one broker).
+    Existing topics are never changed: for each difference the command that would change it is shown.
+    Exit code 1 if something differs.
+    """
+    chosen = settings.current()
+    if not check:
+        for name in asyncio.run(admin.ensure_topics(chosen)):
+            click.echo(f"made {name}")
+    differences = asyncio.run(admin.check_topics(chosen))
+    click.echo(report(differences))
+    sys.exit(1 if differences else 0)
+
+
+def report(differences: Sequence[Difference]) -> str:
+    """What the operator reads."""
+    if not differences:
+        return "All topics are as they should be."
+    lines = [f"{len(differences)} difference(s):"]
+    for d in differences:
+        lines += [f"  {d.topic}: {d.what} is {d.found}, should be {d.wanted}", f"    {d.way_out}"]
+    return "\n".join(lines)
