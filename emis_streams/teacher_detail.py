@@ -1,0 +1,108 @@
+"""How a teacher's page is put together: one rule for the local read model and for the replica.
+
+Pure: whoever asks has read the rows already. What the rule says:
+
+- one entry per assignment, also when two assignments are of the same class;
+- a class whose first event has not come yet is `known: false`: it is shown as such, never invented;
+- a deleted class stays on the page as `deleted: true`, without data;
+- a class that names this teacher as its homeroom teacher is marked `isHomeroom`; without an
+  assignment it gets an entry of its own with the role `homeroom` and no assignment id;
+- a deleted class names no homeroom teacher any more, so without an assignment it is not on the page.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from emis_streams.answers import HOMEROOM, ClassAssignment, Source, TeacherDetail
+from emis_streams.rows import AssignmentRow, ClassRow, TeacherRow
+
+
+class KnownClass(NamedTuple):
+    """A class of which at least one event was seen."""
+
+    row: ClassRow | None
+    """None: the class was deleted."""
+    last_synced_at: datetime
+
+
+def assemble(
+    teacher_id: str,
+    teacher: TeacherRow,
+    assignments: Sequence[tuple[str, AssignmentRow]],
+    classes: Mapping[str, KnownClass],
+    homeroom_class_ids: Iterable[str],
+    source: Source,
+) -> TeacherDetail:
+    """The teacher with every class, sorted by class name (unknown and deleted ones last), class id, assignment id.
+
+    `assignments` are (assignment id, row) pairs that are not deleted; `classes` has what is known of the
+    classes in `assignments` and `homeroom_class_ids` by class id; a class without an entry is not known.
+    A homeroom id counts only if the class's row (still) names this teacher.
+    """
+    entries = [_assigned(teacher_id, id_, assigned, classes.get(assigned.class_id)) for id_, assigned in assignments]
+    assigned_ids = {assigned.class_id for _, assigned in assignments}
+    for class_id in set(homeroom_class_ids) - assigned_ids:
+        known = classes.get(class_id)
+        if known is not None and known.row is not None and known.row.homeroom_teacher_id == teacher_id:
+            entries.append(_with_data(class_id, known.row, known.last_synced_at, None, HOMEROOM, None, True))
+    entries.sort(key=_place)
+    return TeacherDetail(
+        teacher_id=teacher_id,
+        full_name=teacher.full_name,
+        email=teacher.email,
+        school_id=teacher.school_id,
+        class_assignments=entries,
+        source=source,
+    )
+
+
+def _assigned(
+    teacher_id: str, assignment_id: str, assigned: AssignmentRow, known: KnownClass | None
+) -> ClassAssignment:
+    class_id, role, subject = assigned.class_id, assigned.role, assigned.subject
+    if known is None:
+        return ClassAssignment(assignment_id=assignment_id, class_id=class_id, role=role, subject=subject)
+    row, last_synced_at = known
+    if row is not None:
+        is_homeroom = row.homeroom_teacher_id == teacher_id
+        return _with_data(class_id, row, last_synced_at, assignment_id, role, subject, is_homeroom)
+    return ClassAssignment(
+        assignment_id=assignment_id,
+        class_id=class_id,
+        role=role,
+        subject=subject,
+        last_synced_at=last_synced_at,
+        known=True,
+        deleted=True,
+    )
+
+
+def _with_data(
+    class_id: str,
+    row: ClassRow,
+    last_synced_at: datetime,
+    assignment_id: str | None,
+    role: str,
+    subject: str | None,
+    is_homeroom: bool,
+) -> ClassAssignment:
+    return ClassAssignment(
+        assignment_id=assignment_id,
+        class_id=class_id,
+        class_name=row.class_name,
+        grade=row.grade,
+        academic_year=row.academic_year,
+        total_students=row.total_students,
+        school_id=row.school_id,
+        role=role,
+        subject=subject,
+        is_homeroom=is_homeroom,
+        last_synced_at=last_synced_at,
+        known=True,
+    )
+
+
+def _place(entry: ClassAssignment) -> tuple[bool, str, str, str]:
+    name = entry.class_name
+    return name is None, name or "", entry.class_id, entry.assignment_id or ""
