@@ -372,9 +372,9 @@ def _decode_event(
     for name in (*contract.ids, *contract.optional_ids):
         text = getattr(event, name)
         if text is not None and not is_canonical_id(text):
-            raise InvalidEvent(f"{_camel(name)}: {text!r} is not a lower-case UUID of 36 characters")
+            raise InvalidEvent(f"{camel(name)}: {text!r} is not a lower-case UUID of 36 characters")
     if key != getattr(event, contract.key).encode():
-        raise InvalidEvent(f"key {key!r} is not the {_camel(contract.key)} of the event")
+        raise InvalidEvent(f"key {key!r} is not the {camel(contract.key)} of the event")
     _normalise(contract, event)
     us = _to_us(event.timestamp)
     if us < EARLIEST_US:
@@ -398,7 +398,8 @@ def _normalise(contract: Contract, event: Any) -> None:
             raise InvalidEvent(f"value after normalising to NFC: {error}") from None
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
+    """A field name of the structs as it is in the JSON."""
     first, *rest = name.split("_")
     return first + "".join(part.title() for part in rest)
 
