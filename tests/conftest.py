@@ -1,0 +1,70 @@
+"""Shared fixtures. Services are real, started once per run at first use, on free ports."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from emis_streams.local import KafkaCluster, MariaDb
+from tests.services import kafka_cluster, mariadb_server, unique
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaCluster]:
+    """One node. Shared by all tests: use topics and groups of your own (`unique`), never stop it."""
+    with kafka_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def broker(kafka: KafkaCluster) -> str:
+    """Bootstrap address of the shared node."""
+    return kafka.bootstrap
+
+
+@pytest.fixture(scope="session")
+def three_brokers() -> Iterator[KafkaCluster]:
+    """Three nodes, for what needs replication 3. Shared as well."""
+    with kafka_cluster(n_nodes=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDb]:
+    """A MariaDB server. Shared by all tests: use databases of your own, never stop it."""
+    with mariadb_server() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDb) -> Iterator[str]:
+    """URL of an empty database of this test's own, gone afterwards."""
+    name = unique("emis").replace("-", "_")
+    yield mariadb.create(name)
+    mariadb.drop(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skipped test is a failed one: everything needed is installed there."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for modules that skip themselves."""
+    report = yield
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report
