@@ -1,0 +1,261 @@
+"""From a measurement and what was seen before it to what is said of lag. No I/O."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypedDict, TypeVar
+
+from aiokafka import TopicPartition
+
+from emis_streams import lag_rules
+from emis_streams.lag_measurement import Measurement, RecordTimes, Watched, missing_topics, partitions_of
+from emis_streams.lag_report import (
+    Alert,
+    BrokerState,
+    DeadLetters,
+    FollowerLag,
+    FollowerPartition,
+    GroupLag,
+    LagSecondsFrom,
+    PartitionLag,
+    ReasonParams,
+    Severity,
+    State,
+    Thresholds,
+    TopicLag,
+)
+from emis_streams.lag_rules import Verdict
+from emis_streams.lag_watch import OBSERVED_IS_ENOUGH_SECONDS, Watch
+from emis_streams.node import FollowerStatus
+
+Offset = tuple[TopicPartition, int]
+Number = TypeVar("Number", int, float)
+
+
+class Said(TypedDict):
+    """What a verdict becomes in groups and partitions."""
+
+    state: State
+    severity: Severity
+    reason: str
+    reason_key: str
+    reason_params: ReasonParams
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that a report is made of."""
+
+    m: Measurement
+    watched: Watched
+    watch: Watch
+    followers: Sequence[FollowerStatus]
+    times: RecordTimes
+    thresholds: Thresholds
+
+    def records_wanted(self) -> Iterator[Offset]:
+        """Records whose time must be looked up before the report can be made."""
+        for group, tp in self.watch.seen:
+            start = self.watch.unread_from(group, tp)
+            if start is not None and not self._is_told_by_ends(tp, start):
+                yield tp, start
+        for follower in self.followers:
+            for tp in self._changelog_partitions():
+                start = self._follower_position(follower, tp)
+                if start < self.m.ends[tp] and self.watch.delay(tp, start, self.m.at) is None:
+                    yield tp, start
+        yield from ((tp, end - 1) for tp, end in self._dead_letter_ends() if end > self.m.earliest[tp])
+
+    def _is_told_by_ends(self, tp: TopicPartition, position: int) -> bool:
+        delay = self.watch.delay(tp, position, self.m.at)
+        return delay is not None and delay <= OBSERVED_IS_ENOUGH_SECONDS
+
+    def _record_age(self, tp: TopicPartition, offset: int) -> float | None:
+        at = self.times.at(tp, offset)
+        return None if at is None else max(0.0, self.m.at - at)
+
+    # Groups
+
+    def groups(self) -> tuple[GroupLag, ...]:
+        """The ingesting group first, then the replica's, then others by name."""
+        ours = (self.watched.ingest_group, self.watched.replica_group)
+        return tuple(self._group(name) for name in sorted(self.m.groups, key=lambda n: (n != ours[0], n != ours[1], n)))
+
+    def _group(self, name: str) -> GroupLag:
+        facts = self.m.groups[name]
+        judged = [self._partition(name, tp) for tp in partitions_of(name, self.m, self.watched)]
+        partitions = tuple(partition for partition, _ in judged)
+        worst = lag_rules.worst(v for _, v in judged)
+        total = sum(p.lag or 0 for p in partitions)
+        produce, consume = _sum(p.produce_rate for p in partitions), _sum(p.consume_rate for p in partitions)
+        return GroupLag(
+            group_id=name,
+            broker_state=facts.state,
+            members=facts.members,
+            total_lag=total,
+            max_lag=_max(p.lag for p in partitions),
+            max_lag_seconds=_max(p.lag_seconds for p in partitions),
+            produce_rate=produce,
+            consume_rate=consume,
+            time_to_catch_up_seconds=lag_rules.catch_up_seconds(total, produce, consume),
+            **_said(worst),
+            alerts=self._group_alerts(partitions),
+            topics=_by_topic(partitions),
+            partitions=partitions,
+        )
+
+    def _partition(self, group: str, tp: TopicPartition) -> tuple[PartitionLag, Verdict]:
+        seen = self.watch.seen[group, tp]
+        now = seen[-1]
+        lag = lag_rules.lag_of(now.committed, now.end)
+        seconds, seconds_from = self._lag_seconds(group, tp)
+        verdict = lag_rules.verdict(seen, seconds, self.thresholds.stale_after_seconds)
+        produce = lag_rules.rate([(o.at, o.end) for o in seen])
+        consume = lag_rules.rate([(o.at, o.committed) for o in seen])
+        unsynced = self.watch.unsynced_seconds(group, tp, seconds, self.m.at)
+        waiting = now.end - now.earliest if now.end is not None and now.earliest is not None else None
+        partition = PartitionLag(
+            topic=tp.topic,
+            partition=tp.partition,
+            owner=self.m.groups[group].owners.get(tp),
+            committed_offset=now.committed,
+            end_offset=now.end,
+            earliest_offset=now.earliest,
+            lag=lag,
+            lag_to_earliest=waiting if now.committed is None else None,
+            lag_seconds=seconds,
+            lag_seconds_from=seconds_from,
+            produce_rate=produce,
+            consume_rate=consume,
+            time_to_catch_up_seconds=lag_rules.catch_up_seconds(lag, produce, consume),
+            unsynced_seconds=unsynced,
+            **_said(verdict),
+            alerts=self._partition_alerts(lag, unsynced),
+        )
+        return partition, verdict
+
+    def _lag_seconds(self, group: str, tp: TopicPartition) -> tuple[float | None, LagSecondsFrom | None]:
+        now = self.watch.seen[group, tp][-1]
+        if now.end is None or now.earliest is None:
+            return None, None
+        start = self.watch.unread_from(group, tp)
+        if start is None:
+            # A group that lost all of an emptied log is level with nothing.
+            lost = now.committed is not None and now.committed < now.earliest
+            return (None, None) if lost else (0.0, "observed")
+        if self._is_told_by_ends(tp, start):
+            return self.watch.delay(tp, start, self.m.at), "observed"
+        age = self._record_age(tp, start)
+        return age, None if age is None else "record"
+
+    def _partition_alerts(self, lag: int | None, unsynced: float | None) -> tuple[Alert, ...]:
+        alerts: list[Alert] = []
+        if lag is not None and lag > self.thresholds.lag_messages:
+            alerts.append("lag_over_threshold")
+        if unsynced is not None and unsynced > self.thresholds.unsynced_seconds:
+            alerts.append("unsynced_over_threshold")
+        return tuple(alerts)
+
+    def _group_alerts(self, partitions: Iterable[PartitionLag]) -> tuple[Alert, ...]:
+        """The partitions' alerts, and the lag of all of them together."""
+        found = {alert for p in partitions for alert in p.alerts}
+        if sum(p.lag or 0 for p in partitions) > self.thresholds.lag_messages:
+            found.add("lag_over_threshold")
+        return tuple(sorted(found))
+
+    # Followers
+
+    def follower_lags(self) -> tuple[FollowerLag, ...]:
+        return tuple(self._follower(status) for status in self.followers)
+
+    def _follower(self, status: FollowerStatus) -> FollowerLag:
+        partitions = tuple(self._follower_partition(status, tp) for tp in self._changelog_partitions())
+        return FollowerLag(
+            name=status.name,
+            caught_up=status.caught_up,
+            records_total=status.records_total,
+            waiting_for=status.waiting_for,
+            total_lag=sum(p.lag for p in partitions),
+            delay_seconds=lag_rules.total_delay(p.delay_seconds for p in partitions) if partitions else None,
+            partitions=partitions,
+        )
+
+    def _follower_partition(self, status: FollowerStatus, tp: TopicPartition) -> FollowerPartition:
+        end = self.m.ends[tp]
+        start = self._follower_position(status, tp)
+        delay = 0.0 if start >= end else self.watch.delay(tp, start, self.m.at)
+        return FollowerPartition(
+            topic=tp.topic,
+            partition=tp.partition,
+            position=status.positions.get((tp.topic, tp.partition)),
+            end_offset=end,
+            lag=max(0, end - start),
+            delay_seconds=delay if delay is not None else self._record_age(tp, start),
+        )
+
+    def _follower_position(self, status: FollowerStatus, tp: TopicPartition) -> int:
+        return max(status.positions.get((tp.topic, tp.partition), 0), self.m.earliest[tp])
+
+    def _changelog_partitions(self) -> list[TopicPartition]:
+        return sorted(tp for tp in self.m.ends if tp.topic in self.watched.changelogs)
+
+    # Brokers and dead letters
+
+    def brokers(self) -> BrokerState:
+        ours = {name: facts for name, facts in self.m.topics.items() if name in self.watched.topics}
+        return BrokerState(
+            cluster_id=self.m.cluster_id,
+            brokers=self.m.n_brokers,
+            missing_topics=missing_topics(self.m, self.watched.topics),
+            offline_partitions=tuple(f"{name}-{p}" for name, facts in sorted(ours.items()) for p in facts.offline),
+            under_replicated_partitions=sum(facts.under_replicated for facts in ours.values()),
+        )
+
+    def dead_letters(self) -> DeadLetters:
+        ends = list(self._dead_letter_ends())
+        if not ends:
+            return DeadLetters(count=None, last_at=None)
+        last = _max(self.times.at(tp, end - 1) for tp, end in ends)
+        return DeadLetters(
+            count=sum(end - self.m.earliest[tp] for tp, end in ends),
+            last_at=None if last is None else datetime.fromtimestamp(last, UTC),
+        )
+
+    def _dead_letter_ends(self) -> Iterator[Offset]:
+        return ((tp, end) for tp, end in self.m.ends.items() if tp.topic == self.watched.dead_letter)
+
+
+def group_delay(groups: Collection[GroupLag], group_id: str, topics: Collection[str]) -> float | None:
+    """How far a group is behind in topics; None if that is not known for all their partitions."""
+    partitions = [p for g in groups if g.group_id == group_id for p in g.partitions if p.topic in topics]
+    return lag_rules.total_delay(p.lag_seconds for p in partitions) if partitions else None
+
+
+def _said(verdict: Verdict) -> Said:
+    return {
+        "state": verdict.state,
+        "severity": verdict.severity,
+        "reason": verdict.reason,
+        "reason_key": verdict.reason_key,
+        "reason_params": verdict.params,
+    }
+
+
+def _by_topic(partitions: Iterable[PartitionLag]) -> tuple[TopicLag, ...]:
+    topics: dict[str, list[PartitionLag]] = {}
+    for p in partitions:
+        topics.setdefault(p.topic, []).append(p)
+    return tuple(
+        TopicLag(topic=t, lag=sum(p.lag or 0 for p in ps), max_lag_seconds=_max(p.lag_seconds for p in ps))
+        for t, ps in topics.items()
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Sum of what is known; None if nothing is."""
+    known = [v for v in values if v is not None]
+    return sum(known) if known else None
+
+
+def _max(values: Iterable[Number | None]) -> Number | None:
+    return max((v for v in values if v is not None), default=None)

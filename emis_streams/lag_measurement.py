@@ -1,0 +1,161 @@
+"""One look at the brokers: which groups, topics and offsets there are, and how old unread records are."""
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+
+from emis_streams import topics
+from emis_streams.brokers import ABSENT, OFFSETS_TOPIC, Brokers, GroupFacts, TopicFacts
+
+TOPICS_EVERY_SECONDS = 10.0
+FOREIGN_EVERY_SECONDS = 30.0
+"""How often groups that read none of our topics are looked at again."""
+RECORD_RETRY_SECONDS = 10.0
+"""How often a record that could not be read is asked for again (all after it may be control records)."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Which topics are ours, and which groups are shown even if the brokers do not know them."""
+
+    ingest_group: str
+    replica_group: str
+    sources: tuple[str, ...]
+    changelogs: tuple[str, ...]
+    dead_letter: str | None
+    expected: frozenset[str]
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (*self.sources, *self.changelogs, *((self.dead_letter,) if self.dead_letter else ()))
+
+    def topics_of(self, group: str) -> tuple[str, ...]:
+        """Topics of which every partition is the group's business, committed or not."""
+        return {self.ingest_group: self.sources, self.replica_group: self.changelogs}.get(group, ())
+
+
+def watched(replicates: bool) -> Watched:
+    """What a worker watches; a replica group that nobody runs is not missed."""
+    return Watched(
+        ingest_group=topics.APP_ID,
+        replica_group=topics.REPLICA_GROUP,
+        sources=tuple(t.name for t in topics.source_topics()),
+        changelogs=tuple(t.name for t in topics.changelog_topics()),
+        dead_letter=topics.DEAD_LETTER,
+        expected=frozenset({topics.APP_ID, topics.REPLICA_GROUP} if replicates else {topics.APP_ID}),
+    )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the brokers said. Committed offsets were asked before ends, as the Kafka tools do."""
+
+    at: float
+    """Unix seconds, before the ends were asked."""
+    cluster_id: str | None
+    n_brokers: int
+    topics: dict[str, TopicFacts]
+    groups: dict[str, GroupFacts]
+    ends: dict[TopicPartition, int]
+    earliest: dict[TopicPartition, int]
+
+
+@dataclass
+class Asking:
+    """Asks the brokers, and remembers between two looks what need not be asked every second."""
+
+    brokers: Brokers
+    watched: Watched
+    _cluster_id: str | None = None
+    _n_brokers: int = 0
+    _topics: dict[str, TopicFacts] = field(default_factory=dict)
+    _topics_asked_at: float = float("-inf")
+    _foreign: dict[str, float] = field(default_factory=dict)
+
+    async def measure(self) -> Measurement:
+        """Raises one of `brokers.UNREACHABLE`."""
+        if time.monotonic() - self._topics_asked_at >= TOPICS_EVERY_SECONDS:
+            self._cluster_id, self._n_brokers = await self.brokers.cluster()
+            self._topics = await self.brokers.topics()
+            self._topics_asked_at = time.monotonic()
+        groups = await self._groups()
+        tps = self._partitions(groups)
+        at = time.time()
+        ends = await self.brokers.end_offsets(tps)
+        earliest = await self.brokers.earliest_offsets(tps)
+        return Measurement(at, self._cluster_id, self._n_brokers, self._topics, groups, ends, earliest)
+
+    async def _groups(self) -> dict[str, GroupFacts]:
+        expected = dict.fromkeys(self.watched.expected, ABSENT)
+        if OFFSETS_TOPIC not in self._topics:
+            self._topics_asked_at = float("-inf")  # a cluster in which no group ever was: look again soon
+            return expected
+        now = time.monotonic()
+        names = await self.brokers.group_names()
+        looked_at = {n for n in names if self._foreign.get(n, 0.0) <= now} | self.watched.expected
+        facts = await self.brokers.groups(sorted(looked_at))
+        ours = {name: f for name, f in facts.items() if name in expected or self._reads_ours(f)}
+        self._foreign = {n: t for n, t in self._foreign.items() if n in names}
+        self._foreign.update({n: now + FOREIGN_EVERY_SECONDS for n in facts if n not in ours})
+        return expected | ours
+
+    def _reads_ours(self, group: GroupFacts) -> bool:
+        return any(tp.topic in self.watched.topics for tp in (*group.committed, *group.owners))
+
+    def _partitions(self, groups: Mapping[str, GroupFacts]) -> list[TopicPartition]:
+        """Partitions with a leader: of our topics, and of whatever our groups read."""
+        named = {tp.topic for g in groups.values() for tp in (*g.committed, *g.owners)}
+        wanted = named.union(self.watched.topics)
+        if not wanted <= self._topics.keys():
+            self._topics_asked_at = float("-inf")
+        return [
+            TopicPartition(topic, partition)
+            for topic in sorted(wanted & self._topics.keys())
+            for partition in self._topics[topic].partitions
+            if partition not in self._topics[topic].offline
+        ]
+
+
+def partitions_of(group: str, m: Measurement, watched: Watched) -> list[TopicPartition]:
+    """Every partition that a group has to do with, sorted."""
+    facts = m.groups[group]
+    expected = {
+        TopicPartition(topic, partition)
+        for topic in watched.topics_of(group)
+        if topic in m.topics
+        for partition in m.topics[topic].partitions
+    }
+    return sorted(expected.union(facts.committed, facts.owners))
+
+
+class RecordTimes:
+    """Times of records, asked once: a position that stands still costs nothing."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[TopicPartition, int], tuple[float | None, float]] = {}
+
+    async def look_up(self, brokers: Brokers, wanted: Iterable[tuple[TopicPartition, int]]) -> None:
+        """Make `at` answer for these, and forget all others; raises one of `brokers.UNREACHABLE`."""
+        now = time.monotonic()
+        wanted = set(wanted)
+        self._known = {
+            key: (found, asked_at)
+            for key, (found, asked_at) in self._known.items()
+            if key in wanted and (found is not None or now - asked_at < RECORD_RETRY_SECONDS)
+        }
+        missing = wanted - self._known.keys()
+        while missing:  # a partition can be looked at in one place at a time
+            asked = dict(missing)
+            found_now = await brokers.timestamps(asked)
+            self._known.update({(tp, offset): (found_now.get(tp), now) for tp, offset in asked.items()})
+            missing -= set(asked.items())
+
+    def at(self, tp: TopicPartition, offset: int) -> float | None:
+        """Unix seconds of the first record at or after the offset; None if not known."""
+        return self._known.get((tp, offset), (None, 0.0))[0]
+
+
+def missing_topics(m: Measurement, wanted: Collection[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(wanted) - m.topics.keys()))

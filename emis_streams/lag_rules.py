@@ -1,0 +1,225 @@
+"""The rules of lag: pure functions of what was observed, with the clock passed in.
+
+The order of the rules and most of their names come from Burrow (`evaluator/caching.go` of
+linkedin/Burrow 1.9); what differs: seconds come from records, and a group whose lag shrinks is
+`CATCHING_UP` instead of being warned of.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from emis_streams.lag_report import SEVERITIES, ReasonParams, Severity, State
+
+STALLED_AFTER_SECONDS = 10.0
+"""A committed offset that did not move for this long, with lag, is stalled."""
+TREND_AFTER_SECONDS = 5.0
+"""No trend is claimed from less."""
+
+SEVERITY: dict[State, Severity] = {  # in the order in which a group's state is chosen
+    "OK": "ok",
+    "NEVER_COMMITTED": "warn",
+    "CATCHING_UP": "ok",
+    "UNKNOWN": "warn",
+    "BEHIND": "warn",
+    "REWIND": "warn",
+    "STALLED": "error",
+    "STOPPED": "error",
+    "LOST": "error",
+    "AHEAD": "error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at a group's partition."""
+
+    at: float
+    """Unix seconds, before the brokers were asked."""
+    committed: int | None
+    end: int | None
+    earliest: int | None
+    owned: bool | None
+    """Whether a member has it; None if the brokers do not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A state, why, and how bad that is."""
+
+    state: State
+    reason_key: str
+    params: ReasonParams
+    severity: Severity
+
+    @property
+    def reason(self) -> str:
+        return REASONS[self.reason_key].format(**self.params)
+
+
+REASONS = {
+    "level": "Everything in the log was read.",
+    "within": "The oldest unread record is {seconds:.1f} s old: within the {allowed:.0f} s that are allowed.",
+    "shrinking": "{lag} records behind, and getting fewer by {rate:.0f} a second.",
+    "growing": "{lag} records behind, and the lag grew by {grown} in the last {window:.0f} s.",
+    "steady": "{lag} records behind, and the lag neither grows nor shrinks.",
+    "trend_unknown": "{lag} records behind; watched for too short a time to tell whether it grows.",
+    "stalled": "The committed offset stays at {committed} for {seconds:.0f} s while {lag} records wait.",
+    "stopped": "No member of the group reads this partition while {lag} records wait.",
+    "rewind": "The committed offset went back from {highest} to {committed}: records are read again.",
+    "never_committed_empty": "Nothing was committed yet, and the log is empty.",
+    "never_committed": "Nothing was committed yet; {waiting} records are in the log.",
+    "never_committed_stopped": "Nothing was committed yet and no member reads it; {waiting} records are in the log.",
+    "lost": "{lost} records left the log before they were read: run `emis-streams sync`.",
+    "ahead": "The committed offset {committed} lies beyond the end {end}: the topic was made anew or cut.",
+    "end_unknown": "The end of the partition cannot be asked: it has no leader, or the topic is missing.",
+}
+"""English texts by reason key; pages translate by the key."""
+
+
+def lag_of(committed: int | None, end: int | None) -> int | None:
+    """End minus committed; 0 if a commit came after the end was asked; None if one is not known."""
+    return None if committed is None or end is None else max(0, end - committed)
+
+
+def verdict(seen: Sequence[Observation], lag_seconds: float | None, allowed_seconds: float) -> Verdict:
+    """The state of a group's partition from observations, oldest first (at least one)."""
+    now = seen[-1]
+    if now.end is None or now.earliest is None:
+        return _verdict("UNKNOWN", "end_unknown")
+    if now.committed is None:
+        return _never_committed(now.end - now.earliest, now.owned)
+    return (
+        _outside_the_log(seen, now.committed, now.end, now.earliest)
+        or _moved_back(seen, now.committed)
+        or _level(now.committed, now.end, lag_seconds, allowed_seconds)
+        or _not_moving(seen, now.committed, now.end)
+        or _trend(seen, now.end - now.committed)
+    )
+
+
+def _verdict(state: State, key: str, severity: Severity | None = None, **params: int | float | str) -> Verdict:
+    return Verdict(state, key, params, severity or SEVERITY[state])
+
+
+def _never_committed(waiting: int, owned: bool | None) -> Verdict:
+    if waiting == 0:
+        return _verdict("NEVER_COMMITTED", "never_committed_empty", "ok")
+    if owned is False:
+        return _verdict("NEVER_COMMITTED", "never_committed_stopped", "error", waiting=waiting)
+    return _verdict("NEVER_COMMITTED", "never_committed", waiting=waiting)
+
+
+def _outside_the_log(seen: Sequence[Observation], committed: int, end: int, earliest: int) -> Verdict | None:
+    if committed < earliest:
+        return _verdict("LOST", "lost", lost=earliest - committed)
+    # Commits and ends are asked side by side, so a busy group's commit may be newer than the end;
+    # only one that is still ahead at the next look is.
+    if committed > end and len(seen) > 1 and seen[-2].committed == committed:
+        return _verdict("AHEAD", "ahead", committed=committed, end=end)
+    return None
+
+
+def _moved_back(seen: Sequence[Observation], committed: int) -> Verdict | None:
+    highest = max(o.committed for o in seen if o.committed is not None)
+    return _verdict("REWIND", "rewind", highest=highest, committed=committed) if committed < highest else None
+
+
+def _level(committed: int, end: int, lag_seconds: float | None, allowed_seconds: float) -> Verdict | None:
+    if committed >= end:
+        return _verdict("OK", "level")
+    if lag_seconds is not None and lag_seconds <= allowed_seconds:
+        return _verdict("OK", "within", seconds=lag_seconds, allowed=allowed_seconds)
+    return None
+
+
+def _not_moving(seen: Sequence[Observation], committed: int, end: int) -> Verdict | None:
+    now = seen[-1]
+    if now.owned is False:
+        return _verdict("STOPPED", "stopped", lag=end - committed)
+    waiting_since = now.at
+    for before in reversed(seen):
+        if before.committed != committed or before.end is None or before.end <= committed:
+            break
+        waiting_since = before.at
+    seconds = now.at - waiting_since
+    if seconds < STALLED_AFTER_SECONDS:
+        return None
+    return _verdict("STALLED", "stalled", committed=committed, seconds=seconds, lag=end - committed)
+
+
+def _trend(seen: Sequence[Observation], lag: int) -> Verdict:
+    first = seen[0]
+    before = lag_of(first.committed, first.end)
+    window = seen[-1].at - first.at
+    if before is None or window < TREND_AFTER_SECONDS:
+        return _verdict("BEHIND", "trend_unknown", lag=lag)
+    if lag < before:
+        return _verdict("CATCHING_UP", "shrinking", lag=lag, rate=(before - lag) / window)
+    if lag > before:
+        return _verdict("BEHIND", "growing", lag=lag, grown=lag - before, window=window)
+    return _verdict("BEHIND", "steady", lag=lag)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The first of the worst; of none: all is well."""
+    order = list(SEVERITY)
+    return max(
+        verdicts,
+        key=lambda v: (SEVERITIES.index(v.severity), order.index(v.state)),
+        default=_verdict("OK", "level"),
+    )
+
+
+def worst_severity(severities: Iterable[Severity]) -> Severity:
+    return max(severities, key=SEVERITIES.index, default="ok")
+
+
+def rate(points: Sequence[tuple[float, int | None]]) -> float | None:
+    """Growth per second between the first and the last known of (time, offset); None from less than two."""
+    known = [(at, offset) for at, offset in points if offset is not None]
+    if len(known) < 2 or known[-1][0] <= known[0][0]:
+        return None
+    return max(0.0, (known[-1][1] - known[0][1]) / (known[-1][0] - known[0][0]))
+
+
+def catch_up_seconds(lag: int | None, produce_rate: float | None, consume_rate: float | None) -> float | None:
+    """Time until the lag is gone at these rates; None if it will not be, or is not known."""
+    if lag is None or produce_rate is None or consume_rate is None:
+        return None
+    if lag == 0:
+        return 0.0
+    return lag / (consume_rate - produce_rate) if consume_rate > produce_rate else None
+
+
+def observed_delay(position: int, ends: Sequence[tuple[float, int]], now: float) -> float | None:
+    """Upper bound on how old the oldest unread record is, from when which end was seen (oldest first).
+
+    Whatever was in the log when an end at or below the position was asked, was read. None if the
+    position is below all ends that are remembered.
+    """
+    for at, end in reversed(ends):
+        if end <= position:
+            return max(0.0, now - at)
+    return None
+
+
+def total_delay(delays: Iterable[float | None]) -> float | None:
+    """The worst delay; None as soon as one of them is not known; 0 of none."""
+    worst_so_far = 0.0
+    for delay in delays:
+        if delay is None:
+            return None
+        worst_so_far = max(worst_so_far, delay)
+    return worst_so_far
+
+
+@dataclass(frozen=True, slots=True)
+class AgeBasis:
+    """A complete measurement: how old an answer could be when it was begun."""
+
+    measured_at: float
+    delay_seconds: float
+
+    def age_seconds(self, now: float) -> float:
+        """What the answer's age can be now: nothing that was read can be unread again."""
+        return self.delay_seconds + max(0.0, now - self.measured_at)
