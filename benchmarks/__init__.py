@@ -1,0 +1,1 @@
+"""The project measured beside its peers, on the same events, in one run: `make bench` (docs/benchmarks.md)."""
