@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive, Meta(description="a partition not seen level with its source for this long is marked")
     ] = 3_600.0
 
+    git_commit: Annotated[str, Meta(description="commit this was built from, as /info tells it")] = ""
+
     def roles_enabled(self) -> frozenset[Role]:
         """The roles of this worker; raises InvalidSetting."""
         named = [part.strip() for part in self.roles.split(",")]

@@ -1,0 +1,1 @@
+"""The web views of a worker: pages for people, JSON for programs. Put together by `worker.py`."""

@@ -1,0 +1,88 @@
+"""Errors as RFC 9457 problem+json, and the headers that every answer carries."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ProblemPage = Callable[[web.Request, int, str, str], web.Response]
+
+PROBLEM_PAGE: web.AppKey[ProblemPage] = web.AppKey("problem_page", Callable)  # type: ignore[arg-type]
+"""How a browser is told: (request, status, title, detail) -> page. Without it browsers get JSON."""
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+DETAILS = {
+    404: "Nothing is here. GET /info tells what this service is.",
+    405: "This address does not take {method}.",
+    500: "The service failed to answer; its log says why.",
+}
+
+
+def problem(status: int, title: str, detail: str, **members: Any) -> web.Response:
+    """A problem+json answer; `members` are added as they are (camelCase, whatever msgspec encodes)."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        content_type="application/problem+json",
+        headers={hdrs.CACHE_CONTROL: "no-store"},
+    )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every refusal of aiohttp and every failure of a handler, told the same way."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        standard = f"{error.status}: {error.reason}"
+        response = _told(request, error.status, error.reason, None if error.text == standard else error.text)
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            response.headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _told(request, 500, "Internal Server Error")
+
+
+def _told(request: web.Request, status: int, title: str, detail: str | None = None) -> web.Response:
+    detail = detail or DETAILS.get(status, HTTPStatus(status).description or title).format(method=request.method)
+    page = request.app.get(PROBLEM_PAGE)
+    if page is not None and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+        return page(request, status, title, detail)
+    return problem(status, title, detail, instance=request.path)
+
+
+async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: nobody guesses types; pages run only what is served with them."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if response.content_type == "text/html":
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["X-Frame-Options"] = "DENY"
+
+
+def setup(app: web.Application) -> None:
+    """Make an application tell all errors as problems and send the headers."""
+    app.middlewares.append(problems)
+    app.on_response_prepare.append(add_headers)
