@@ -4,18 +4,25 @@ A dead letter has the refused record's key, value and headers, and headers of ou
 `dlq.`. Agents send them; the operator lists, shows, replays or corrects them.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from emis_streams import rows
+from aiokafka import TopicPartition
+
+from emis_streams import events, rows, topics
+from emis_streams.errors import InvalidEvent
+from emis_streams.read_topic import partitions_of_topic, reader, records_to_end
+from emis_streams.settings import Settings
 
 Headers = Sequence[tuple[str, bytes]]
 
 PREFIX = "dlq."
 REPLAYED = "dlq.replayed"
 """On a record that was sent again from the dead letters: which one it was (partition:offset)."""
+READ_TIMEOUT_SECONDS = 10.0
 MAX_REASON_BYTES = 8_000
 """With the other headers well below the 64 KiB that the dead-letter topic has more than a source."""
 
@@ -108,3 +115,84 @@ class DeadLetter:
             "key": None if self.key is None else self.key.decode("utf-8", "replace"),
             "bytes": len(self.value or b""),
         }
+
+
+class NoSuchLetter(Exception):
+    """There is no dead letter at that place; the text says where there are some."""
+
+
+async def letters(settings: Settings) -> AsyncIterator[DeadLetter]:
+    """All dead letters, those of a partition in order; raises Unavailable."""
+    async for records in records_to_end(settings, topics.DEAD_LETTER):
+        for record in records:
+            yield _letter(record)
+
+
+async def letter_at(settings: Settings, partition: int, offset: int) -> DeadLetter:
+    """One dead letter; raises NoSuchLetter or Unavailable."""
+    async with reader(settings) as consumer:
+        tps = {tp.partition: tp for tp in await partitions_of_topic(consumer, settings, topics.DEAD_LETTER)}
+        if partition not in tps:
+            raise NoSuchLetter(f"{topics.DEAD_LETTER} has the partitions 0 to {len(tps) - 1}, not {partition}")
+        tp = tps[partition]
+        start, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+        if not start <= offset < end:
+            held = f"{partition}:{start} to {partition}:{end - 1}" if end > start else "none"
+            raise NoSuchLetter(f"no dead letter {partition}:{offset}; this partition has {held}")
+        return _letter(await _record_at(consumer, tp, offset))
+
+
+async def _record_at(consumer: Any, tp: TopicPartition, offset: int) -> Any:
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            record = await consumer.getone(tp)
+    except TimeoutError:
+        raise NoSuchLetter(f"nothing read at {tp.partition}:{offset} in {READ_TIMEOUT_SECONDS:.0f} s") from None
+    if record.offset != offset:
+        raise NoSuchLetter(f"no dead letter {tp.partition}:{offset}; the next one is {tp.partition}:{record.offset}")
+    return record
+
+
+def _letter(record: Any) -> DeadLetter:
+    return DeadLetter(record.partition, record.offset, record.key, record.value, tuple(record.headers))
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is sent to the source topic again; versions decide there as always."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    partition: int | None
+    """None: as the key says."""
+
+
+def replay_of(letter: DeadLetter) -> Replay:
+    """The record as it came, for the topic it came from. Raises InvalidEvent if that is no source topic."""
+    topic = letter.topic
+    if topic not in events.CONTRACTS:
+        raise InvalidEvent(
+            f"dead letter {letter.place} is of {topic or 'no known topic'}, not of a topic of events: nothing to replay"
+        )
+    partition = letter.said("partition") or ""
+    keeps_place = letter.key is None and partition.isdigit()
+    return Replay(
+        topic=topic,
+        key=letter.key,
+        value=letter.value,
+        headers=[*original_headers(letter.headers), (REPLAYED, letter.place.encode())],
+        partition=int(partition) if keeps_place else None,
+    )
+
+
+def refused_again(all_letters: Iterable[DeadLetter]) -> set[str]:
+    """Places of the letters that were replayed and came back as newer letters."""
+    return {name.decode("utf-8", "replace") for letter in all_letters for name in _replayed(letter)}
+
+
+def _replayed(letter: DeadLetter) -> list[bytes]:
+    return [value for header, value in letter.headers if header == REPLAYED]

@@ -54,34 +54,49 @@ _encode = msgspec.json.Encoder().encode
 _CONTRACT_OF_STRUCT = {contract.event: contract for contract in CONTRACTS.values()}
 
 
-def records_of(given: Sequence[AnyEvent]) -> list[Record]:
-    """The records of events, checked against the contract as the workers will check them.
+class Checked(NamedTuple):
+    """What may be sent, and what may not: place and reason."""
 
-    Raises InvalidEvent with the reason, and the place if there are several.
-    """
-    records = [_unchecked(event, place, len(given)) for place, event in enumerate(given)]
-    for topic, places in _places_by_topic(records).items():
+    records: list[Record]
+    refused: list[tuple[int, InvalidEvent]]
+
+
+def check(given: Sequence[AnyEvent]) -> Checked:
+    """Checks events against the contract as the workers will check them."""
+    records: dict[int, Record] = {}
+    refused: list[tuple[int, InvalidEvent]] = []
+    for place, event in enumerate(given):
+        try:
+            records[place] = _unchecked(event)
+        except InvalidEvent as reason:
+            refused.append((place, reason))
+    for topic, places in _by_topic(records).items():
         now_ms = time.time_ns() // 1_000_000
         keys = [records[place].key for place in places]
         values = [records[place].value for place in places]
         decoded = events.decode(CONTRACTS[topic], keys, values, [now_ms] * len(places))
-        for at, reason in decoded.refused:
-            raise InvalidEvent(_placed(str(reason), places[at], len(given)))
+        refused += [(places[at], reason) for at, reason in decoded.refused]
+    for place, _reason in refused:
+        records.pop(place, None)
+    return Checked(list(records.values()), sorted(refused, key=lambda pair: pair[0]))
+
+
+def records_of(given: Sequence[AnyEvent]) -> list[Record]:
+    """The records of events that are all good; raises InvalidEvent with the first reason (and place)."""
+    records, refused = check(given)
+    for place, reason in refused:
+        raise reason if len(given) == 1 else InvalidEvent(f"event {place + 1} of {len(given)}: {reason}")
     return records
 
 
-def _places_by_topic(records: Sequence[Record]) -> dict[str, list[int]]:
+def _by_topic(records: Mapping[int, Record]) -> dict[str, list[int]]:
     places: dict[str, list[int]] = defaultdict(list)
-    for place, record in enumerate(records):
+    for place, record in records.items():
         places[record.contract.topic].append(place)
     return places
 
 
-def _placed(reason: str, place: int, n: int) -> str:
-    return reason if n == 1 else f"event {place + 1} of {n}: {reason}"
-
-
-def _unchecked(event: AnyEvent, place: int, n: int) -> Record:
+def _unchecked(event: AnyEvent) -> Record:
     try:
         contract = _CONTRACT_OF_STRUCT.get(type(event))  # type: ignore[arg-type]
         if contract is not None:
@@ -89,11 +104,10 @@ def _unchecked(event: AnyEvent, place: int, n: int) -> Record:
         value = event if isinstance(event, bytes) else _encode(event)
         head = _head(value)
     except (msgspec.MsgspecError, TypeError, UnicodeError, OverflowError, RecursionError) as error:
-        raise InvalidEvent(_placed(f"value: {error}", place, n)) from None
+        raise InvalidEvent(f"value: {error}") from None
     contract = CONTRACTS.get(head.event_type) if isinstance(head.event_type, str) else None
     if contract is None:
-        reason = f"eventType: {head.event_type!r} is none of {', '.join(CONTRACTS)}"
-        raise InvalidEvent(_placed(reason, place, n))
+        raise InvalidEvent(f"eventType: {head.event_type!r} is none of {', '.join(CONTRACTS)}")
     return Record(contract, _key_bytes(getattr(head, contract.key)), value)
 
 
@@ -163,8 +177,11 @@ class EventProducer:
 
         Delivery errors are raised by the next call, or by `flush`.
         """
-        records = records_of(given)
-        for topic, places in _places_by_topic(records).items():
+        await self.send_records(records_of(given))
+
+    async def send_records(self, records: Sequence[Record]) -> None:
+        """Sends what `check` found good."""
+        for topic, places in _by_topic(dict(enumerate(records))).items():
             await self._send_batches(topic, [records[place] for place in places])
 
     async def _send_batches(self, topic: str, records: Sequence[Record]) -> None:

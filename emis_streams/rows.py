@@ -72,6 +72,11 @@ def version_of(row: bytes) -> bytes:
     return row[:VERSION_BYTES]
 
 
+def content_hash(version: bytes) -> bytes:
+    """CRC-32 of the body that came with the version."""
+    return version[_HASH_AT:VERSION_BYTES]
+
+
 def is_deleted(row: bytes) -> bool:
     """Whether the row is only the marker of a delete."""
     return len(row) <= BODY_AT
