@@ -7,3 +7,6 @@ The way of a slice: `fetch` (columns of records off the wire) → `transport` (o
 slice, entered into the partition's `chain`) → the agent → `table` (rows to RocksDB, changelog to
 the brokers) → acknowledged → the chain's done offset → commit.
 """
+
+SCHEME = "slices"
+"""Of the URLs of broker and store that choose this transport and this store."""

@@ -1,10 +1,39 @@
-"""One follower of changelogs: for taking over partitions, for the read model, for the replica."""
+"""One follower of changelogs: for taking over partitions, for the read model, for the replica.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+It reads changelogs in slices, keeps the highest version of each key of a slice, and hands rows and
+position together to a sink. Its truth is the position that the sink keeps; "caught up" is judged by
+position against the ends seen at the start, so control records and compacted ends do not matter.
+It starts a partition from nothing when the kept position is outside the log or belongs to a topic
+that was made anew.
+"""
 
-from aiokafka import TopicPartition
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import stamina
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+
+from emis_streams.engine.cluster import topic_ids
+from emis_streams.engine.fetch import Fetched, fetch
+
+logger = logging.getLogger(__name__)
+
+_FETCH_WAIT_MS = 50
+"""A fetch that waits longer would hold up partitions that were drained after it was sent."""
+_POLL_SECONDS = 0.5
+_TOPIC_ID_CHECK_SECONDS = 10.0
+_GROUP_COMMIT_SECONDS = 2.0
+_MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
+"""A sink that cannot be reached for long must not cost the group its partitions."""
+
+
+class PositionsChanged(Exception):
+    """The sink's positions are not the ones it kept last (emptied, restored, another writer): ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +55,8 @@ class ChangelogSlice:
     """Row and record time (ms since 1970) by key; lower versions within the slice are left out."""
     next_offset: int
     n_records: int
+    regressed: frozenset[bytes] = frozenset()
+    """Keys whose last record in the slice is a lower version than one before it."""
 
     @property
     def position(self) -> Position:
@@ -43,3 +74,232 @@ class Sink(Protocol):
 
     async def reset(self, tp: TopicPartition) -> None:
         """The kept position is outside the log, or of another topic: forget it (and what hangs on it)."""
+
+
+Wins = Callable[[bytes, bytes | None], bool]
+"""Whether a row replaces another one (an equal version does)."""
+
+
+def coalesce(fetched: Fetched, topic_id: str, wins: Wins) -> ChangelogSlice:
+    """The records with the highest version of each key; a null value (never written by us) is passed over."""
+    records = fetched.records
+    rows: dict[bytes, tuple[bytes, int]] = {r.key: (r.value, r.timestamp) for r in records}
+    regressed: set[bytes] = set()
+    if len(rows) != len(records) or any(row is None for row, _ in rows.values()):
+        rows, regressed = _coalesce_repeated(records, wins)
+    return ChangelogSlice(fetched.tp, topic_id, rows, fetched.end, len(records), frozenset(regressed))
+
+
+def _coalesce_repeated(records: Iterable[Any], wins: Wins) -> tuple[dict[bytes, tuple[bytes, int]], set[bytes]]:
+    rows: dict[bytes, tuple[bytes, int]] = {}
+    regressed: set[bytes] = set()
+    for record in records:
+        key, row = record.key, record.value
+        if row is None:
+            continue
+        kept = rows.get(key)
+        if kept is None or wins(row, kept[0]):
+            rows[key] = (row, record.timestamp)
+            regressed.discard(key)
+        else:
+            regressed.add(key)
+    return rows, regressed
+
+
+@dataclass(kw_only=True)
+class Follower:
+    """Follows partitions of changelogs into a sink.
+
+    Without `group` it reads all of `partitions`; with one, the group shares the partitions of
+    `topics` among its members, and positions are committed there too, for the eyes of lag tools only.
+    Errors of the sink that are of `wait_for` are waited out with backoff and jitter, with everything
+    kept; all others end the follower.
+    """
+
+    name: str
+    client: Mapping[str, Any]
+    """Keyword arguments of every Kafka client: bootstrap servers, security."""
+    sink: Sink
+    wins: Wins
+    partitions: Sequence[TopicPartition] = ()
+    topics: Sequence[str] = ()
+    group: str | None = None
+    wait_for: tuple[type[Exception], ...] = ()
+    slice_records: int = 500
+    slice_bytes: int = 1_000_000
+
+    caught_up: bool = field(default=False, init=False)
+    """Whether the ends seen at the start were reached; stays true."""
+    waiting_for: str | None = field(default=None, init=False)
+    records_total: int = field(default=0, init=False)
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    last_progress: float = field(default_factory=time.monotonic, init=False)
+    """Monotonic time of the last answer of the brokers that moved a position, or found all level."""
+
+    _consumer: AIOKafkaConsumer = field(init=False, repr=False)
+    _targets: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    _topic_ids: dict[str, str] = field(default_factory=dict, init=False)
+    _ids_checked: float = field(default=0.0, init=False)
+    _group_committed: float = field(default=0.0, init=False)
+
+    async def follow(self) -> None:
+        """Follows for ever (until cancelled)."""
+        await self._start()
+        try:
+            while True:
+                await self._step()
+        finally:
+            await self._consumer.stop()
+
+    async def catch_up(self) -> None:
+        """Follows to the ends seen at the start."""
+        await self._start()
+        try:
+            while not self.caught_up:
+                await self._step()
+        finally:
+            await self._consumer.stop()
+
+    def topic_id(self, tp: TopicPartition) -> str:
+        return self._topic_ids[tp.topic]
+
+    async def _start(self) -> None:
+        self._consumer = AIOKafkaConsumer(
+            **self.client,
+            group_id=self.group,
+            client_id=self.name,
+            enable_auto_commit=False,
+            auto_offset_reset="none" if self.group is None else "earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+        )
+        await self._patiently(self._consumer.start, KafkaError)
+        if self.group is not None:
+            self._consumer.subscribe(list(self.topics), listener=_GroupListener(self))
+            return
+        self._consumer.assign(list(self.partitions))
+        await self.position(self.partitions)
+
+    async def position(self, tps: Iterable[TopicPartition]) -> None:
+        """Seeks to where the sink is, or to the start of the log where its position is not valid."""
+        tps = list(tps)
+        await self._patiently(lambda: self._position(tps), KafkaError, *self.wait_for)
+
+    async def _position(self, tps: list[TopicPartition]) -> None:
+        if not tps:
+            self._note_caught_up()
+            return
+        self._topic_ids.update(await topic_ids(self._consumer._client, {tp.topic for tp in tps}))
+        begins = await self._consumer.beginning_offsets(tps)
+        ends = await self._consumer.end_offsets(tps)
+        kept = await self.sink.positions(tps)
+        outside = [tp for tp, at in kept.items() if not self._is_valid(tp, at, begins[tp], ends[tp])]
+        for tp in outside:
+            logger.warning("%s: position %s of %s is outside the log: starting from nothing", self.name, kept[tp], tp)
+            await self.sink.reset(tp)
+        if outside:
+            kept = await self.sink.positions(tps)
+        for tp in tps:
+            start = kept[tp].next_offset if tp in kept else begins[tp]
+            self._consumer.seek(tp, start)
+            self.next_offsets[tp] = start
+            self._targets[tp] = ends[tp]
+        self._note_caught_up()
+
+    def _is_valid(self, tp: TopicPartition, at: Position, begin: int, end: int) -> bool:
+        return at.topic_id == self._topic_ids[tp.topic] and begin <= at.next_offset <= end
+
+    async def _step(self) -> None:
+        try:
+            fetched = await fetch(
+                self._consumer._fetcher, set(self.next_offsets), _POLL_SECONDS, self.slice_records, self.slice_bytes
+            )
+        except OffsetOutOfRangeError:
+            await self.position(self.next_offsets)
+            return
+        if fetched:
+            await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.wins) for f in fetched])
+        await self._check_topic_ids()
+        await self._commit_to_group()
+
+    async def _apply(self, slices: list[ChangelogSlice]) -> None:
+        try:
+            await self._patiently(lambda: self.sink.apply(slices), *self.wait_for)
+        except PositionsChanged as reason:
+            logger.warning("%s: %s; following again from the kept positions", self.name, reason)
+            await self.position(self.next_offsets)
+            return
+        for part in slices:
+            if part.tp in self.next_offsets:
+                self.next_offsets[part.tp] = part.next_offset
+            self.records_total += part.n_records
+        self.last_progress = time.monotonic()
+        self._note_caught_up()
+
+    def _note_caught_up(self) -> None:
+        if not self.caught_up and all(at >= self._targets[tp] for tp, at in self.next_offsets.items()):
+            self.caught_up = True
+            logger.info("%s: caught up, %d records", self.name, self.records_total)
+
+    async def _check_topic_ids(self) -> None:
+        """A topic that was deleted and made anew may already be as long as the old one was."""
+        now = time.monotonic()
+        if not self._topic_ids or now - self._ids_checked < _TOPIC_ID_CHECK_SECONDS:
+            return
+        self._ids_checked = now
+        try:
+            ids = await topic_ids(self._consumer._client, self._topic_ids)
+        except KafkaError as error:
+            logger.debug("%s: topic ids not checked: %r", self.name, error)
+            return
+        if ids != self._topic_ids:
+            await self.position(self.next_offsets)
+
+    async def _commit_to_group(self) -> None:
+        now = time.monotonic()
+        if self.group is None or now - self._group_committed < _GROUP_COMMIT_SECONDS:
+            return
+        self._group_committed = now
+        try:
+            await self._consumer.commit({tp: OffsetAndMetadata(at, "") for tp, at in self.next_offsets.items()})
+        except (KafkaError, IllegalStateError) as error:
+            logger.debug("%s: position not shown to the group: %r", self.name, error)
+
+    async def _patiently(self, call: Callable[[], Any], *errors: type[Exception]) -> None:
+        """Calls until it succeeds, with backoff and jitter, as long as it fails with one of `errors`."""
+        if not errors:
+            await call()
+            return
+        async for attempt in stamina.retry_context(
+            on=errors, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
+        ):
+            with attempt:
+                try:
+                    await call()
+                except errors as error:
+                    self._note_waiting(error)
+                    raise
+        if self.waiting_for is not None:
+            logger.info("%s: goes on", self.name)
+            self.waiting_for = None
+
+    def _note_waiting(self, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if self.waiting_for is None:
+            logger.warning("%s: waiting: %s", self.name, reason)
+        self.waiting_for = reason
+
+
+class _GroupListener(ConsumerRebalanceListener):
+    """Seeks to the sink's positions; what the group has committed is not asked."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._follower.next_offsets.clear()
+        self._follower._targets.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._follower.position(assigned)

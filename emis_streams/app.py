@@ -1,0 +1,41 @@
+"""The Faust app, and nothing else: agents, tables and pages are put to it by `worker.py`."""
+
+from emis_streams import engine, settings, topics
+from emis_streams.engine.app import App
+from emis_streams.engine.options import Options
+
+__all__ = ["App", "app", "create_app"]
+
+
+def create_app(config: settings.Settings) -> App:
+    """The app of these settings."""
+    return App(
+        topics.APP_ID,
+        engine_options=Options(
+            client=config.kafka_client(),
+            slice_records=config.slice_records,
+            slice_bytes=config.slice_bytes,
+            buffered_slices=config.buffered_slices,
+            drain_timeout_seconds=config.drain_timeout_seconds,
+            watchdog_timeout_seconds=config.watchdog_timeout_seconds,
+        ),
+        ingests="ingest" in config.roles_enabled(),
+        broker=";".join(f"{engine.SCHEME}://{server}" for server in config.bootstrap_servers),
+        datadir=config.data_path,
+        topic_partitions=topics.PARTITIONS,
+        broker_session_timeout=config.session_timeout_seconds,
+        broker_heartbeat_interval=min(3.0, config.session_timeout_seconds / 3),
+        broker_rebalance_timeout=max(60.0, config.session_timeout_seconds),
+        broker_request_timeout=180.0,
+        broker_max_poll_interval=3600.0,
+        broker_commit_interval=0.5,
+        web_host=config.host,
+        web_bind=config.host,
+        web_port=config.port,
+        web_tables_enabled=False,
+        web_stats_enabled=False,
+        table_standby_replicas=0,
+    )
+
+
+app = create_app(settings.current())

@@ -1,0 +1,281 @@
+"""Taking over partitions: tables caught up from their changelogs, then the sources go on.
+
+Stands in for Faust's recovery service, which applies changelogs record by record, and on completion
+resumes before it seeks and clears, so that events can get lost (faust-streaming issue 596). Here:
+catch up; seek every source; only then clear the queues, resume the partitions and the flow.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import stamina
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.tables import TableManager as FaustTableManager
+from faust.types import TP
+from mode import Service
+
+from emis_streams.engine import fatal
+from emis_streams.engine.follower import Follower, Position
+from emis_streams.engine.options import options_of
+from emis_streams.engine.table import Table, TableSink
+from emis_streams.engine.transport import Consumer
+from emis_streams.engine.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 1.0
+_CATCH_UP_RECORDS = 2_000
+"""Nothing else is on the loop of an ingesting worker while it catches up: larger slices."""
+
+
+class SessionLost(Exception):
+    """The last heartbeat is older than the session: the partitions may belong to another worker now."""
+
+
+class CatchUp(Service):
+    """Catches up what was assigned, then keeps watching the own changelogs for rows of others."""
+
+    abstract = False
+
+    def __init__(self, app: Any, tables: "TableManager", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.app = app
+        self.tables = tables
+        self.completed = asyncio.Event()
+        self.follower: Follower | None = None
+        """The one at work, while partitions are being taken over."""
+        self.started_at: float | None = None
+        """Monotonic time since when partitions are being taken over; None when they are."""
+        self.foreign_records_total = 0
+        """Times that someone else's records were found in a changelog that this worker owns."""
+        self._owned: set[TopicPartition] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- what Faust's app and table manager call -----------------------------------------------
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._cancel()
+        self._owned.clear()
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        self._cancel()
+        self.started_at = time.monotonic()
+        self._task = asyncio.create_task(self._take_over(assigned, generation_id), name="catch up")
+        self._task.add_done_callback(self._ended)
+
+    async def on_stop(self) -> None:
+        self._cancel()
+
+    # -----------------------------------------------------------------------------------------
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self.follower = None
+        self.started_at = None
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            fatal.end_process(self.app, "taking over partitions failed", error)
+
+    @property
+    def consumer(self) -> Consumer:
+        consumer: Consumer = self.app.consumer
+        return consumer
+
+    async def _take_over(self, assigned: set[TP], generation_id: int) -> None:
+        changelogs = self._open_stores(assigned)
+        logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
+        await self._catch_up(changelogs)
+        await _until_reached(lambda: self.consumer.start_from_committed(assigned))
+        if generation_id != self.app.consumer_generation_id:
+            return  # The next rebalance has begun, and will call again.
+        self._owned = set(changelogs)
+        await self._go_on(assigned)
+
+    def _open_stores(self, assigned: set[TP]) -> list[TopicPartition]:
+        """Opens the stores of the partitions that are ours now, closes all others."""
+        changelogs = []
+        for table in self.tables.engine_tables():
+            wanted = {tp.partition for tp in assigned if tp.topic in table.source_topics}
+            for number in table.store.open_partitions:
+                if number not in wanted:
+                    table.store.close_partition(number)
+            for number in sorted(wanted):
+                table.store.partition(number)
+                changelogs.append(TopicPartition(table.changelog_name, number))
+        return changelogs
+
+    async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
+        if not self.tables.writer.is_started:
+            await _until_reached(self.tables.writer.start)
+        sink = TableSink(self.tables.engine_tables())
+        options = options_of(self.app)
+        self.follower = Follower(
+            name=f"{self.app.conf.id}-tables",
+            client=options.client,
+            sink=sink,
+            wins=self.tables.wins,
+            partitions=changelogs,
+            slice_records=_CATCH_UP_RECORDS,
+        )
+        await self.follower.catch_up()
+        await self._send_again(sink)
+        for tp, next_offset in self.follower.next_offsets.items():
+            sink.partition(tp).advance(Position(next_offset, self.follower.topic_id(tp)))
+        self.follower = None
+
+    async def _send_again(self, sink: TableSink) -> None:
+        """Rows that a lower version follows in the log: a later reader must find the higher one last."""
+        again = sink.rows_to_send_again()
+        for tp, rows in again.items():
+            logger.warning("%s: %d rows had gone back in the changelog: sent again", tp, len(rows))
+        await asyncio.gather(*(self.tables.writer.send_rows(tp, rows) for tp, rows in again.items()))
+
+    async def _go_on(self, assigned: set[TP]) -> None:
+        app = self.app
+        await app.on_rebalance_complete.send()
+        app.in_recovery = False
+        app.flow_control.resume()
+        self.consumer.resume_partitions(assigned)
+        self.consumer.resume_flow()
+        await app._fetcher.maybe_start()
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        app.on_rebalance_end()
+        self.started_at = None
+        self.completed.set()
+        logger.info("ready: %d partitions", len(assigned))
+
+    # -- the own changelogs, afterwards ---------------------------------------------------------
+
+    @Service.task
+    async def _watch(self) -> None:
+        """Looks whether the owned changelogs hold records that are not ours.
+
+        What we send is acknowledged with its offset, so a foreign record shows as a gap, or as an end
+        beyond the last row of ours. Only then is anything read: reading all of the own changelog again
+        would cost a third of the throughput.
+        """
+        asker = AIOKafkaConsumer(**options_of(self.app).client, isolation_level="read_committed")
+        await _until_reached(asker.start)
+        try:
+            while not self.should_stop:
+                await self.sleep(_WATCH_SECONDS)
+                await self._look(asker)
+        finally:
+            await asker.stop()
+
+    async def _look(self, asker: AIOKafkaConsumer) -> None:
+        owned = [tp for tp in self._owned if self.tables.writer.is_idle(tp)]
+        if not owned or self.started_at is not None:
+            return
+        try:
+            ends = await asker.end_offsets(owned)
+        except KafkaError as error:
+            logger.debug("ends of the changelogs not known: %r", error)
+            return
+        still_idle = [tp for tp in owned if tp in self._owned and self.tables.writer.is_idle(tp)]
+        foreign = [tp for tp in still_idle if self.tables.position_of(tp) < ends[tp]]
+        if foreign:
+            self.foreign_records_total += len(foreign)
+            logger.warning("records of someone else in the changelogs %s: reading them", foreign)
+            await self._catch_up(foreign)
+
+
+async def _until_reached(call: Any) -> None:
+    """Calls until the brokers answer, with backoff and jitter."""
+    waiting = False
+    async for attempt in stamina.retry_context(
+        on=(KafkaError, OSError), attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
+    ):
+        with attempt:
+            try:
+                await call()
+            except (KafkaError, OSError) as error:
+                if not waiting:
+                    logger.warning("waiting for the brokers: %r", error)
+                waiting = True
+                raise
+
+
+class TableManager(FaustTableManager):
+    """Faust's, without its recovery and without subscribing to changelogs."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        options = options_of(app)
+        self.writer = Writer(
+            options.client,
+            on_acknowledged=self._acknowledged,
+            check_alive=self._check_session,
+            on_failure=lambda error: fatal.end_process(app, "sending failed", error),
+            compression=options.changelog_compression,
+        )
+        self._catch_up: CatchUp | None = None
+
+    @property
+    def recovery(self) -> Any:
+        if self._catch_up is None:
+            self._catch_up = CatchUp(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._catch_up
+
+    def engine_tables(self) -> Iterable[Table]:
+        return [table for table in self.values() if isinstance(table, Table)]
+
+    def table_of(self, changelog: str) -> Table:
+        table = self._changelogs[changelog]
+        assert isinstance(table, Table)
+        return table
+
+    def wins(self, row: bytes, stored: bytes | None) -> bool:
+        """The rule of the tables: all of an app share one."""
+        return next(iter(self.engine_tables())).wins(row, stored)
+
+    def position_of(self, tp: TopicPartition) -> int:
+        position = self.table_of(tp.topic).store.partition(tp.partition).position
+        return 0 if position is None else position.next_offset
+
+    def _acknowledged(self, tp: TopicPartition, base_offset: int, n_records: int) -> None:
+        store = self.table_of(tp.topic).store
+        if tp.partition in store.open_partitions:
+            store.partition(tp.partition).acknowledged(base_offset, n_records)
+
+    def _check_session(self) -> None:
+        silent_seconds = self.app.consumer.seconds_since_heartbeat()
+        if silent_seconds > self.app.conf.broker_session_timeout:
+            raise SessionLost(f"no heartbeat for {silent_seconds:.1f} s: the partitions may have a new owner")
+
+    # -- replaced parts of Faust's -------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+    async def _update_channels(self) -> None:
+        self._tables_finalized.set()
+        for table in self.values():
+            await table.maybe_start()
+        self._tables_registered.set()
+
+    async def on_stop(self) -> None:
+        await self.app._fetcher.stop()
+        await self.recovery.stop()
+        for table in self.values():
+            await table.stop()
+        await self.writer.stop()
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """How far each owned changelog is in the tables."""
+        return {
+            TopicPartition(table.changelog_name, number): self.position_of(TopicPartition(table.changelog_name, number))
+            for table in self.engine_tables()
+            for number in table.store.open_partitions
+        }

@@ -1,0 +1,24 @@
+"""The end of a process that cannot go on without risking events. What is not done is not committed."""
+
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+logger = logging.getLogger(__name__)
+
+EXIT_FAILED = 70
+"""Something in the engine or its I/O failed."""
+EXIT_STALLED = 75
+"""The watchdog saw no progress."""
+
+
+def end_process(app: Any, reason: str, error: BaseException | None = None, code: int = EXIT_FAILED) -> NoReturn:
+    """Logs why, then ends at once: a clean shutdown could hang, or commit what is not done."""
+    name = getattr(getattr(app, "conf", None), "id", "worker")
+    logger.critical("%s ends (exit code %d): %s", name, code, reason, exc_info=error)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,113 @@
+"""Records of a partition, several hundred at a time, without one Python object each.
+
+aiokafka builds a frozen dataclass of eleven fields for every record, which costs more than all of
+our own work on it. Its `PartitionRecords` makes that object in one overridable place; taking the
+record that the C parser made instead leaves everything else as it is: aborted transactions, control
+records, positions (measured in docs/decisions/0002-records-in-columns.md).
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.errors import ConsumerStoppedError
+
+_CHUNK_RECORDS = 50
+"""The bytes taken so far are looked at after so many records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Consecutive records of one partition.
+
+    `base` is the fetch position before them and `end` the one after; both may lie beyond the offsets
+    of the records, since compaction leaves gaps and control records are not handed out.
+    """
+
+    tp: TopicPartition
+    base: int
+    end: int
+    records: list[Any]
+    """Each with `offset`, `timestamp` (ms since 1970), `key`, `value` and `headers`."""
+
+
+async def fetch(
+    fetcher: Fetcher, tps: Collection[TopicPartition], timeout_seconds: float, max_records: int, max_bytes: int
+) -> list[Fetched]:
+    """At most one run of records of each of `tps`, waiting up to the time-out for the first.
+
+    Raises what the brokers answered (aiokafka.errors.KafkaError), as `getmany` does.
+    """
+    while True:
+        if fetcher._subscriptions.reassignment_in_progress:
+            await fetcher._subscriptions.wait_for_assignment()
+        taken = _take_ready(fetcher, tps, max_records, max_bytes)
+        if taken or timeout_seconds <= 0:
+            return taken
+        waiter = fetcher._create_fetch_waiter()
+        done, pending = await asyncio.wait([waiter], timeout=timeout_seconds)
+        if fetcher._closed:
+            raise ConsumerStoppedError
+        if not done:
+            for future in pending:
+                future.cancel()
+            return []
+        for future in done:
+            future.result()
+
+
+def _take_ready(fetcher: Fetcher, tps: Collection[TopicPartition], max_records: int, max_bytes: int) -> list[Fetched]:
+    taken: list[Fetched] = []
+    for tp in list(fetcher._records):
+        if tp not in tps:
+            if not fetcher._subscriptions.is_assigned(tp):
+                del fetcher._records[tp]
+            continue
+        result = fetcher._records[tp]
+        if not isinstance(result, FetchResult):
+            if taken:
+                return taken
+            _forget(fetcher, tp)
+            result.check_raise()
+            continue
+        fetched = _take(result, tp, max_records, max_bytes)
+        if not result.has_more():
+            _forget(fetcher, tp)
+        if fetched is not None:
+            taken.append(fetched)
+    return taken
+
+
+def _forget(fetcher: Fetcher, tp: TopicPartition) -> None:
+    """Lets the background routine fetch the partition's next records."""
+    del fetcher._records[tp]
+    fetcher._notify(fetcher._wait_consume_future)
+
+
+def _take(result: FetchResult, tp: TopicPartition, max_records: int, max_bytes: int) -> Fetched | None:
+    if not result.check_assignment(tp) or not result.has_more():
+        return None
+    source = result._partition_records
+    source._consumer_record = _as_parsed
+    base = source.next_fetch_offset
+    records: list[Any] = []
+    n_bytes = 0
+    while len(records) < max_records and n_bytes < max_bytes:
+        if source._records_iterator is None:
+            break
+        chunk = list(islice(source, min(_CHUNK_RECORDS, max_records - len(records))))
+        records += chunk
+        n_bytes += sum([len(record.value or b"") for record in chunk])
+    result._update_position()
+    if source._records_iterator is None:
+        result._partition_records = None
+    end = source.next_fetch_offset
+    return Fetched(tp, base, end, records) if end > base else None
+
+
+def _as_parsed(_tp: TopicPartition, record: Any) -> Any:
+    return record

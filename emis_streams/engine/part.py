@@ -1,0 +1,45 @@
+"""A coroutine that runs as long as the worker does; if it fails, the worker ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mode import Service
+
+from emis_streams.engine import fatal
+
+
+class Part(Service):
+    """Runs `run()` beside the web views; `close()` is called when the worker stops."""
+
+    abstract = False
+
+    def __init__(
+        self, app: Any, name: str, run: Callable[[], Awaitable[None]], close: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__()
+        self._app = app
+        self._name = name
+        self._run = run
+        self._close = close
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def label(self) -> str:
+        return self._name
+
+    async def on_start(self) -> None:
+        self._task = asyncio.ensure_future(self._run())  # type: ignore[arg-type]
+        self._task.add_done_callback(self._ended)
+
+    async def on_stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._close is not None:
+            self._close()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or self.should_stop:
+            return
+        fatal.end_process(self._app, f"{self._name} ended", task.exception())

@@ -1,0 +1,239 @@
+"""The rows of a table on this worker: one RocksDB (rocksdict) for each partition it owns.
+
+Rows and the changelog position that they rest on are written in one batch. The write-ahead log is
+off for everything: a crash goes back to the last flush, rows and position together, and what is
+missing comes from the changelog.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from faust.stores.base import Store as FaustStore
+from faust.types import TP
+from rocksdict import (
+    AccessType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+from emis_streams.engine.follower import Position
+
+logger = logging.getLogger(__name__)
+
+_POSITION = b"\x00position"
+"""Sorts before every row key (they are text)."""
+_MEMTABLE_BYTES = 16 << 20
+_MEMTABLES_TOTAL_BYTES = 96 << 20
+"""Of all databases of the process together (Faust's defaults would allow 192 MiB for each)."""
+_BLOCK_CACHE_BYTES = 64 << 20
+_BLOOM_BITS_PER_KEY = 10
+_MAX_OPEN_FILES = 128
+
+_shared_cache = Cache(_BLOCK_CACHE_BYTES)
+_shared_memtables = WriteBufferManager(_MEMTABLES_TOTAL_BYTES, False)
+
+
+def database_options() -> Options:
+    """Options of one database; cache and memtables are shared by all databases of the process."""
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(_MEMTABLE_BYTES)
+    options.set_max_write_buffer_number(2)
+    options.set_write_buffer_manager(_shared_memtables)
+    options.set_max_open_files(_MAX_OPEN_FILES)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(2)
+    tables = BlockBasedOptions()
+    tables.set_block_cache(_shared_cache)
+    tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
+    tables.set_block_size(8 << 10)
+    options.set_block_based_table_factory(tables)
+    return options
+
+
+def write_options() -> WriteOptions:
+    options = WriteOptions()
+    options.disable_wal = True
+    return options
+
+
+def encode_position(position: Position) -> bytes:
+    return position.next_offset.to_bytes(8, "big") + position.topic_id.encode()
+
+
+def decode_position(raw: bytes) -> Position:
+    return Position(int.from_bytes(raw[:8], "big"), raw[8:].decode())
+
+
+class PartitionStore:
+    """One partition's rows and how far its changelog is in them."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._db = Rdict(str(path), database_options(), access_type=AccessType.read_write())
+        self._options = write_options()
+        self._db.set_write_options(self._options)
+        raw = self._db.get(_POSITION)
+        self.position: Position | None = None if raw is None else decode_position(raw)
+        """Every changelog record before it is in the rows; the next batch writes it."""
+        self._acknowledged_ahead: dict[int, int] = {}
+
+    def acknowledged(self, base_offset: int, n_records: int) -> bool:
+        """Rows of ours stand in the changelog; False if records of someone else stand before them.
+
+        The position never leads the data: it moves over acknowledged rows only, and not over a gap.
+        An offset of -1 (the brokers did not say) is a gap too.
+        """
+        assert self.position is not None
+        if base_offset > self.position.next_offset:
+            self._acknowledged_ahead[base_offset] = base_offset + n_records
+        elif base_offset >= 0:
+            self.advance(Position(base_offset + n_records, self.position.topic_id))
+        return base_offset >= 0 and not self._acknowledged_ahead
+
+    def advance(self, position: Position) -> None:
+        """Moves the position on to `position`, and over what was acknowledged behind it; never back."""
+        next_offset = position.next_offset
+        if self.position is not None and self.position.topic_id == position.topic_id:
+            next_offset = max(next_offset, self.position.next_offset)
+        for base in sorted(self._acknowledged_ahead):
+            if base <= next_offset:
+                next_offset = max(next_offset, self._acknowledged_ahead.pop(base))
+        self.position = Position(next_offset, position.topic_id)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The row of each key, None where there is none."""
+        rows: list[bytes | None] = self._db.get(list(keys))
+        return rows
+
+    def write(self, rows: Mapping[bytes, bytes]) -> None:
+        """Rows and position, in one batch."""
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key in sorted(rows):
+            put(key, rows[key])
+        if self.position is not None:
+            put(_POSITION, encode_position(self.position))
+        self._db.write(batch, self._options)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        for key, row in self._db.items():
+            if key != _POSITION:
+                yield key, row
+
+    def estimated_rows(self) -> int:
+        return self._db.property_int_value("rocksdb.estimate-num-keys") or 0
+
+    def close(self) -> None:
+        """Flushes, so that the next start has little to catch up."""
+        self._db.flush()
+        self._db.close()
+
+    def clear(self) -> None:
+        """Empties the database."""
+        self._db.close()
+        shutil.rmtree(self.path)
+        self.__init__(self.path)  # type: ignore[misc]
+
+
+class Store(FaustStore[bytes, bytes]):
+    """Faust's store of a table (`store="slices://"`), by partition. Rows are bytes, as they are kept."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._partitions: dict[int, PartitionStore] = {}
+
+    def path_of(self, partition: int) -> Path:
+        return Path(self.app.conf.tabledir) / self.table_name / str(partition)
+
+    @property
+    def open_partitions(self) -> list[int]:
+        return sorted(self._partitions)
+
+    def partition(self, number: int) -> PartitionStore:
+        """The partition's rows; opened at the first call."""
+        if number not in self._partitions:
+            self._partitions[number] = self._open(number)
+        return self._partitions[number]
+
+    def _open(self, number: int) -> PartitionStore:
+        path = self.path_of(number)
+        try:
+            return PartitionStore(path)
+        except Exception as error:
+            # rocksdict raises bare Exceptions: the text is all there is to tell them apart.
+            if "lock" in str(error).lower():
+                raise RuntimeError(f"{path} is in use by another worker: give each its own DATA_DIR") from error
+            if not path.exists() or "corrupt" not in str(error).lower():
+                raise
+            broken = path.with_name(f"{path.name}.corrupt")
+            logger.error("%s cannot be read (%s): set aside as %s, rebuilt from the changelog", path, error, broken)
+            shutil.rmtree(broken, ignore_errors=True)
+            path.rename(broken)
+            return PartitionStore(path)
+
+    def close_partition(self, number: int) -> None:
+        store = self._partitions.pop(number, None)
+        if store is not None:
+            store.close()
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        store = self._partitions.get(tp.partition)
+        return None if store is None or store.position is None else store.position.next_offset
+
+    async def on_stop(self) -> None:
+        for number in self.open_partitions:
+            self.close_partition(number)
+
+    # What Faust calls a table's mapping: by key only, over the open partitions. For pages and shells;
+    # agents know their partition and use `partition()`.
+
+    def __getitem__(self, key: bytes) -> bytes:
+        for store in self._partitions.values():
+            row = store.get_many([key])[0]
+            if row is not None:
+                return row
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and any(s.get_many([key])[0] is not None for s in self._partitions.values())
+
+    def __iter__(self) -> Any:
+        return (key for store in self._partitions.values() for key, _ in store.items())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        raise TypeError("rows are written by Table.write, together with their changelog")
+
+    def __delitem__(self, key: bytes) -> None:
+        raise TypeError("deletes are rows too: write a marker with Table.write")
+
+    # Faust's recovery and its backup command, which the follower stands in for.
+
+    def apply_changelog_batch(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("tables are caught up by the follower (engine/catch_up.py)")
+
+    def reset_state(self) -> None:
+        """Forgets this worker's rows of the table (`faust reset`); the changelog brings them back."""
+        for number in self.open_partitions:
+            self.close_partition(number)
+        shutil.rmtree(self.path_of(0).parent, ignore_errors=True)
+
+    async def backup_partition(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("the changelog is the backup")
+
+    def restore_backup(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError("the changelog is the backup")

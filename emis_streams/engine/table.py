@@ -1,0 +1,120 @@
+"""A Faust table that is written slice by slice: rows to RocksDB, changelog to the brokers, then done."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import faust
+from aiokafka import TopicPartition
+
+from emis_streams.engine.writer import Writer
+from emis_streams.engine.follower import ChangelogSlice, Position, Wins
+from emis_streams.engine.slices import Slice
+from emis_streams.engine.store import PartitionStore, Store
+
+logger = logging.getLogger(__name__)
+
+
+class Table(faust.Table):
+    """Bytes to bytes, partitioned as its source topics, with a changelog that is the whole truth.
+
+    `wins(row, stored)` says which of two rows of a key is kept. `topics` are the source topics: the
+    worker that owns partition n of them owns partition n of the table.
+    """
+
+    def __init__(self, app: Any, *, topics: Sequence[str] = (), wins: Wins | None = None, **kwargs: Any) -> None:
+        kwargs.update(key_type=bytes, value_type=bytes)
+        super().__init__(app, **kwargs)
+        self.source_topics = tuple(topics)
+        self.wins: Wins = wins or _last_wins
+
+    def info(self) -> Mapping[str, Any]:
+        return {**super().info(), "topics": self.source_topics, "wins": self.wins}
+
+    @property
+    def store(self) -> Store:
+        store = self.data
+        assert isinstance(store, Store), f"table {self.name} needs store='slices://'"
+        return store
+
+    @property
+    def changelog_name(self) -> str:
+        return self.changelog_topic.get_topic_name()
+
+    @property
+    def writer(self) -> Writer:
+        writer: Writer = self.app.tables.writer
+        return writer
+
+    async def on_start(self) -> None:
+        # Faust's own would also declare the changelog topic: topics are made outside of workers.
+        await self.add_runtime_dependency(self.data)
+
+    def stored(self, batch: Slice, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The rows that are kept of these keys of the slice's partition, None where there is none."""
+        return self.store.partition(batch.partition).get_many(keys)
+
+    def write(self, batch: Slice, rows: Mapping[bytes, bytes]) -> "asyncio.Future[None]":
+        """Keeps the rows; the future resolves when the brokers have acknowledged the changelog."""
+        self.store.partition(batch.partition).write(rows)
+        return self.writer.send_rows(TopicPartition(self.changelog_name, batch.partition), rows)
+
+
+def _last_wins(_row: bytes, _stored: bytes | None) -> bool:
+    return True
+
+
+class TableSink:
+    """Takes a table's partitions over from their changelogs, and keeps an eye on them afterwards.
+
+    Tells which keys have gone back in the log: a worker that had lost its partition without noticing
+    wrote an older row after the newer one. Their rows are to be sent again (design, 2.8).
+    """
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._tables = {table.changelog_name: table for table in tables}
+        self.regressed: dict[TopicPartition, set[bytes]] = {}
+
+    def partition(self, tp: TopicPartition) -> PartitionStore:
+        return self._tables[tp.topic].store.partition(tp.partition)
+
+    async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        return {tp: position for tp in tps if (position := self.partition(tp).position) is not None}
+
+    async def reset(self, tp: TopicPartition) -> None:
+        self.partition(tp).clear()
+
+    async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
+        for part in slices:
+            self._apply(part)
+            await asyncio.sleep(0)
+
+    def _apply(self, part: ChangelogSlice) -> None:
+        wins = self._tables[part.tp.topic].wins
+        store = self.partition(part.tp)
+        keys = list(part.rows)
+        gone_back = self.regressed.setdefault(part.tp, set())
+        rows: dict[bytes, bytes] = {}
+        for key, stored in zip(keys, store.get_many(keys), strict=True):
+            row = part.rows[key][0]
+            if wins(row, stored):
+                rows[key] = row
+                gone_back.discard(key)
+            else:
+                gone_back.add(key)
+        gone_back |= part.regressed
+        if not gone_back:
+            # Else a crash before they are sent again would forget that they have gone back.
+            store.advance(part.position)
+        store.write(rows)
+
+    def rows_to_send_again(self) -> dict[TopicPartition, dict[bytes, bytes]]:
+        """The rows of the keys that have gone back in the log; forgets them."""
+        again: dict[TopicPartition, dict[bytes, bytes]] = {}
+        for tp, keys in self.regressed.items():
+            if keys:
+                found = zip(keys, self.partition(tp).get_many(list(keys)), strict=True)
+                again[tp] = {key: row for key, row in found if row is not None}
+        self.regressed.clear()
+        return again

@@ -1,0 +1,320 @@
+"""Faust's transport (`broker="slices://host:port"`), handing out slices and keeping their chains.
+
+Faust keeps what it does well: the group, rebalances, assignment, flow control. Replaced are fetching
+(one message a slice), the loop that hands messages on (it cannot block on a full queue: what is under
+way is bounded by partition before fetching), and everything about acknowledgements (engine/chain.py).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, ClassVar
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+from mode.services import ServiceT
+
+from emis_streams.engine import fatal
+from emis_streams.engine.chain import Broken, Chain
+from emis_streams.engine.fetch import Fetched, fetch
+from emis_streams.engine.options import options_of
+from emis_streams.engine.slices import Slice
+
+logger = logging.getLogger(__name__)
+
+_FETCH_WAIT_MS = 50
+"""A fetch that waits longer holds up the partitions that were drained after it was sent."""
+_IDLE_SECONDS = 1.0
+_ROOM_CHECK_SECONDS = 0.02
+
+
+def _boottime() -> float:
+    """Seconds that go on while the process, or the machine, is stopped."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class SliceConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread with aiokafka's consumer."""
+
+    last_heartbeat: float = 0.0
+    """Boot time at which the last heartbeat was sent that the group answered."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def timed_heartbeat() -> bool:
+            sent = _boottime()
+            answered: bool = await heartbeat()
+            if answered:
+                self.last_heartbeat = sent
+            return answered
+
+        coordinator._do_heartbeat = timed_heartbeat
+
+    async def fetch(self, tps: Collection[TP], timeout_seconds: float) -> list[Fetched]:
+        options = options_of(self.app)
+        return await self.call_thread(
+            fetch,
+            self._ensure_consumer()._fetcher,
+            {TopicPartition(tp.topic, tp.partition) for tp in tps},
+            timeout_seconds,
+            options.slice_records,
+            options.slice_bytes,
+        )
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
+        """What the group has committed, None where it never has."""
+        return await self.call_thread(self._committed, list(tps))
+
+    async def _committed(self, tps: list[TP]) -> dict[TP, int | None]:
+        coordinator = self._ensure_consumer()._coordinator
+        answer: Mapping[TopicPartition, OffsetAndMetadata] = await coordinator.fetch_committed_offsets(
+            [TopicPartition(tp.topic, tp.partition) for tp in tps]
+        )
+        offsets = {TP(tp.topic, tp.partition): meta.offset for tp, meta in answer.items()}
+        return {tp: offset if (offset := offsets.get(tp, -1)) >= 0 else None for tp in tps}
+
+    async def seek_all(self, positions: Mapping[TP, int]) -> None:
+        await self.call_thread(self._seek_all, dict(positions))
+
+    async def _seek_all(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in positions.items():
+            consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
+
+
+class Consumer(driver.Consumer):
+    """Consumer of slices."""
+
+    _thread: SliceConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._chains: dict[TP, Chain] = {}
+        self._under_way: dict[Slice, None] = {}
+        """Strong references, in the order of delivery: Faust's own set of unacked messages is weak."""
+        self._changed = asyncio.Event()
+        self._commit_lock = asyncio.Lock()
+        self._committed_offsets: dict[TP, int] = {}
+        self.chains_broken_total = 0
+        self.lost_to_retention: dict[TP, int] = {}
+        self.last_progress = time.monotonic()
+        """Monotonic time at which a slice was delivered or done, or there was nothing to fetch."""
+
+    def _new_consumer_thread(self) -> SliceConsumerThread:
+        return SliceConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- positions ----------------------------------------------------------------------------
+
+    async def start_from_committed(self, tps: Collection[TP]) -> None:
+        """Seeks every source partition explicitly, and begins its chain there.
+
+        aiokafka does not seek where nothing is committed. Where the log no longer has what was to be
+        read next, that is an alarm with the exact count, never a silent reset.
+        """
+        committed = await self._thread.committed(tps)
+        begins = await self.earliest_offsets(*tps)
+        ends = await self.highwaters(*tps)
+        starts = {tp: self._start_of(tp, committed[tp], begins[tp], ends[tp]) for tp in tps}
+        await self._thread.seek_all(starts)
+        self._under_way.clear()
+        self._chains = {tp: Chain(start) for tp, start in starts.items()}
+        self._committed_offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
+        self._thread.last_heartbeat = max(self._thread.last_heartbeat, self._assigned_at)
+        self.last_progress = time.monotonic()
+
+    def _start_of(self, tp: TP, committed: int | None, begin: int, end: int) -> int:
+        if committed is None:
+            return begin
+        if committed < begin:
+            self._alarm_lost(tp, begin - committed)
+            return begin
+        if committed > end:
+            logger.error("%s: %d is committed but the log ends at %d: read from its start", tp, committed, end)
+            return begin
+        return committed
+
+    def _alarm_lost(self, tp: TP, n_records: int) -> None:
+        self.lost_to_retention[tp] = self.lost_to_retention.get(tp, 0) + n_records
+        logger.critical(
+            "%s: %d records were deleted by retention before they were read; repair with `emis-streams sync`",
+            tp,
+            n_records,
+        )
+
+    # -- from fetch to agent ------------------------------------------------------------------
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._drain_once()
+        except Exception as error:
+            if not self.app.should_stop:
+                fatal.end_process(self.app, "fetching failed", error)
+
+    async def _drain_once(self) -> None:
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+            return
+        active = self._get_active_partitions() & self._chains.keys()
+        with_room = {tp for tp in active if len(self._chains[tp]) < options_of(self.app).buffered_slices}
+        if not with_room:
+            await self._wait_for_change(_IDLE_SECONDS)
+            return
+        generation = self.app.consumer_generation_id
+        wait_seconds = _IDLE_SECONDS if len(with_room) == len(active) else _ROOM_CHECK_SECONDS
+        fetched = await self._thread.fetch(with_room, wait_seconds)
+        if not self._under_way:
+            self.last_progress = time.monotonic()
+        for run in fetched:
+            if not self._may_deliver(generation):
+                return  # The chains are made anew when the flow goes on.
+            await self._deliver(run, generation)
+
+    def _may_deliver(self, generation: int) -> bool:
+        return (
+            self.flow_active and self.app.flow_control.is_active() and generation == self.app.consumer_generation_id
+        )
+
+    async def _deliver(self, run: Fetched, generation: int) -> None:
+        tp = TP(run.tp.topic, run.tp.partition)
+        chain = self._chains.get(tp)
+        if chain is None:
+            return
+        try:
+            batch = Slice(run, chain, generation, self._on_done, self._on_failure)
+        except Broken as hole:
+            await self._mend(tp, hole)
+            return
+        if not batch.records:
+            batch.done_when()
+            return
+        self._under_way[batch] = None
+        await self.callback(self._message(tp, batch))
+
+    async def _mend(self, tp: TP, hole: Broken) -> None:
+        """Records were dropped between fetch and chain: fetch them again, or say that they are gone."""
+        self.chains_broken_total += 1
+        logger.warning("%s: %s; fetching again", tp, hole)
+        begin = (await self.earliest_offsets(tp))[tp]
+        if begin > hole.expected:
+            self._alarm_lost(tp, begin - hole.expected)
+            await self._restart_chain(tp, begin)
+        else:
+            await self._thread.seek_all({tp: hole.expected})
+
+    async def _restart_chain(self, tp: TP, start: int) -> None:
+        """Goes on at `start` when what is under way before it is done."""
+        while len(self._chains[tp]):
+            await self._wait_for_change(_IDLE_SECONDS)
+        self._chains[tp] = Chain(start)
+        await self._thread.seek_all({tp: start})
+
+    def _message(self, tp: TP, batch: Slice) -> ConsumerMessage:
+        first = batch.records[0]
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            batch.base,
+            first.timestamp / 1000.0,
+            0,
+            [],
+            None,
+            batch,
+            None,
+            tp=tp,
+            generation_id=batch.generation,
+        )
+
+    def _on_done(self, batch: Slice) -> None:
+        self._under_way.pop(batch, None)
+        self.last_progress = time.monotonic()
+        self._changed.set()
+
+    def _on_failure(self, error: BaseException) -> None:
+        fatal.end_process(self.app, "an acknowledgement failed", error)
+
+    async def _wait_for_change(self, timeout_seconds: float) -> None:
+        self._changed.clear()
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_seconds)
+        except TimeoutError:
+            return
+
+    # -- commit -------------------------------------------------------------------------------
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commits what is done, of the partitions that are owned now."""
+        async with self._commit_lock:
+            offsets = self._committable()
+            if not offsets or not await self._thread.commit(offsets):
+                return False
+            self._committed_offsets.update(offsets)
+            return True
+
+    def _committable(self) -> dict[TP, int]:
+        return {
+            tp: chain.done_offset
+            for tp, chain in self._chains.items()
+            if chain.done_offset > self._committed_offsets.get(tp, 0)
+        }
+
+    # -- rebalance and stop -------------------------------------------------------------------
+
+    async def wait_empty(self) -> None:
+        """Waits until what agents have begun is durable, then commits; bounded.
+
+        A worker that cannot finish in time before giving up partitions ends: it must not become one
+        that writes what is not its own any more.
+        """
+        limit_seconds = options_of(self.app).drain_timeout_seconds
+        try:
+            async with asyncio.timeout(limit_seconds):
+                while any(batch.begun for batch in self._under_way):
+                    await self._wait_for_change(_ROOM_CHECK_SECONDS * 10)
+                await self.commit()
+        except TimeoutError as error:
+            n_begun = sum(batch.begun for batch in self._under_way)
+            reason = f"{n_begun} slices are not acknowledged after {limit_seconds:g} s of draining"
+            fatal.end_process(self.app, reason, error)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        self._chains.clear()
+        self._under_way.clear()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._assigned_at = _boottime()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    _assigned_at: float = 0.0
+
+    # -- for fence, watchdog and pages --------------------------------------------------------
+
+    def seconds_since_heartbeat(self) -> float:
+        return _boottime() - self._thread.last_heartbeat
+
+    def slices_under_way(self) -> list[Slice]:
+        return list(self._under_way)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's complaints about slow streams rest on its own acks; the watchdog looks instead."""
+
+
+class Transport(driver.Transport):
+    """`slices://`: Kafka by aiokafka, several hundred records at a time."""
+
+    Consumer: ClassVar[type[Consumer]] = Consumer

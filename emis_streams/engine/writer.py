@@ -1,0 +1,143 @@
+"""Everything that the engine sends: what is not acknowledged by the brokers does not count.
+
+Rows: one queue per changelog partition, one batch of it under way. While a batch waits for its
+acknowledgement the next rows gather, so batches grow by themselves when the brokers are slow, and
+no partition waits for another one.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+logger = logging.getLogger(__name__)
+
+_MAX_BATCH_BYTES = 1_000_000
+
+
+@dataclass(eq=False)
+class _Queue:
+    """Rows of one changelog partition that are not sent yet, and who waits for them."""
+
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    waiters: list["asyncio.Future[None]"] = field(default_factory=list)
+    sender: "asyncio.Task[None] | None" = None
+
+
+class Writer:
+    """An idempotent producer (acks=all) for changelogs, and for single records such as dead letters."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        on_acknowledged: Callable[[TopicPartition, int, int], None],
+        check_alive: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        compression: str | None = "lz4",
+    ) -> None:
+        self._client = client
+        self._on_acknowledged = on_acknowledged
+        """Called with partition, offset of the first record (-1: unknown) and number of records."""
+        self._check_alive = check_alive
+        """Raises when this worker may have lost its partitions without noticing."""
+        self._on_failure = on_failure
+        self._compression = compression
+        self._producer: AIOKafkaProducer | None = None
+        self._queues: dict[TopicPartition, _Queue] = {}
+        self.waiting_since: dict[TopicPartition, float] = {}
+        """Monotonic time since when a batch of the partition waits for its acknowledgement."""
+
+    async def start(self) -> None:
+        producer = AIOKafkaProducer(
+            **self._client,
+            enable_idempotence=True,
+            acks="all",
+            compression_type=self._compression,
+            max_batch_size=_MAX_BATCH_BYTES,
+            max_request_size=2 * _MAX_BATCH_BYTES,
+            metadata_max_age_ms=60_000,
+        )
+        await producer.start()
+        self._producer = producer
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    @property
+    def is_started(self) -> bool:
+        return self._producer is not None
+
+    def send_rows(self, tp: TopicPartition, rows: Mapping[bytes, bytes]) -> "asyncio.Future[None]":
+        """Queues the rows; the future resolves when the brokers have acknowledged all of them.
+
+        A row that waits for the same key is replaced: only what would be superseded is left out.
+        """
+        acknowledged = asyncio.get_running_loop().create_future()
+        queue = self._queues.setdefault(tp, _Queue())
+        queue.rows.update(rows)
+        queue.waiters.append(acknowledged)
+        if queue.sender is None:
+            queue.sender = asyncio.create_task(self._send_all(tp, queue), name=f"changelog {tp}")
+            queue.sender.add_done_callback(self._sender_ended)
+        return acknowledged
+
+    def send_record(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> "asyncio.Task[None]":
+        """Sends one record; the task succeeds when the brokers have acknowledged it."""
+        return asyncio.create_task(self._send_record(topic, key, value, headers), name=f"record for {topic}")
+
+    async def _send_record(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> None:
+        assert self._producer is not None
+        await self._producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
+
+    def is_idle(self, tp: TopicPartition) -> bool:
+        queue = self._queues.get(tp)
+        return queue is None or queue.sender is None
+
+    async def _send_all(self, tp: TopicPartition, queue: _Queue) -> None:
+        try:
+            while queue.waiters:
+                rows, queue.rows = queue.rows, {}
+                waiters, queue.waiters = queue.waiters, []
+                self.waiting_since[tp] = time.monotonic()
+                await self._send_rows(tp, rows)
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+        finally:
+            self.waiting_since.pop(tp, None)
+            queue.sender = None
+
+    async def _send_rows(self, tp: TopicPartition, rows: Mapping[bytes, bytes]) -> None:
+        assert self._producer is not None
+        pending = list(rows.items())
+        at = 0
+        while at < len(pending):
+            self._check_alive()
+            now_ms = time.time_ns() // 1_000_000
+            batch = self._producer.create_batch()
+            append = batch.append
+            first = at
+            while at < len(pending) and append(key=pending[at][0], value=pending[at][1], timestamp=now_ms) is not None:
+                at += 1
+            if at == first:
+                raise KafkaError(f"a row of {len(pending[at][1])} bytes does not fit into a batch for {tp}")
+            sent = await self._producer.send_batch(batch, tp.topic, partition=tp.partition)
+            metadata = await sent
+            self._on_acknowledged(tp, metadata.offset, at - first)
+
+    def _sender_ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            self._on_failure(asyncio.CancelledError(task.get_name()))
+        elif (error := task.exception()) is not None:
+            self._on_failure(error)

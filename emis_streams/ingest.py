@@ -1,0 +1,75 @@
+"""What the agents count, and what of a slice is refused: the parts of ingestion that all subjects share."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from emis_streams import topics
+from emis_streams.app import App
+from emis_streams.dead_letters import headers_for
+from emis_streams.engine.slices import Slice
+from emis_streams.events import Decoded
+from emis_streams.fold import Folded
+from emis_streams.node import IngestStatus
+from emis_streams.partitioner import partitions_of
+
+
+@dataclass
+class Counters:
+    events_total: int = 0
+    superseded_total: int = 0
+    clock_skew_total: int = 0
+    refused_total: int = 0
+    misplaced_total: int = 0
+    unknown_fields_total: int = 0
+
+    def count(self, batch: Slice, events: Decoded, folded: Folded) -> None:
+        self.events_total += len(batch)
+        self.superseded_total += folded.superseded
+        self.clock_skew_total += folded.clock_skew
+        self.refused_total += len(events.refused)
+        self.unknown_fields_total += events.unknown_fields
+        self.misplaced_total += misplaced(batch)
+
+
+def misplaced(batch: Slice) -> int:
+    """How many records are not in the partition of murmur2(key): their producer partitions otherwise."""
+    keys = [key for key in batch.keys if key]
+    places = partitions_of(keys, topics.PARTITIONS) if keys else []
+    return len(places) - places.count(batch.partition)
+
+
+@dataclass
+class Ingest:
+    """The ingesting side of a worker, as its pages see it."""
+
+    app: App
+    counters: Counters = field(default_factory=Counters)
+
+    def dead_letters(self, batch: Slice, events: Decoded) -> list["asyncio.Task[None]"]:
+        """Sends the refused records to the dead-letter topic, as they came; one task for each."""
+        return [self._dead_letter(batch, place, str(reason)) for place, reason in events.refused]
+
+    def _dead_letter(self, batch: Slice, place: int, reason: str) -> "asyncio.Task[None]":
+        record = batch.records[place]
+        now_ms = time.time_ns() // 1_000_000
+        ours = headers_for(batch.topic, batch.partition, record.offset, record.timestamp, reason, now_ms)
+        return self.app.tables.writer.send_record(
+            topics.DEAD_LETTER, record.key, record.value, [*record.headers, *ours]
+        )
+
+    def status(self) -> IngestStatus:
+        consumer = self.app.slice_consumer
+        assigned = frozenset((tp.topic, tp.partition) for tp in consumer.assignment())
+        return IngestStatus(
+            assigned=assigned,
+            caught_up=self.app.tables.recovery.completed.is_set(),
+            rebalancing=self.app.rebalancing,
+            events_total=self.counters.events_total,
+            superseded_total=self.counters.superseded_total,
+            clock_skew_total=self.counters.clock_skew_total,
+            refused_total=self.counters.refused_total,
+            misplaced_total=self.counters.misplaced_total,
+            unknown_fields_total=self.counters.unknown_fields_total,
+            lost_to_retention={(tp.topic, tp.partition): n for tp, n in consumer.lost_to_retention.items()},
+        )

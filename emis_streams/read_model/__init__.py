@@ -1,0 +1,1 @@
+"""The local copy: every serving node follows the changelogs into one RocksDB and answers from it."""

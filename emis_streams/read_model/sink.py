@@ -1,0 +1,77 @@
+"""Writes the followed changelogs into the read model: rows, homeroom index and position in one batch."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from aiokafka import TopicPartition
+from rocksdict import WriteBatch
+
+from emis_streams import rows
+from emis_streams.engine.follower import ChangelogSlice, Position
+from emis_streams.engine.store import decode_position, encode_position
+from emis_streams.read_model.model import ASSIGNMENT, CLASS, HOMEROOM, POSITION, TEACHER, TIME_BYTES, ReadModel
+from emis_streams.rows import ClassRow
+from emis_streams.topics import ASSIGNMENTS, CLASSES, TEACHERS
+
+_PREFIXES = {CLASSES.changelog: CLASS, TEACHERS.changelog: TEACHER, ASSIGNMENTS.changelog: ASSIGNMENT}
+
+Observe = Callable[[list[int], float], None]
+"""Called with the event times (µs since 1970) of rows that became visible, and the time now (s)."""
+
+
+class ReadModelSink:
+    """Implements `engine.follower.Sink`."""
+
+    def __init__(self, model: ReadModel, observe: Observe | None = None) -> None:
+        self._model = model
+        self._observe = observe
+
+    async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        tps = list(tps)
+        values = self._model.get_many([_position_key(tp) for tp in tps])
+        return {tp: decode_position(value) for tp, value in zip(tps, values, strict=True) if value is not None}
+
+    async def reset(self, tp: TopicPartition) -> None:
+        """Starts from nothing, with all partitions: the keys do not say which partition they came from."""
+        self._model.clear()
+
+    async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
+        for part in slices:
+            self._apply(part)
+            await asyncio.sleep(0)  # Requests are answered between two slices.
+
+    def _apply(self, part: ChangelogSlice) -> None:
+        prefix = _PREFIXES[part.tp.topic]
+        keys = [prefix + key for key in part.rows]
+        batch = WriteBatch(raw_mode=True)
+        event_times_us: list[int] = []
+        for key, (row, written_ms), kept in zip(keys, part.rows.values(), self._model.get_many(keys), strict=True):
+            if kept is not None and row[: rows.VERSION_BYTES] < kept[TIME_BYTES : TIME_BYTES + rows.VERSION_BYTES]:
+                continue
+            batch.put(key, written_ms.to_bytes(TIME_BYTES, "big") + row)
+            if prefix == CLASS:
+                _move_homeroom(batch, key[1:], None if kept is None else kept[TIME_BYTES:], row)
+            event_times_us.append(int.from_bytes(row[:8], "big"))
+        batch.put(_position_key(part.tp), encode_position(part.position))
+        self._model.write(batch)
+        if self._observe is not None:
+            self._observe(event_times_us, time.time())
+
+
+def _move_homeroom(batch: WriteBatch, class_id: bytes, kept: bytes | None, row: bytes) -> None:
+    before = None if kept is None else _homeroom_teacher(kept)
+    after = _homeroom_teacher(row)
+    if before is not None and before != after:
+        batch.delete(HOMEROOM + before.encode() + b"|" + class_id)
+    if after is not None:
+        batch.put(HOMEROOM + after.encode() + b"|" + class_id, b"")
+
+
+def _homeroom_teacher(row: bytes) -> str | None:
+    body = rows.body_of(row, ClassRow)
+    return None if body is None else body.homeroom_teacher_id
+
+
+def _position_key(tp: TopicPartition) -> bytes:
+    return POSITION + f"{tp.topic}|{tp.partition}".encode()

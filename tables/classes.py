@@ -1,0 +1,13 @@
+"""What is known of each class, by ClassId."""
+
+from emis_streams import rows
+from emis_streams.app import app
+from emis_streams.engine.table import Table
+from emis_streams.topics import CLASSES
+
+classes: Table = app.Table(
+    CLASSES.name,
+    partitions=app.conf.topic_partitions,
+    topics=CLASSES.events,
+    wins=rows.wins,
+)

@@ -1,0 +1,13 @@
+"""What is known of each teacher, by TeacherId."""
+
+from emis_streams import rows
+from emis_streams.app import app
+from emis_streams.engine.table import Table
+from emis_streams.topics import TEACHERS
+
+teachers: Table = app.Table(
+    TEACHERS.name,
+    partitions=app.conf.topic_partitions,
+    topics=TEACHERS.events,
+    wins=rows.wins,
+)
