@@ -1,0 +1,250 @@
+"""The rules of health: from what the parts of this worker and the brokers say to checks. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from emis_streams import topics
+from emis_streams.lag_report import FollowerLag, GroupLag, LagReport, LatencySummary, ReasonParams
+from emis_streams.node import FollowerStatus, IngestStatus
+from emis_streams.settings import Settings
+from web.health_report import Check, CheckStatus, ComponentType, Health
+from web.health_texts import OUTPUTS
+from web.resources import Usage
+
+DEAD_LETTER_RECENT_SECONDS = 3600.0
+MEMORY_WARN_PERCENT = 90.0
+
+READS = ("/teachers/{teacherId}", "/classes/{classId}", "/api/teachers/{teacherId}", "/api/classes/{classId}")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the checks look at."""
+
+    now: datetime
+    settings: Settings
+    report: LagReport | None
+    ingest: IngestStatus | None
+    read_model: FollowerStatus | None
+    replica: FollowerStatus | None
+    has_reader: bool
+    """Whether the database can answer while the local copy is not caught up."""
+    latencies: Mapping[str, LatencySummary]
+    usage: Usage
+
+    def check(
+        self,
+        status: CheckStatus,
+        key: str,
+        value: float | int | str | None = None,
+        unit: str | None = None,
+        *,
+        affects: tuple[str, ...] = (),
+        component: ComponentType = "component",
+        **params: int | float | str,
+    ) -> Check:
+        return self.told(status, key, value, unit, params, affects, component)
+
+    def told(
+        self,
+        status: CheckStatus,
+        key: str,
+        value: float | int | str | None,
+        unit: str | None,
+        params: ReasonParams,
+        affects: tuple[str, ...] = READS,
+        component: ComponentType = "component",
+    ) -> Check:
+        return Check(
+            component_type=component,
+            status=status,
+            observed_value=value,
+            observed_unit=unit,
+            time=self.now,
+            output=OUTPUTS[key].format(**params),
+            output_key=key,
+            output_params=params,
+            affected_endpoints=() if status == "pass" else affects,
+        )
+
+    def group(self, group_id: str) -> GroupLag | None:
+        groups = self.report.groups if self.report is not None and self.report.error is None else ()
+        return next((g for g in groups if g.group_id == group_id), None)
+
+    def follower(self, name: str) -> FollowerLag | None:
+        followers = self.report.followers if self.report is not None else ()
+        return next((f for f in followers if f.name == name), None)
+
+
+def checks(view: View) -> dict[str, Check]:
+    """One check per part; parts that are nobody's business here are left out."""
+    return dict(_checks(view))
+
+
+def _checks(view: View) -> Iterator[tuple[str, Check]]:
+    yield "brokers", brokers(view)
+    yield "tables", tables(view)
+    if view.read_model is not None:
+        yield "readModel", read_model(view, view.read_model)
+    replica_check = replica(view)
+    if replica_check is not None:
+        yield "replica", replica_check
+    yield "deadLetters", dead_letters(view)
+    ingest_group = view.group(topics.APP_ID)
+    if ingest_group is not None:
+        yield "consumerLag", consumer_lag(view, ingest_group)
+    for name, summary in view.latencies.items():
+        yield ("syncLatency" if name == "read-model" else f"syncLatency:{name}"), sync_latency(view, summary)
+    yield "memory", memory(view)
+
+
+def health(found: Mapping[str, Check]) -> Health:
+    """Unhealthy only if this worker cannot answer at all; a stand-in or a delay is degraded."""
+    reading = found.get("readModel")
+    if reading is not None and reading.status == "fail":
+        return "unhealthy"
+    return "healthy" if all(check.status == "pass" for check in found.values()) else "degraded"
+
+
+def brokers(view: View) -> Check:
+    report = view.report
+    if report is None:
+        return view.check("warn", "brokers.not_asked", affects=READS)
+    if report.error is not None:
+        return view.check("fail", "brokers.unreachable", 0, "brokers", affects=READS, error=report.error)
+    state = report.brokers
+    if state is None:
+        return view.check("warn", "brokers.not_asked", affects=READS)
+    n = state.brokers
+    if state.missing_topics:
+        return view.check(
+            "fail", "brokers.missing", n, "brokers", affects=READS, topics=", ".join(state.missing_topics)
+        )
+    if state.offline_partitions:
+        some = ", ".join(state.offline_partitions)
+        return view.check("fail", "brokers.offline", n, "brokers", affects=READS, partitions=some)
+    if state.under_replicated_partitions:
+        return view.check("warn", "brokers.under_replicated", n, "brokers", count=state.under_replicated_partitions)
+    return view.check("pass", "brokers.ok", n, "brokers", brokers=n)
+
+
+def tables(view: View) -> Check:
+    if view.ingest is None:
+        return _tables_elsewhere(view)
+    status = view.ingest
+    lost = sum(status.lost_to_retention.values())
+    n = len(status.assigned)
+    if lost:
+        return view.check("fail", "tables.lost", n, "partitions", affects=READS, lost=lost)
+    if status.rebalancing:
+        return view.check("warn", "tables.rebalancing", n, "partitions", affects=READS)
+    if not status.caught_up:
+        return view.check("warn", "tables.catching_up", n, "partitions", affects=READS)
+    return view.check("pass", "tables.ok", n, "partitions", partitions=n)
+
+
+def _tables_elsewhere(view: View) -> Check:
+    group = view.group(topics.APP_ID)
+    if group is None:
+        return view.check("warn", "tables.unknown", affects=READS)
+    if not group.members:
+        return view.check("fail", "tables.nobody", 0, "workers", affects=READS)
+    if group.severity == "error":
+        return _because("warn", view, group, group.members, "workers")
+    return view.check("pass", "tables.elsewhere", group.members, "workers", members=group.members)
+
+
+def _because(status: CheckStatus, view: View, group: GroupLag, value: int, unit: str) -> Check:
+    """A check that says what the worst partition of a group says."""
+    return view.told(status, f"reason.{group.reason_key}", value, unit, group.reason_params)
+
+
+def read_model(view: View, status: FollowerStatus) -> Check:
+    if not status.caught_up:
+        if not view.has_reader:
+            return view.check("fail", "read_model.catching_up_alone", affects=READS, component="datastore")
+        return view.check("warn", "read_model.catching_up", affects=READS, component="datastore")
+    if status.waiting_for is not None:
+        return view.check("warn", "read_model.waiting", affects=READS, component="datastore", reason=status.waiting_for)
+    delay = _delay(view, status)
+    if delay is not None and delay > view.settings.stale_after_seconds:
+        return view.check("warn", "read_model.behind", delay, "s", affects=READS, component="datastore", seconds=delay)
+    return view.check("pass", "read_model.ok", delay, "s", component="datastore", records=status.records_total)
+
+
+def replica(view: View) -> Check | None:
+    status = view.replica
+    if status is None:
+        return _replica_elsewhere(view)
+    if status.waiting_for is not None:
+        return view.check("fail", "replica.waiting", component="datastore", reason=status.waiting_for)
+    if not status.caught_up:
+        return view.check("warn", "replica.catching_up", component="datastore")
+    delay = _delay(view, status)
+    if delay is not None and delay > view.settings.sync_latency_threshold_seconds:
+        return view.check("warn", "replica.behind", delay, "s", component="datastore", seconds=delay)
+    return view.check("pass", "replica.ok", delay, "s", component="datastore", records=status.records_total)
+
+
+def _replica_elsewhere(view: View) -> Check | None:
+    group = view.group(topics.REPLICA_GROUP)
+    if group is None:
+        return None
+    if not group.members:
+        return view.check("warn", "replica.nobody", 0, "workers", component="datastore")
+    if group.severity != "ok":
+        return _because("warn", view, group, group.members, "workers")
+    return view.check(
+        "pass", "replica.elsewhere", group.members, "workers", component="datastore", members=group.members
+    )
+
+
+def _delay(view: View, status: FollowerStatus) -> float | None:
+    follower = view.follower(status.name)
+    return None if follower is None else follower.delay_seconds
+
+
+def dead_letters(view: View) -> Check:
+    letters = view.report.dead_letters if view.report is not None else None
+    if letters is None or letters.count is None:
+        return view.check("warn", "dead_letters.unknown")
+    recent = (
+        letters.count > 0
+        and letters.last_at is not None
+        and (view.now - letters.last_at).total_seconds() < DEAD_LETTER_RECENT_SECONDS
+    )
+    status: CheckStatus = "warn" if recent else "pass"
+    key = "dead_letters.recent" if recent else "dead_letters.ok"
+    return view.check(status, key, letters.count, "records", count=letters.count)
+
+
+def consumer_lag(view: View, group: GroupLag) -> Check:
+    lag = group.total_lag
+    if group.severity != "ok":
+        return _because("fail" if group.severity == "error" else "warn", view, group, lag, "records")
+    if "lag_over_threshold" in group.alerts:
+        limit = view.settings.lag_threshold_messages
+        return view.check("warn", "lag.over", lag, "records", affects=READS, lag=lag, limit=limit)
+    if "unsynced_over_threshold" in group.alerts:
+        seconds = max(p.unsynced_seconds or 0.0 for p in group.partitions)
+        over = view.settings.unsynced_threshold_seconds
+        return view.check("warn", "lag.unsynced", lag, "records", affects=READS, seconds=seconds, limit=over)
+    return _because("pass", view, group, lag, "records")
+
+
+def sync_latency(view: View, summary: LatencySummary) -> Check:
+    average = summary.average_seconds
+    if average is None:
+        return view.check("pass", "latency.none", None, "s")
+    if summary.alerts:
+        limit = view.settings.sync_latency_threshold_seconds
+        return view.check("warn", "latency.over", average, "s", affects=READS, seconds=average, limit=limit)
+    return view.check("pass", "latency.ok", average, "s", seconds=average)
+
+
+def memory(view: View) -> Check:
+    percent = view.usage.memory_percent
+    if percent > MEMORY_WARN_PERCENT:
+        return view.check("warn", "memory.high", percent, "%", component="system", percent=percent)
+    return view.check("pass", "memory.ok", percent, "%", component="system", percent=percent)

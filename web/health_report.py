@@ -1,0 +1,97 @@
+"""The shapes of `/health`, `/readyz` and `/info` (camelCase JSON, `docs/openapi.yaml`).
+
+The second seed's fields stand on top; `checks` follow draft-inadarei-api-health-check-06. What a
+check says comes three times: `output` in English, `outputKey` and `outputParams` for translation.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from emis_streams.lag_report import Camel, HistoryPoint, LagReport, LatencySummary, ReasonParams
+
+Health = Literal["healthy", "degraded", "unhealthy"]
+CheckStatus = Literal["pass", "warn", "fail"]
+ComponentType = Literal["component", "datastore", "system"]
+
+
+class Memory(Camel, frozen=True, kw_only=True):
+    """Bytes of this process, against what it may use."""
+
+    used: int
+    total: int
+    percentage: float
+
+
+class Cpu(Camel, frozen=True, kw_only=True):
+    """Per cent of the CPU that this process may use."""
+
+    usage: float
+
+
+class Check(Camel, frozen=True, kw_only=True):
+    """One part: whether it does its work, and what it means for whom."""
+
+    component_type: ComponentType
+    status: CheckStatus
+    observed_value: float | int | str | None
+    observed_unit: str | None
+    time: datetime
+    output: str
+    output_key: str
+    output_params: ReasonParams
+    affected_endpoints: tuple[str, ...] = ()
+    """Only while the check does not pass."""
+
+
+class HealthReport(Camel, frozen=True, kw_only=True):
+    """`GET /health`: 200 healthy and degraded, 503 unhealthy."""
+
+    status: Health
+    timestamp: datetime
+    uptime: float
+    """Seconds."""
+    memory: Memory
+    cpu: Cpu
+    version: str
+    roles: tuple[str, ...]
+    checks: dict[str, Check]
+
+
+class ReadyReport(Camel, frozen=True, kw_only=True):
+    """`GET /readyz` and `/startupz`: 200 ready, 503 not ready."""
+
+    status: Literal["ready", "not-ready"]
+    reasons: tuple[str, ...]
+    """What is waited for."""
+    warnings: tuple[str, ...]
+
+
+class LiveReport(Camel, frozen=True, kw_only=True):
+    """`GET /livez`: whoever reads this got it from a loop that runs."""
+
+    status: Literal["alive"]
+    timestamp: datetime
+
+
+class InfoReport(Camel, frozen=True, kw_only=True):
+    """`GET /info`."""
+
+    name: str
+    version: str
+    git_commit: str | None
+    python_version: str
+    faust_version: str
+    roles: tuple[str, ...]
+    group_ids: tuple[str, ...]
+    topics: tuple[str, ...]
+    changelogs: tuple[str, ...]
+    dead_letter_topic: str
+    started_at: datetime
+    uptime: float
+
+
+class ConsumerLag(LagReport, frozen=True, kw_only=True):
+    """`GET /api/consumer-lag`: a lag report, the sync latencies of this worker, and the trend."""
+
+    sync_latency: dict[str, LatencySummary]
+    history: tuple[HistoryPoint, ...]
