@@ -1,0 +1,1 @@
+"""The replica in MySQL (or SQLite): schema, writer, three-query reader, migrations."""

@@ -1,0 +1,129 @@
+"""Engines and pools for the database that DATABASE_URL names: MySQL (or MariaDB) or SQLite.
+
+The URL's driver is left to us: aiomysql and aiosqlite in workers, PyMySQL and sqlite3 for migrations.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from emis_streams.errors import InvalidSetting
+from emis_streams.replica.statements import Dialect
+
+CONNECT_TIMEOUT_SECONDS = 5
+LOCK_WAIT_SECONDS = 10
+_RECYCLE_SECONDS = 1800
+"""Below the 8 hours after which MySQL closes idle connections, and what proxies often allow."""
+
+_SESSION = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
+    " time_zone = '+00:00',"
+    f" innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS},"
+    " max_error_count = 0"
+)
+"""Strict: too long a text must be an error and not be cut. No diagnostics kept: MySQL warns of each
+`VALUES(col)`, thousands a batch, and aiomysql would fetch them all; errors are told regardless."""
+
+
+def parse(database_url: str) -> URL:
+    """The URL, checked; raises InvalidSetting."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidSetting(f"DATABASE_URL={database_url!r} is not allowed: {error}") from None
+    if url.get_backend_name() not in ("mysql", "sqlite"):
+        raise InvalidSetting(f"DATABASE_URL={shown(url)!r} is not allowed: it starts with mysql:// or sqlite://")
+    if not url.database or url.database == ":memory:":
+        raise InvalidSetting(f"DATABASE_URL={shown(url)!r} is not allowed: it names no database")
+    return url
+
+
+def shown(url: URL) -> str:
+    """The URL without its password, for messages."""
+    return url.render_as_string(hide_password=True)
+
+
+def dialect_of(url: URL) -> Dialect:
+    return "mysql" if url.get_backend_name() == "mysql" else "sqlite"
+
+
+def writer_engine(database_url: str, pool_size: int) -> AsyncEngine:
+    """For the one writer: its transactions hold the lock from their start (SQLite), see what is committed (MySQL)."""
+    url = parse(database_url)
+    if dialect_of(url) == "mysql":
+        return create_async_engine(
+            _with_driver(url, "mysql+aiomysql"), **_mysql(pool_size), isolation_level="READ COMMITTED"
+        )
+    engine = create_async_engine(_with_driver(url, "sqlite+aiosqlite"), **_sqlite(url, pool_size))
+    _take_lock_at_begin(engine.sync_engine)
+    return engine
+
+
+def reader_engine(database_url: str, pool_size: int) -> AsyncEngine:
+    """For readers: each statement by itself, without a transaction to open and close."""
+    url = parse(database_url)
+    autocommit = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
+    if dialect_of(url) == "mysql":
+        return create_async_engine(_with_driver(url, "mysql+aiomysql"), **_mysql(pool_size), **autocommit)
+    return create_async_engine(_with_driver(url, "sqlite+aiosqlite"), **_sqlite(url, pool_size), **autocommit)
+
+
+def migration_engine(database_url: str) -> Engine:
+    """For migrations, which Alembic runs synchronously."""
+    url = parse(database_url)
+    if dialect_of(url) == "mysql":
+        return create_engine(_with_driver(url, "mysql+pymysql"), connect_args=_mysql(1)["connect_args"])
+    engine = create_engine(_with_driver(url, "sqlite+pysqlite"), **_sqlite(url, 1))
+    _take_lock_at_begin(engine)
+    return engine
+
+
+def _with_driver(url: URL, drivername: str) -> URL:
+    return url.set(drivername=drivername)
+
+
+def _mysql(pool_size: int) -> dict[str, Any]:
+    return {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": CONNECT_TIMEOUT_SECONDS,
+        "pool_recycle": _RECYCLE_SECONDS,
+        "pool_pre_ping": True,
+        "connect_args": {
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "init_command": _SESSION,
+        },
+    }
+
+
+def _sqlite(url: URL, pool_size: int) -> dict[str, Any]:
+    Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": CONNECT_TIMEOUT_SECONDS,
+        "connect_args": {"timeout": LOCK_WAIT_SECONDS, "isolation_level": None},
+    }
+
+
+def _take_lock_at_begin(engine: Engine) -> None:
+    """SQLite: readers go on while the writer writes (WAL), and a transaction has the writer's lock from its start.
+
+    (With the driver's own rule it would begin at the first INSERT: what was read before could have changed.)
+    """
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

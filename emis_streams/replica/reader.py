@@ -1,0 +1,154 @@
+"""Answers from the replica, for as long as the local read model has not caught up.
+
+A teacher is three queries however many classes there are: the teacher, the assignments, and one
+batch of class infos, in which the homeroom classes are.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from sqlalchemy import Row, bindparam, select, union_all
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from emis_streams import rows
+from emis_streams.answers import ClassDetail, Gone, TeacherDetail
+from emis_streams.replica import database
+from emis_streams.replica.faults import waited_for
+from emis_streams.replica.schema import class_infos, teacher_assignments, teachers
+from emis_streams.teacher_detail import KnownClass, assemble
+
+TIMEOUT_SECONDS = 5.0
+"""Whoever waits for a page has gone by then; a server that hangs answers nothing, not even an error."""
+
+Found = Row[*tuple[Any, ...]]
+
+_TEACHER = select(
+    teachers.c.FullName, teachers.c.Email, teachers.c.SchoolId, teachers.c.DeletedAt, teachers.c.Version
+).where(teachers.c.TeacherId == bindparam("teacher_id"))
+
+_ASSIGNMENTS = select(
+    teacher_assignments.c.AssignmentId,
+    teacher_assignments.c.ClassId,
+    teacher_assignments.c.Role,
+    teacher_assignments.c.Subject,
+).where(teacher_assignments.c.TeacherId == bindparam("teacher_id"), teacher_assignments.c.DeletedAt.is_(None))
+
+_CLASS_COLUMNS = (
+    class_infos.c.ClassId,
+    class_infos.c.ClassName,
+    class_infos.c.Grade,
+    class_infos.c.AcademicYear,
+    class_infos.c.TotalStudents,
+    class_infos.c.SchoolId,
+    class_infos.c.HomeroomTeacherId,
+    class_infos.c.LastSyncedAt,
+    class_infos.c.DeletedAt,
+)
+_CLASSES = union_all(
+    select(*_CLASS_COLUMNS).where(class_infos.c.ClassId.in_(bindparam("class_ids", expanding=True))),
+    select(*_CLASS_COLUMNS).where(class_infos.c.HomeroomTeacherId == bindparam("teacher_id")),
+)
+"""By id or by homeroom teacher: each half has its index (for an OR, a database may read the whole table)."""
+
+_CLASS = select(class_infos).where(class_infos.c.ClassId == bindparam("class_id"))
+
+
+class ReplicaReader:
+    """All methods raise Unavailable if the database cannot be reached, or does not answer in time."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, database_url: str, pool_size: int) -> Self:
+        """A reader with connections of its own, made when needed; raises InvalidSetting."""
+        return cls(database.reader_engine(database_url, pool_size))
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def teacher(self, teacher_id: str) -> TeacherDetail | Gone | None:
+        """The teacher with every class, or that and when it was deleted; None if it is not known."""
+        async with self._connected() as connection:
+            found = (await connection.execute(_TEACHER, {"teacher_id": teacher_id})).one_or_none()
+            if found is None:
+                return None
+            if found.DeletedAt is not None:
+                return _gone(found)
+            assigned = (await connection.execute(_ASSIGNMENTS, {"teacher_id": teacher_id})).all()
+            wanted = {"teacher_id": teacher_id, "class_ids": sorted({a.ClassId for a in assigned})}
+            classes = (await connection.execute(_CLASSES, wanted)).all()
+        return _teacher_detail(teacher_id, found, assigned, classes)
+
+    async def class_(self, class_id: str) -> ClassDetail | Gone | None:
+        """The class and where its data came from, or that and when it was deleted; None if it is not known."""
+        async with self._connected() as connection:
+            found = (await connection.execute(_CLASS, {"class_id": class_id})).one_or_none()
+        if found is None:
+            return None
+        return _gone(found) if found.DeletedAt is not None else _class_detail(found)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        async with (
+            waited_for("reading the replica"),
+            asyncio.timeout(TIMEOUT_SECONDS),
+            self._engine.connect() as connection,
+        ):
+            yield connection
+
+
+def _teacher_detail(
+    teacher_id: str, found: Found, assigned: Sequence[Found], classes: Sequence[Found]
+) -> TeacherDetail:
+    return assemble(
+        teacher_id,
+        rows.TeacherRow(found.FullName, found.Email, found.SchoolId),
+        [(a.AssignmentId, rows.AssignmentRow(a.ClassId, a.Role, a.Subject)) for a in assigned],
+        {c.ClassId: KnownClass(_class_row(c), _utc(c.LastSyncedAt)) for c in classes},
+        [c.ClassId for c in classes if c.HomeroomTeacherId == teacher_id],
+        "mysql",
+    )
+
+
+def _class_row(found: Found) -> rows.ClassRow | None:
+    if found.DeletedAt is not None:
+        return None
+    return rows.ClassRow(
+        found.ClassName,
+        found.Grade,
+        found.AcademicYear,
+        found.TotalStudents,
+        found.SchoolId,
+        found.HomeroomTeacherId,
+    )
+
+
+def _class_detail(found: Found) -> ClassDetail:
+    return ClassDetail(
+        class_id=found.ClassId,
+        class_name=found.ClassName,
+        grade=found.Grade,
+        academic_year=found.AcademicYear,
+        total_students=found.TotalStudents,
+        school_id=found.SchoolId,
+        homeroom_teacher_id=found.HomeroomTeacherId,
+        version=found.Version,
+        event_id=found.SourceEventId,
+        event_time=rows.event_time(bytes.fromhex(found.Version)),
+        sync_source=found.SyncSource,
+        created_at=_utc(found.CreatedAt),
+        last_synced_at=_utc(found.LastSyncedAt),
+        source="mysql",
+    )
+
+
+def _gone(found: Found) -> Gone:
+    return Gone(deleted_at=_utc(found.DeletedAt), version=found.Version)
+
+
+def _utc(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC)

@@ -1,0 +1,233 @@
+"""The one writer of the replica: slices of changelogs into rows, with the positions beside them."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from aiokafka import TopicPartition
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from emis_streams import topics
+from emis_streams.engine.follower import ChangelogSlice, Position, PositionsChanged
+from emis_streams.errors import InvalidEvent, Unavailable
+from emis_streams.replica import database, migrate, statements
+from emis_streams.replica.faults import Fault, fault_of, reason_of, waited_for
+from emis_streams.replica.schema import BY_CHANGELOG, TABLES, replica_positions
+from emis_streams.replica.values import Values, values_of
+
+logger = logging.getLogger(__name__)
+
+OnRefused = Callable[[TopicPartition, bytes, bytes, str], Awaitable[None]]
+"""Changelog partition, key, row, reason. Called before the commit, so perhaps more than once for a row."""
+
+STATEMENT_ROWS = 500
+"""Making a statement takes about 10 µs a row, in which nothing else runs."""
+WRITERS = 3
+"""Transactions side by side: while the server works on one, the next is made here."""
+TIMEOUT_SECONDS = 60.0
+"""A transaction that takes longer is given up: a server that hangs answers nothing, not even an error."""
+
+_Row = tuple[TopicPartition, bytes, bytes, Values]
+
+
+@dataclass
+class _Share:
+    """The slices of one transaction, all slices of a partition among them."""
+
+    slices: list[ChangelogSlice] = field(default_factory=list)
+    n_rows: int = 0
+
+    def positions(self) -> dict[TopicPartition, Position]:
+        return {part.tp: part.position for part in self.slices}
+
+
+class ReplicaSink:
+    """Sink of a follower (`engine.follower.Sink`): the rows of a partition and its position in one transaction.
+
+    Writing is idempotent: a row replaces a stored one unless that has a higher version. So whatever
+    the outcome of a commit that was cut off, the same slices can be applied again.
+    """
+
+    def __init__(self, engine: AsyncEngine, database_url: str, on_refused: OnRefused) -> None:
+        self._engine = engine
+        self._database_url = database_url
+        self._on_refused = on_refused
+        dialect = database.dialect_of(engine.url)
+        self._writers = WRITERS if dialect == "mysql" else 1
+        self._upserts = {subject: statements.upsert(table, dialect) for subject, table in TABLES.items()}
+        self._upsert_positions = statements.upsert(replica_positions, dialect)
+        self._kept: dict[TopicPartition, Position] = {}
+        self._with_rows: set[topics.Subject] = set()
+        """Tables that had rows when last looked at: found empty, they were emptied."""
+
+    @classmethod
+    def open(cls, database_url: str, on_refused: OnRefused) -> Self:
+        """A sink with connections of its own, made when needed; raises InvalidSetting."""
+        return cls(database.writer_engine(database_url, WRITERS), database_url, on_refused)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        """Positions that are kept, of partitions whose table has rows; makes the tables if they are missing.
+
+        A position beside an empty table says nothing: the rows were removed, and are to be filled in again.
+        """
+        asked = set(tps)
+        await asyncio.to_thread(migrate.upgrade, self._database_url)
+        async with self._connected("reading the replica's positions") as connection:
+            kept, with_rows = await _look(connection, asked)
+        emptied = {tp for tp in kept if BY_CHANGELOG[tp.topic] not in with_rows}
+        for tp in emptied:
+            await self.reset(tp)
+        for tp in asked:
+            self._kept.pop(tp, None)
+        found = {tp: at for tp, at in kept.items() if tp not in emptied}
+        self._kept.update(found)
+        self._with_rows |= with_rows
+        return found
+
+    async def reset(self, tp: TopicPartition) -> None:
+        """Forgets the position. Rows stay: they may be all that is left of a lost log (see `replica verify`)."""
+        async with self._connected("resetting the replica's position") as connection:
+            await connection.execute(delete(replica_positions).where(_is_one_of([tp])))
+        self._kept.pop(tp, None)
+
+    @asynccontextmanager
+    async def _connected(self, what: str) -> AsyncIterator[AsyncConnection]:
+        async with waited_for(what), asyncio.timeout(TIMEOUT_SECONDS), self._engine.begin() as connection:
+            yield connection
+
+    async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
+        """Rows and positions of each partition, in one transaction or not at all.
+
+        Raises Unavailable (nothing is lost: apply the same again), or PositionsChanged if the database
+        is not as this sink left it: emptied, restored, or written by another one.
+        """
+        shares = share_out(slices, self._writers)
+        outcomes = await asyncio.gather(*(self._apply_share(share) for share in shares), return_exceptions=True)
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures:
+            raise max(failures, key=_gravity)
+
+    async def _apply_share(self, share: _Share) -> None:
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self._engine.begin() as connection:
+                await self._check(connection, share)
+                for part in share.slices:
+                    await self._write(connection, part)
+                await self._keep_positions(connection, share)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise _as_told(error) from error
+        self._kept.update(share.positions())
+
+    async def _check(self, connection: AsyncConnection, share: _Share) -> None:
+        """A position may also be the new one already: the commit before was cut off after it was done."""
+        wanted = share.positions()
+        kept, with_rows = await _look(connection, wanted, for_update=True)
+        for tp, new in wanted.items():
+            if kept.get(tp) not in (self._kept.get(tp), new):
+                raise PositionsChanged(f"position of {tp} in the database is {kept.get(tp)}, not {self._kept.get(tp)}")
+        emptied = {BY_CHANGELOG[tp.topic] for tp in wanted} & self._with_rows - with_rows
+        if emptied:
+            self._with_rows -= emptied
+            raise PositionsChanged(f"{' and '.join(TABLES[s].name for s in emptied)} in the database was emptied")
+        self._with_rows |= with_rows
+
+    async def _write(self, connection: AsyncConnection, part: ChangelogSlice) -> None:
+        subject = BY_CHANGELOG[part.tp.topic]
+        in_order = sorted(part.rows.items())
+        for at in range(0, len(in_order), STATEMENT_ROWS):
+            rows: list[_Row] = []
+            for key, (row, written_ms) in in_order[at : at + STATEMENT_ROWS]:
+                try:
+                    rows.append((part.tp, key, row, values_of(subject, part.tp.partition, key, row, written_ms)))
+                except InvalidEvent as reason:
+                    await self._refuse(part.tp, key, row, str(reason))
+            await self._upsert(connection, self._upserts[subject], rows)
+
+    async def _upsert(self, connection: AsyncConnection, statement: str, rows: list[_Row]) -> None:
+        """Halves what the database refuses, until the row that it means is alone."""
+        if not rows:
+            return
+        try:
+            await connection.exec_driver_sql(statement, [values for *_, values in rows])
+        except (SQLAlchemyError, OverflowError, UnicodeEncodeError) as error:
+            if fault_of(error) is not Fault.ROW:
+                raise
+            if len(rows) == 1:
+                tp, key, row, _ = rows[0]
+                await self._refuse(tp, key, row, reason_of(error))
+                return
+            middle = len(rows) // 2
+            await self._upsert(connection, statement, rows[:middle])
+            await self._upsert(connection, statement, rows[middle:])
+
+    async def _refuse(self, tp: TopicPartition, key: bytes, row: bytes, reason: str) -> None:
+        logger.error("the replica cannot keep %r of %s: %s", key, tp, reason)
+        await self._on_refused(tp, key, row, reason)
+
+    async def _keep_positions(self, connection: AsyncConnection, share: _Share) -> None:
+        values = [(tp.topic, tp.partition, at.next_offset, at.topic_id) for tp, at in share.positions().items()]
+        await connection.exec_driver_sql(self._upsert_positions, values)
+
+
+def share_out(slices: Sequence[ChangelogSlice], n_most: int) -> list[_Share]:
+    """Slices in up to `n_most` shares of about as many rows; a partition is never in two of them."""
+    by_partition: dict[TopicPartition, _Share] = {}
+    for part in slices:
+        own = by_partition.setdefault(part.tp, _Share())
+        own.slices.append(part)
+        own.n_rows += len(part.rows)
+    n_rows = sum(own.n_rows for own in by_partition.values())
+    n_shares = min(n_most, len(by_partition), 1 + n_rows // STATEMENT_ROWS)
+    shares = [_Share() for _ in range(n_shares)]
+    for own in sorted(by_partition.values(), key=lambda s: s.n_rows, reverse=True):
+        least = min(shares, key=lambda s: s.n_rows)
+        least.slices += own.slices
+        least.n_rows += own.n_rows
+    return shares
+
+
+async def _look(
+    connection: AsyncConnection, tps: Iterable[TopicPartition], for_update: bool = False
+) -> tuple[dict[TopicPartition, Position], set[topics.Subject]]:
+    """Kept positions of partitions, and the subjects among theirs whose tables have rows."""
+    wanted = list(tps)
+    if not wanted:
+        return {}, set()
+    query = select(replica_positions).where(_is_one_of(wanted))
+    found = await connection.execute(query.with_for_update() if for_update else query)
+    kept = {TopicPartition(r.Topic, r.Partition): Position(r.NextOffset, r.TopicId) for r in found}
+    subjects = sorted({BY_CHANGELOG[tp.topic] for tp in wanted}, key=lambda s: s.name)
+    has_rows = (await connection.execute(select(*(exists(select(TABLES[s].c.Version)) for s in subjects)))).one()
+    return kept, {subject for subject, has in zip(subjects, has_rows, strict=True) if has}
+
+
+def _is_one_of(tps: Iterable[TopicPartition]) -> ColumnElement[bool]:
+    by_topic: dict[str, list[int]] = {}
+    for tp in tps:
+        by_topic.setdefault(tp.topic, []).append(tp.partition)
+    columns = replica_positions.c
+    return or_(*(and_(columns.Topic == t, columns.Partition.in_(sorted(ps))) for t, ps in sorted(by_topic.items())))
+
+
+def _as_told(error: Exception) -> Exception:
+    """What the follower is told of an error of the database."""
+    match fault_of(error):
+        case Fault.OURS:
+            return error
+        case Fault.SCHEMA:
+            return PositionsChanged(f"the replica's tables are gone: {reason_of(error)}")
+        case _:
+            return Unavailable(f"the replica's database: {reason_of(error)}")
+
+
+def _gravity(error: BaseException) -> int:
+    """What is told first of several failures: what ends the process, then what changes where to go on."""
+    return 0 if isinstance(error, Unavailable) else 1 if isinstance(error, PositionsChanged) else 2
