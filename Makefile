@@ -1,0 +1,49 @@
+# EMIS Streams: `make run` and `make test` do all set-up; `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+UV := build/uv/bin/uv
+SYNC := $(UV) pip sync --quiet --python .venv --require-hashes
+INSTALL_US := $(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
+
+help:  ## List what can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
+run: system-run .venv/.runtime  ## Set up and start everything with sample data (ARGS="--brokers 3 --classes 100000 …")
+	@exec $(BIN)/emis-streams up $(ARGS)
+down: .venv/.runtime  ## End what `make run` left running
+	@$(BIN)/emis-streams down
+test: check  ## Set up and run all checks and tests (ARGS="-k lag tests/unit …")
+	@exec $(BIN)/pytest $(ARGS)
+check: system-test .venv/.dev  ## Style, types and the rule of who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+bench: system-bench .venv/.dev  ## Measure this worker and its peers side by side (long; ARGS="--help")
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+lock:  ## Pin the newest allowed versions, with hashes
+	for name in runtime dev uv; do $(UV) pip compile --python-version 3.11 --upgrade --generate-hashes \
+	  --no-header --no-emit-index-url --no-emit-find-links -q -o requirements/$$name.txt requirements/$$name.in; done
+clean:  ## Delete what was set up or measured here; data/ stays (emis-streams up --fresh empties that)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+system-%:
+	@PYTHON=$(PYTHON) scripts/system-packages $*
+.PHONY: help run down test check bench lock clean
+
+# Stamps: a second run finds them and is quick. What development needs includes what running needs.
+$(UV): requirements/uv.txt | system-python
+	$(PYTHON) -m venv --clear build/uv
+	build/uv/bin/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+	@touch $@
+.venv/pyvenv.cfg: | $(UV)
+	$(UV) venv --quiet --python $(PYTHON) .venv
+.venv/.runtime: requirements/runtime.txt setup.cfg | .venv/pyvenv.cfg
+	$(SYNC) requirements/runtime.txt
+	$(INSTALL_US)
+	@touch $@
+.venv/.dev: requirements/dev.txt setup.cfg | .venv/pyvenv.cfg
+	$(SYNC) requirements/dev.txt
+	$(INSTALL_US)
+	@touch .venv/.runtime $@

@@ -1,0 +1,55 @@
+"""Asks a worker over HTTP, as a user would, whether its pages show something."""
+
+import http.client
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_TIMEOUT_SECONDS = 5.0
+_TEACHER_LINK = re.compile(r"/teachers/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: str
+
+
+def ask(host: str, port: int, path: str, accept: str = "application/json") -> Answer | None:
+    """GET; None while nothing answers there."""
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Accept": accept})
+        response = connection.getresponse()
+        return Answer(response.status, response.read().decode(errors="replace"))
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def is_ready(host: str, port: int) -> bool:
+    """Whether /readyz says so."""
+    answer = ask(host, port, "/readyz")
+    return answer is not None and answer.status == 200
+
+
+def teacher_to_show(host: str, port: int) -> str | None:
+    """Id of a teacher linked from the overview whose page has classes, all of them known; None if none yet."""
+    overview = ask(host, port, "/", accept="text/html")
+    if overview is None or overview.status != 200:
+        return None
+    linked = dict.fromkeys(_TEACHER_LINK.findall(overview.body))
+    return next((teacher_id for teacher_id in linked if _shows_classes(host, port, teacher_id)), None)
+
+
+def _shows_classes(host: str, port: int, teacher_id: str) -> bool:
+    answer = ask(host, port, f"/api/teachers/{teacher_id}")
+    return answer is not None and answer.status == 200 and shows_classes(json.loads(answer.body))
+
+
+def shows_classes(teacher: dict[str, Any]) -> bool:
+    """Whether a teacher's answer has at least one class with data, and none that is still unknown."""
+    entries = teacher["classAssignments"]
+    return any(e["known"] and not e["deleted"] for e in entries) and all(e["known"] for e in entries)

@@ -1,0 +1,171 @@
+"""`emis-streams up`: brokers, database, topics, sample data and workers, in order, kept running."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from emis_streams import topics
+from emis_streams.local import kafka_jars, readiness
+from emis_streams.local.data_folder import DataFolder
+from emis_streams.local.errors import LocalStackError
+from emis_streams.local.kafka import KafkaCluster
+from emis_streams.local.plan import Plan, Worker
+from emis_streams.local.ports import is_free
+from emis_streams.local.process import Child
+from emis_streams.local.progress import Progress
+from emis_streams.local.supervisor import Supervisor
+from emis_streams.settings import Settings
+
+_READY_TIMEOUT_SECONDS = 300.0
+_NOTHING_TO_SHOW_SECONDS = 20.0
+_WORKER_STOP_SECONDS = 25.0
+"""A little more than a worker takes at most to finish what it began (DRAIN_TIMEOUT_SECONDS)."""
+_POLL_SECONDS = 0.2
+_SAMPLE_BEGUN = "sample-data-begun"
+
+
+class Stack:
+    """All of it. Use in the main thread; the data folder must be held."""
+
+    def __init__(self, plan: Plan, folder: DataFolder, progress: Progress) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._progress = progress
+        self._supervisor = Supervisor(progress.say)
+        self._kafka: KafkaCluster | None = None
+
+    @contextmanager
+    def running(self, n_classes: int) -> Iterator[str | None]:
+        """Started, until the block ends, then stopped, workers first.
+
+        Yields the id of a teacher whose page shows classes (None: there is nothing to show).
+        Raises LocalStackError, InvalidSetting, Unavailable.
+        """
+        try:
+            self._start_kafka()
+            self._prepare()
+            self._start_workers()
+            self._fill(n_classes)
+            yield self._wait_until_shown()
+        finally:
+            self._stop()
+
+    def keep_running(self) -> None:
+        """Start again what ends, until a signal's exception."""
+        self._supervisor.run()
+
+    def _start_kafka(self) -> None:
+        if not kafka_jars.cache_folder().is_dir():
+            with self._progress.step(f"Kafka {kafka_jars.version()}: jars by Maven, once"):
+                kafka_jars.classpath()
+        for worker in self._plan.workers:
+            _check_port(worker)
+        ports = self._plan.kafka_ports
+        self._kafka = KafkaCluster(self._folder.path / "kafka", n_nodes=len(ports), ports=ports)
+        with self._progress.step(f"Kafka {kafka_jars.version()} on {self._kafka.bootstrap}"):
+            self._kafka.start()
+        for node in self._kafka.nodes:
+            self._supervisor.keep(node.process)
+
+    def _prepare(self) -> None:
+        from emis_streams.admin import ensure_topics
+        from emis_streams.replica.migrate import upgrade
+
+        with self._progress.step("Topics and database"):
+            asyncio.run(ensure_topics(self._plan.settings))
+            upgrade(self._plan.settings.database_url)
+
+    def _start_workers(self) -> None:
+        for worker in self._plan.workers:
+            folder = Path(worker.settings.data_dir)
+            command = [sys.executable, "-m", "emis_streams", "worker"]
+            # A worker may be killed at any time without loss; a broker is better asked to end.
+            self._supervisor.keep(
+                Child(
+                    f"worker-{worker.name}",
+                    command,
+                    folder,
+                    env=worker.environment(),
+                    death_signal=signal.SIGKILL,
+                )
+            )
+
+    def _fill(self, n_classes: int) -> None:
+        """Sample data, if there is none; again from the start if the last attempt was cut short."""
+        begun = self._folder.path / _SAMPLE_BEGUN
+        if n_classes == 0 or not (begun.exists() or asyncio.run(_all_empty(self._plan.settings))):
+            return
+        begun.touch()
+        command = [sys.executable, "-m", "emis_streams", "generate", "--classes", str(n_classes)]
+        environment = Worker("generate", self._plan.settings).environment()
+        generate = Child("generate", command, self._folder.path / "workers" / "generate", env=environment)
+        with self._progress.step(f"Sample data: {n_classes:,} classes"):
+            generate.start()
+            while generate.running:
+                self._supervisor.check()
+                time.sleep(_POLL_SECONDS)
+        if generate.returncode != 0:
+            raise LocalStackError(f"sample data could not be made:\n{generate.log_tail()}")
+        begun.unlink()
+
+    def _wait_until_shown(self) -> str | None:
+        host, port = self._plan.web_host, self._plan.serving.settings.port
+        began = time.monotonic()
+        ready_since: float | None = None
+        with self._progress.step("Workers, until a teacher's page shows its classes"):
+            while True:
+                self._supervisor.check()
+                if (teacher_id := readiness.teacher_to_show(host, port)) is not None:
+                    return teacher_id
+                now = time.monotonic()
+                ready = all(readiness.is_ready(host, worker.settings.port) for worker in self._plan.workers)
+                ready_since = (ready_since or now) if ready else None
+                if ready_since is not None and now - ready_since > _NOTHING_TO_SHOW_SECONDS:
+                    return None
+                if now - began > _READY_TIMEOUT_SECONDS:
+                    raise LocalStackError(f"no page shows anything after {now - began:.0f} s; {self._logs()}")
+                time.sleep(_POLL_SECONDS)
+
+    def _stop(self) -> None:
+        workers = [child for child in self._supervisor.children if child.name.startswith("worker-")]
+        if any(worker.running for worker in workers):
+            with self._progress.step("Stopping workers"):
+                _stop_together(workers)
+        if self._kafka is not None:
+            with self._progress.step("Stopping Kafka"):
+                self._kafka.stop()
+
+    def _logs(self) -> str:
+        return "logs: " + ", ".join(str(child.log_path) for child in self._supervisor.children)
+
+
+def _check_port(worker: Worker) -> None:
+    settings = worker.settings
+    if not is_free(settings.port, settings.host):
+        what = "PORT" if "serve" in settings.roles_enabled() else "PORT (one less: the ingesting worker has the next)"
+        raise LocalStackError(f"port {settings.port} is in use by another program: set {what} to a free one")
+
+
+def _stop_together(children: list[Child]) -> None:
+    for child in children:
+        if child.running:
+            child.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + _WORKER_STOP_SECONDS
+    for child in children:
+        child.wait(max(0.0, deadline - time.monotonic()))
+        child.kill()
+
+
+async def _all_empty(settings: Settings) -> bool:
+    """Whether no topic of ours ever had a record (retention may have emptied the sources since)."""
+    partitions = [TopicPartition(t.name, p) for t in topics.all_topics() for p in range(topics.PARTITIONS)]
+    async with AIOKafkaConsumer(**settings.kafka_client()) as consumer:
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+    return not any(ends.values())
