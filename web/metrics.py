@@ -1,0 +1,91 @@
+"""`/metrics` for Prometheus, and how long requests take, by route."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from emis_streams.metrics import registry
+from emis_streams.node import NODE
+from web.problems import Handler
+
+routes = web.RouteTableDef()
+
+REGISTRY: web.AppKey[CollectorRegistry] = web.AppKey("metrics_registry", CollectorRegistry)
+DURATIONS: web.AppKey["Durations"] = web.AppKey("request_durations", object)  # type: ignore[arg-type]
+
+BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@dataclass(frozen=True)
+class Collected(Collector):
+    """Families that were collected already, as the encoders take them."""
+
+    families: list[Metric]
+
+    def collect(self) -> list[Metric]:
+        return self.families
+
+
+class Durations:
+    """A histogram by method, route and status; its children are remembered, so that a request costs little."""
+
+    def __init__(self, own: CollectorRegistry) -> None:
+        self._histogram = Histogram(
+            "emis_http_request_duration_seconds",
+            "Time to answer, by the route's template.",
+            ["method", "route", "status"],
+            buckets=BUCKETS_SECONDS,
+            registry=own,
+        )
+        self._children: dict[tuple[str, str, int], Histogram] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        child = self._children.get((method, route, status))
+        if child is None:
+            child = self._histogram.labels(method, route, str(status))
+            self._children[method, route, status] = child
+        child.observe(seconds)
+
+
+@routes.get("/metrics")
+async def metrics(request: web.Request) -> web.Response:
+    """The text format, or OpenMetrics if the Accept header asks for it."""
+    encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
+    # Collected here, where the node's parts live; about a thousand lines are written in a thread,
+    # so that no request waits for them.
+    collected = Collected(list(request.app[REGISTRY].collect()))
+    body = await asyncio.to_thread(encode, collected)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+
+@web.middleware
+async def durations(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Time every request; what no route takes is one route, so that labels stay few."""
+    started = time.perf_counter()
+    status = 500
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    except web.HTTPException as error:
+        status = error.status
+        raise
+    finally:
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        request.app[DURATIONS].observe(method, route, status, time.perf_counter() - started)
+
+
+def setup(app: web.Application) -> None:
+    """Make an application count its requests; `app[NODE]` must be there. Before `problems.setup`."""
+    own = registry(app[NODE])
+    app[REGISTRY] = own
+    app[DURATIONS] = Durations(own)
+    app.middlewares.append(durations)
