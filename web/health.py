@@ -16,7 +16,9 @@ from emis_streams.node import NODE, Node
 from emis_streams.settings import ROLES
 from web import health_checks
 from web.health_checks import View
+from web.health_page import health_page
 from web.health_report import Cpu, HealthReport, InfoReport, LiveReport, Memory, ReadyReport
+from web.pages import wants_html
 from web.resources import Resources
 
 routes = web.RouteTableDef()
@@ -50,7 +52,7 @@ async def health(request: web.Request) -> web.Response:
     """A check per part: 200 healthy and degraded, 503 unhealthy."""
     report = await health_report(request.app[NODE])
     status = 503 if report.status == "unhealthy" else 200
-    return _json(report, status)
+    return health_page(request, report, status) if wants_html(request) else _json(report, status)
 
 
 @routes.get("/info")

@@ -1,0 +1,64 @@
+"""What the health page and the overview show of a health report, in the reader's language."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiohttp import web
+
+from web.health_report import Check, CheckStatus, Health, HealthReport
+from web.i18n import Texts
+from web.lag_page import Figure, Look
+from web.pages import render, texts_of
+
+LOOKS: dict[CheckStatus, Look] = {"pass": "ok", "warn": "warn", "fail": "bad"}
+HEALTH_LOOKS: dict[Health, Look] = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One check in words."""
+
+    look: Look
+    name: str
+    state: str
+    text: str
+    affects: tuple[str, ...]
+
+
+def health_page(request: web.Request, report: HealthReport, status: int) -> web.Response:
+    """The health page, with the status that JSON would have."""
+    t = texts_of(request)
+    values = {
+        "report": report,
+        "look": HEALTH_LOOKS[report.status],
+        "figures": _figures(t, report),
+        "parts_shown": parts_of(t, report.checks),
+    }
+    return render(request, "health.html", values, status)
+
+
+def parts_of(t: Texts, checks: Mapping[str, Check]) -> list[Part]:
+    """The checks in words, in the report's order."""
+    return [
+        Part(
+            look=LOOKS[check.status],
+            name=t(f"part.{name}") if t.has(f"part.{name}") else name,
+            state=t(f"check.{check.status}"),
+            text=t.say(check.output_key, check.output_params, check.output),
+            affects=check.affected_endpoints,
+        )
+        for name, check in checks.items()
+    ]
+
+
+def _figures(t: Texts, report: HealthReport) -> list[Figure]:
+    memory = report.memory
+    since = t("health.since", time=t.moment(report.timestamp - timedelta(seconds=report.uptime)))
+    of = t("health.memory.of", percent=t.number(memory.percentage, 1), total=t.bytes(memory.total))
+    return [
+        Figure("off", t("health.uptime"), t.seconds(float(int(report.uptime))), since),
+        Figure("off", t("health.memory"), t.bytes(memory.used), of),
+        Figure("off", t("health.cpu"), f"{t.number(report.cpu.usage, 1)} %", t("health.cpu.note")),
+        Figure("off", t("health.version"), report.version),
+    ]

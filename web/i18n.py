@@ -1,0 +1,134 @@
+"""The languages of the pages: which one a reader gets, the texts, and how numbers and times are written.
+
+The texts are in `locale/en.json` and `locale/vi.json`: one key, one text, `{names}` for what is
+filled in. A key that ends in `.one` is used instead of `.other` for exactly one. A test holds both
+files to the same keys, and the templates to those keys.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+from markupsafe import Markup, escape
+
+Language = Literal["vi", "en"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+DEFAULT: Language = "vi"
+COOKIE = "lang"
+
+_FOLDER = Path(__file__).parent / "locale"
+
+
+def load(language: Language) -> dict[str, str]:
+    """The texts of one language by key; raises msgspec.DecodeError if the file is not such a map."""
+    return msgspec.json.decode((_FOLDER / f"{language}.json").read_bytes(), type=dict[str, str])
+
+
+CATALOGUES: dict[Language, dict[str, str]] = {language: load(language) for language in LANGUAGES}
+
+
+def choose(asked: str | None, remembered: str | None, accepted: str) -> Language:
+    """Language by `?lang=`, then by cookie, then by Accept-Language, else Vietnamese."""
+    for wish in (asked, remembered, *_by_preference(accepted)):
+        for language in LANGUAGES:
+            if wish is not None and wish.lower().split("-")[0] == language:
+                return language
+    return DEFAULT
+
+
+def _by_preference(accepted: str) -> list[str]:
+    """Languages of an Accept-Language header, the most wanted first; what cannot be read is left out."""
+    wishes = [(_quality(part), part.split(";")[0].strip()) for part in accepted.split(",")]
+    return [name for quality, name in sorted(wishes, key=lambda wish: -wish[0]) if quality > 0]
+
+
+def _quality(part: str) -> float:
+    _, _, text = part.replace(" ", "").partition(";q=")
+    try:
+        return float(text or "1")
+    except ValueError:
+        return 0.0
+
+
+class Texts:
+    """Texts, numbers and times of one language, as the templates use them."""
+
+    def __init__(self, language: Language) -> None:
+        self.language: Language = language
+        self._texts: Mapping[str, str] = CATALOGUES[language]
+        self._decimal = "," if language == "vi" else "."
+        self._thousands = "." if language == "vi" else ","
+
+    def __call__(self, key: str, /, **values: object) -> str:
+        """The text of a key, with its values filled in; raises KeyError for an unknown key."""
+        text = self._texts[key]
+        return text.format(**values) if values else text
+
+    def html(self, key: str, /, **values: object) -> Markup:
+        """The same, where values may be markup (those that are not are escaped)."""
+        return Markup(escape(self._texts[key])).format(**values)
+
+    def say(self, key: str, params: Mapping[str, int | float | str], otherwise: str) -> str:
+        """What a check or a rule says, with its figures written out; `otherwise` if it is not translated."""
+        if key not in self._texts:
+            return otherwise
+        return self(key, **{name: v if isinstance(v, str) else self.short(v) for name, v in params.items()})
+
+    def has(self, key: str) -> bool:
+        return key in self._texts
+
+    def count(self, key: str, n: float, /, **values: object) -> str:
+        """The text for n things: `key.one` or `key.other`, where `{n}` is the number."""
+        form = "one" if n == 1 else "other"
+        return self(f"{key}.{form}", n=self.number(n), **values)
+
+    def number(self, value: float | None, digits: int = 0) -> str:
+        """A number with the separators of the language; a dash if it is not known."""
+        if value is None:
+            return "–"
+        text = f"{value:,.{digits}f}"
+        return text.replace(",", "\0").replace(".", self._decimal).replace("\0", self._thousands)
+
+    def short(self, value: float) -> str:
+        """A number with as many digits as help: 1,234 · 12.3 · 0.05."""
+        size = abs(value)
+        return self.number(value, 0 if size >= 100 or size == int(size) else 1 if size >= 10 else 2)
+
+    def rate(self, value: float | None) -> str:
+        """Things per second; a dash if it is not known."""
+        return "–" if value is None else self("time.per_second", n=self.short(round(value, 1)))
+
+    def seconds(self, value: float | None) -> str:
+        """A duration in the unit that fits: ms, s, min, h, days; a dash if it is not known."""
+        if value is None:
+            return "–"
+        if value < 1:
+            return self("time.ms", n=self.number(value * 1000))
+        if value < 60:
+            return self("time.s", n=self.number(value, 0 if value >= 10 or value == int(value) else 1))
+        for unit, size, limit in (("time.min", 60, 3600), ("time.h", 3600, 172_800)):
+            if value < limit:
+                return self(unit, n=self.number(value // size))
+        return self("time.days", n=self.number(value // 86_400))
+
+    def bytes(self, value: float | None) -> str:
+        """An amount of memory in MB or GB."""
+        if value is None:
+            return "–"
+        gigabytes = value / 1024**3
+        return f"{self.number(gigabytes, 1)} GB" if gigabytes >= 1 else f"{self.number(value / 1024**2)} MB"
+
+    def ago(self, time: datetime | None, now: datetime) -> str:
+        """How long ago, in words; a time ahead of now reads as just now."""
+        if time is None:
+            return self("time.never")
+        age = (now - time).total_seconds()
+        return self("time.now") if age < 1 else self("time.ago", span=self.seconds(float(int(age))))
+
+    def moment(self, time: datetime) -> str:
+        """Date and time of day in UTC."""
+        utc = time.astimezone(UTC)
+        day = f"{utc:%d/%m/%Y}" if self.language == "vi" else f"{utc.day} {self(f'month.{utc.month}')} {utc.year}"
+        return f"{day} {utc:%H:%M:%S} UTC"

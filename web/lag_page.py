@@ -1,0 +1,160 @@
+"""What the consumer-lag page and the overview show of a lag report, in the reader's language."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from aiohttp import web
+
+from emis_streams.lag_report import (
+    DeadLetters,
+    GroupLag,
+    HistoryPoint,
+    LagReport,
+    LatencySummary,
+    PartitionLag,
+    Severity,
+)
+from emis_streams.node import NODE, Node
+from emis_streams.topics import APP_ID, REPLICA_GROUP
+from web.i18n import Texts
+from web.pages import render, texts_of
+
+Look = Literal["ok", "warn", "bad", "off"]
+LOOKS: dict[Severity, Look] = {"ok": "ok", "warn": "warn", "error": "bad"}
+READ_MODEL = "read-model"
+CHART_POINTS = 90
+"""More would only make the table beside the chart long."""
+
+Rows = list[tuple[datetime, tuple[float | None, ...]]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a page's head, with its state and a note in words."""
+
+    state: Look
+    name: str
+    value: str
+    note: str = ""
+
+
+def lag_page(request: web.Request) -> web.Response:
+    """The consumer-lag page."""
+    monitor = request.app[NODE].lag
+    report = None if monitor is None else monitor.snapshot()
+    history = () if monitor is None else monitor.history()
+    t = texts_of(request)
+    only_lag = request.query.get("only") == "lag"
+    sort = request.query.get("sort", "partition")
+    values = {
+        "report": report,
+        "looks": LOOKS,
+        "figures": [] if report is None else lag_figures(t, request.app[NODE], report),
+        "reason": lambda verdict: reason(t, verdict),
+        "group_about": lambda group: about_group(t, group),
+        "shown": lambda partitions: shown(partitions, only_lag, sort),
+        "only_lag": only_lag,
+        "sort": sort if sort in SORTS else "partition",
+        "option": lambda **changed: _with_query(request, changed),
+        **charts(history),
+    }
+    return render(request, "consumer_lag.html", values)
+
+
+def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
+    """The numbers at the head of the page: rate, lag, age, sync latency, dead letters."""
+    figures = [*group_figures(t, report), age_figure(t, report)]
+    if READ_MODEL in node.sync_latency:
+        figures.append(latency_figure(t, report, node.sync_latency[READ_MODEL].summary(time.time())))
+    if report.dead_letters is not None:
+        figures.append(dead_letter_figure(t, report.dead_letters))
+    return figures
+
+
+def ingest_group(report: LagReport) -> GroupLag | None:
+    """The group of the ingesting workers."""
+    return next((group for group in report.groups if group.group_id == APP_ID), None)
+
+
+def group_figures(t: Texts, report: LagReport) -> list[Figure]:
+    """Rate and lag of the ingesting group; nothing if it was not measured."""
+    group = ingest_group(report)
+    if group is None:
+        return []
+    over = "lag_over_threshold" in group.alerts
+    produced = t("figure.rate.note", rate=t.rate(group.produce_rate))
+    note = t("figure.over" if over else "figure.allowed", limit=t.number(report.thresholds.lag_messages))
+    return [
+        Figure("off", t("figure.rate"), t.rate(group.consume_rate), produced),
+        Figure(_look(over), t("figure.lag"), t.number(group.total_lag), note),
+    ]
+
+
+def age_figure(t: Texts, report: LagReport) -> Figure:
+    """How old this worker's answers can be."""
+    age, limit = report.age_seconds, report.thresholds.stale_after_seconds
+    over = age is None or age > limit
+    note = "figure.age.unknown" if age is None else "figure.over" if over else "figure.allowed"
+    return Figure(_look(over), t("figure.age"), t.seconds(age), t(note, limit=t.seconds(limit)))
+
+
+def latency_figure(t: Texts, report: LagReport, latency: LatencySummary) -> Figure:
+    """From an event's time until it is visible, over the last minute."""
+    over = bool(latency.alerts)
+    limit = t.seconds(report.thresholds.sync_latency_seconds)
+    if latency.average_seconds is None:
+        return Figure("off", t("figure.latency"), "–", t("figure.latency.none"))
+    note = t("figure.over", limit=limit) if over else t("figure.latency.p99", p99=t.seconds(latency.p99_seconds))
+    return Figure(_look(over), t("figure.latency"), t.seconds(latency.average_seconds), note)
+
+
+def dead_letter_figure(t: Texts, dead: DeadLetters) -> Figure:
+    """How many records could not be used."""
+    look: Look = "warn" if dead.count else "ok" if dead.count == 0 else "off"
+    note = t("figure.dead.some" if dead.count else "figure.dead.none")
+    return Figure(look, t("figure.dead"), t.number(dead.count), note)
+
+
+def _look(over: bool) -> Look:
+    return "warn" if over else "ok"
+
+
+def reason(t: Texts, verdict: PartitionLag | GroupLag) -> str:
+    """Why a partition or group is in its state; in English where there is no translation."""
+    return t.say(f"reason.{verdict.reason_key}", verdict.reason_params, verdict.reason)
+
+
+def about_group(t: Texts, group: GroupLag) -> str:
+    """What a group is there for."""
+    known = {APP_ID: "group.ingest", REPLICA_GROUP: "group.replica"}
+    return t(known.get(group.group_id, "group.other"))
+
+
+SORTS: dict[str, Callable[[PartitionLag], object]] = {
+    "partition": lambda p: (p.topic, p.partition),
+    "lag": lambda p: (-(p.lag or 0), p.topic, p.partition),
+    "seconds": lambda p: (-(p.lag_seconds or 0.0), p.topic, p.partition),
+}
+
+
+def shown(partitions: Sequence[PartitionLag], only_lag: bool, sort: str) -> list[PartitionLag]:
+    """Rows of a group's table: all or only those that lag or need a look, in the order asked for."""
+    rows = [p for p in partitions if not only_lag or p.lag or p.severity != "ok"]
+    return sorted(rows, key=SORTS.get(sort, SORTS["partition"]))  # type: ignore[arg-type]
+
+
+def charts(history: Sequence[HistoryPoint]) -> dict[str, object]:
+    """The trend as tables, newest first, thinned out to what a chart can show."""
+    step = max(1, -(-len(history) // CHART_POINTS))
+    points = list(history)[::-1][::step]
+    rates: Rows = [(p.time, (p.produce_rate, p.consume_rate)) for p in points]
+    lags: Rows = [(p.time, (float(p.total_lag),)) for p in points]
+    return {"history": points, "rates": rates, "lags": lags}
+
+
+def _with_query(request: web.Request, changed: dict[str, str | None]) -> str:
+    query = {**request.query, **changed}
+    return str(request.rel_url.with_query({name: value for name, value in query.items() if value is not None}))

@@ -1,0 +1,96 @@
+"""The whole at a glance, some teachers to look at, and finding by id."""
+
+import uuid
+from dataclasses import replace
+
+from aiohttp import web
+
+from emis_streams import __version__
+from emis_streams.answers import TeacherDetail
+from emis_streams.node import NODE, Node
+from web.classes import find_class
+from web.health import health_report
+from web.health_page import HEALTH_LOOKS, parts_of
+from web.i18n import Texts
+from web.lag_page import Figure, charts, lag_figures
+from web.pages import as_json, render, texts_of, wants_html
+from web.refusals import Refusal, refuse
+from web.teachers import find_teacher
+
+routes = web.RouteTableDef()
+
+SAMPLE_TEACHERS = 12
+COUNTED = ("classes", "teachers", "assignments", "keys")
+
+
+@routes.get("/")
+async def overview(request: web.Request) -> web.StreamResponse:
+    """The overview as a page for browsers, in short as JSON for all others."""
+    node = request.app[NODE]
+    teachers = _samples(node)
+    if not wants_html(request):
+        return as_json(_in_short(node, teachers))
+    t = texts_of(request)
+    report = None if node.lag is None else node.lag.snapshot()
+    health = await health_report(node)
+    values = {
+        "report": report,
+        "health": health.status,
+        "look": HEALTH_LOOKS[health.status],
+        "parts_shown": [replace(part, affects=()) for part in parts_of(t, health.checks)],
+        "figures": [*([] if report is None else lag_figures(t, node, report)), *_count_figures(t, node)],
+        "serves": node.read_model is not None,
+        "teachers": teachers,
+        **charts(() if node.lag is None else node.lag.history()),
+    }
+    return render(request, "overview.html", values)
+
+
+@routes.get("/find")
+async def find_by_id(request: web.Request) -> web.StreamResponse:
+    """Leads to the teacher or the class with the id; upper case, blanks and braces do not matter."""
+    given = request.query.get("id", "")
+    id_ = canonical(given)
+    if id_ is None:
+        return refuse(request, Refusal("malformed", "any", given))
+    teacher = await find_teacher(request, id_)
+    class_ = await find_class(request, id_)
+    for found, page in ((teacher, "teachers"), (class_, "classes")):
+        if not isinstance(found, Refusal) or found.reason == "deleted":
+            raise web.HTTPSeeOther(f"/{page}/{id_}")
+    not_ready = isinstance(teacher, Refusal) and teacher.reason == "not_ready"
+    return refuse(request, Refusal("not_ready" if not_ready else "unknown", "any", id_))
+
+
+def canonical(given: str) -> str | None:
+    """The id that somebody meant: a UUID in any of its usual forms; None if it is none."""
+    try:
+        return str(uuid.UUID(given.strip()))
+    except ValueError:
+        return None
+
+
+def _samples(node: Node) -> list[TeacherDetail]:
+    return [] if node.read_model is None else node.read_model.sample_teachers(SAMPLE_TEACHERS)
+
+
+def _count_figures(t: Texts, node: Node) -> list[Figure]:
+    if node.read_model is None:
+        return []
+    counts = node.read_model.counts()
+    return [
+        Figure("off", t(f"figure.{name}"), t.number(counts[name]), t("figure.about"))
+        for name in COUNTED
+        if name in counts
+    ]
+
+
+def _in_short(node: Node, teachers: list[TeacherDetail]) -> dict[str, object]:
+    return {
+        "name": "emis-streams",
+        "version": __version__,
+        "roles": sorted(node.roles),
+        "counts": {} if node.read_model is None else node.read_model.counts(),
+        "sampleTeachers": [f"/api/teachers/{teacher.teacher_id}" for teacher in teachers],
+        "links": ["/health", "/api/consumer-lag", "/metrics", "/info"],
+    }

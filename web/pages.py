@@ -1,0 +1,92 @@
+"""How every page is made: in the reader's language, from a template, with the status that JSON would have."""
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp_jinja2
+import jinja2
+import msgspec
+from aiohttp import web
+
+from emis_streams.node import NODE
+from web.freshness import FRESHNESS, Freshness
+from web.i18n import COOKIE, Texts, choose
+
+_HERE = Path(__file__).parent
+STATIC = _HERE / "static"
+TEMPLATES = _HERE / "templates"
+YEAR_SECONDS = 365 * 24 * 3600
+
+routes = web.RouteTableDef()
+routes.static("/static", STATIC)
+
+
+def setup(app: web.Application) -> None:
+    """Make an application able to render pages and to say how old answers are; `app[NODE]` must be there."""
+    aiohttp_jinja2.setup(
+        app,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    app[FRESHNESS] = Freshness(app[NODE])
+    app.on_response_prepare.append(_remember_language)
+
+
+def as_json(answer: object, status: int = 200) -> web.Response:
+    """A JSON answer of anything that msgspec can encode."""
+    return web.Response(body=msgspec.json.encode(answer), status=status, content_type="application/json")
+
+
+def wants_html(request: web.Request) -> bool:
+    """Whether a browser asks: only if the Accept header names text/html; all others get JSON."""
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def texts_of(request: web.Request) -> Texts:
+    """The texts in the language of who asks."""
+    accepted = request.headers.get("Accept-Language", "")
+    return Texts(choose(request.query.get("lang"), request.cookies.get(COOKIE), accepted))
+
+
+def render(
+    request: web.Request, template: str, values: dict[str, Any], status: int = 200, live: bool = True
+) -> web.Response:
+    """A page; with `live` its main part is asked for again every two seconds."""
+    node = request.app[NODE]
+    context = {
+        "t": texts_of(request),
+        "now": datetime.now(UTC),
+        "here": request.path,
+        "live_path": str(request.rel_url) if live else None,
+        "in_language": lambda language: str(request.rel_url.update_query(lang=language)),
+        "static": static_url,
+        "roles": ", ".join(role for role in ("ingest", "replicate", "serve") if role in node.roles),
+        "stale_after_seconds": node.settings.stale_after_seconds,
+        **values,
+    }
+    response: web.Response = aiohttp_jinja2.render_template(template, request, context, status=status)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Vary"] = "Accept, Accept-Language, Cookie"
+    return response
+
+
+@cache
+def static_url(name: str, stamped: bool = True) -> str:
+    """The address of an asset; a stamp of its content makes browsers fetch a changed one."""
+    if not stamped:
+        return f"/static/{name}"
+    stamp = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={stamp}"
+
+
+async def _remember_language(request: web.Request, response: web.StreamResponse) -> None:
+    asked = request.query.get("lang")
+    if asked is not None and not request.path.startswith("/static/"):
+        language = choose(asked, None, "")
+        response.set_cookie(COOKIE, language, max_age=YEAR_SECONDS, samesite="Lax", httponly=True)

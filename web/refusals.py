@@ -1,0 +1,101 @@
+"""When there is nothing to show: why, with which status, as problem+json (RFC 9457) or as a page."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from aiohttp import web
+
+from emis_streams.answers import Gone
+from web.pages import render, texts_of, wants_html
+from web.problems import problem
+
+Subject = Literal["teacher", "class", "any"]
+Reason = Literal["malformed", "unknown", "deleted", "not_ready"]
+
+STATUS: dict[Reason, int] = {"malformed": 400, "unknown": 404, "deleted": 410, "not_ready": 503}
+TITLES: dict[Reason, str] = {
+    "malformed": "Malformed id",
+    "unknown": "Not found",
+    "deleted": "Deleted",
+    "not_ready": "Not ready",
+}
+DETAILS: dict[Reason, str] = {
+    "malformed": "{given!r} is not the id of a {subject}: ids are lower-case UUIDs of 36 characters.",
+    "unknown": "No event of a {subject} with the id {given} has come so far.",
+    "deleted": "The {subject} {given} was deleted.",
+    "not_ready": "This worker cannot tell yet: its local copy is not caught up and the database does not answer.",
+}
+SUBJECTS: dict[Subject, str] = {"teacher": "teacher", "class": "class", "any": "teacher or class"}
+RETRY_AFTER_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a teacher or a class cannot be shown."""
+
+    reason: Reason
+    subject: Subject
+    given: str
+    deleted_at: datetime | None = None
+
+
+def refusal_of(found: Gone | None, subject: Subject, given: str) -> Refusal:
+    """What an empty or a `Gone` answer means to who asked."""
+    if found is None:
+        return Refusal("unknown", subject, given)
+    return Refusal("deleted", subject, given, found.deleted_at)
+
+
+def as_problem(refusal: Refusal) -> web.Response:
+    """The refusal as problem+json."""
+    more = {} if refusal.deleted_at is None else {"deletedAt": refusal.deleted_at}
+    response = problem(
+        STATUS[refusal.reason],
+        TITLES[refusal.reason],
+        DETAILS[refusal.reason].format(given=refusal.given, subject=SUBJECTS[refusal.subject]),
+        **more,
+    )
+    return _with_retry(response, refusal)
+
+
+def as_page(request: web.Request, refusal: Refusal) -> web.Response:
+    """The refusal as a page in the reader's language, with a way on."""
+    t = texts_of(request)
+    values = {
+        "status": STATUS[refusal.reason],
+        "title": t(f"refusal.{refusal.reason}.title"),
+        "text": t(f"refusal.{refusal.reason}.text", subject=t(f"subject.{refusal.subject}")),
+        "given": refusal.given,
+        "deleted_at": refusal.deleted_at,
+        "offer_find": refusal.reason in ("malformed", "unknown"),
+    }
+    # What is not there yet may come: these pages go on asking, and show it when it is there.
+    live = refusal.reason in ("unknown", "not_ready")
+    return _with_retry(render(request, "refusal.html", values, STATUS[refusal.reason], live), refusal)
+
+
+def refuse(request: web.Request, refusal: Refusal) -> web.Response:
+    """The refusal in the form that the Accept header asks for."""
+    return as_page(request, refusal) if wants_html(request) else as_problem(refusal)
+
+
+def _with_retry(response: web.Response, refusal: Refusal) -> web.Response:
+    if refusal.reason == "not_ready":
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def problem_page(request: web.Request, status: int, title: str, detail: str) -> web.Response:
+    """Any other error as a page: an address where nothing is, a failure."""
+    t = texts_of(request)
+    known = t.has(f"error.{status}.title")
+    values = {
+        "status": status,
+        "title": t(f"error.{status}.title") if known else title,
+        "text": t(f"error.{status}.text") if known else detail,
+        "given": None,
+        "deleted_at": None,
+        "offer_find": False,
+    }
+    return render(request, "refusal.html", values, status, live=False)

@@ -1,0 +1,16 @@
+"""All web views together: what the worker puts on its web server."""
+
+from aiohttp import web
+
+from web import classes, consumer_lag, health, metrics, overview, pages, problems, refusals, teachers
+
+PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
+"""Each has its `routes`."""
+
+
+def setup(app: web.Application) -> None:
+    """What the views need of their application, which must have `app[NODE]`."""
+    metrics.setup(app)
+    problems.setup(app)
+    pages.setup(app)
+    app[problems.PROBLEM_PAGE] = refusals.problem_page
