@@ -38,11 +38,12 @@ async def reader(settings: Settings) -> AsyncIterator[Any]:
 
 async def partitions_of_topic(consumer: Any, settings: Settings, topic: str) -> list[TopicPartition]:
     """Its partitions; raises Unavailable if there is no such topic."""
-    if topic not in await consumer.topics():
+    cluster = await consumer._client.fetch_all_metadata()
+    if topic not in cluster.topics():
         raise Unavailable(
             f"no topic {topic} at KAFKA_BROKERS={settings.kafka_brokers!r}: make it with `emis-streams topics`"
         )
-    return [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+    return [TopicPartition(topic, p) for p in sorted(cluster.partitions_for_topic(topic))]
 
 
 async def records_to_end(settings: Settings, topic: str) -> AsyncIterator[list[Any]]:
