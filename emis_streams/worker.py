@@ -4,65 +4,108 @@ Imported, not discovered: Faust's autodiscovery only logs when a module fails to
 agent would vanish. `faust -A emis_streams.worker worker` finds `app` here too.
 """
 
-import os
-from collections.abc import Sequence
+import asyncio
+from types import ModuleType
 
 import stamina
-from aiokafka import TopicPartition
 from faust.web.base import BlueprintManager
 
+import agents
 import agents.assignments
 import agents.classes
 import agents.teachers
-from emis_streams import metrics, rows, topics
+import web.classes
+import web.consumer_lag
+import web.health
+import web.metrics
+import web.overview
+import web.pages
+import web.problems
+import web.teachers
+from emis_streams import following, settings
 from emis_streams.app import App, app
-from emis_streams.engine.follower import Follower, Sink
 from emis_streams.engine.part import Part
-from emis_streams.errors import Unavailable
-from emis_streams.lag import LagMonitor, SyncLatency, followers_of
-from emis_streams.node import NODE, FollowerStatus, Node
+from emis_streams.engine.watchdog import Watchdog
+from emis_streams.engine.writer import Writer
+from emis_streams.lag import LagMonitor, followers_of
+from emis_streams.node import NODE, Node
 from emis_streams.read_model.model import ReadModel
-from emis_streams.read_model.sink import ReadModelSink
-from emis_streams.settings import Settings, current
-from web import PAGES, setup
+from emis_streams.replica.reader import ReplicaReader
+from emis_streams.replica.writer import ReplicaSink
+from emis_streams.settings import Settings
+from emis_streams.sync_latency import SyncLatency
 
 __all__ = ["app"]
 
-stamina.instrumentation.set_on_retry_hooks([])  # The engine says itself, once, what it waits for.
-
-
-class FollowerView:
-    """A follower as the pages see it."""
-
-    def __init__(self, name: str, follower: Follower) -> None:
-        self._name = name
-        self._follower = follower
-
-    def status(self) -> FollowerStatus:
-        positions = {(tp.topic, tp.partition): at for tp, at in self._follower.next_offsets.items()}
-        return FollowerStatus(
-            name=self._name,
-            caught_up=self._follower.caught_up,
-            positions=positions,
-            records_total=self._follower.records_total,
-            waiting_for=self._follower.waiting_for,
-        )
+AGENTS: tuple[ModuleType, ...] = (agents.classes, agents.teachers, agents.assignments)
+PAGES: tuple[ModuleType, ...] = (
+    web.overview,
+    web.teachers,
+    web.classes,
+    web.health,
+    web.consumer_lag,
+    web.metrics,
+    web.pages,
+)
 
 
 def compose(app: App, config: Settings) -> Node:
-    """Puts the parts that the roles need to the app, and its pages to its web server."""
+    """Puts the parts that the roles need to the app, and the pages to its web server."""
     node = Node(settings=config, roles=config.roles_enabled())
     if "ingest" in node.roles:
         node.ingest = agents.ingest
+        app.parts.append(Watchdog(app))
     if "serve" in node.roles:
         _add_read_model(app, config, node)
     if "replicate" in node.roles:
         _add_replica(app, config, node)
     node.lag = LagMonitor(config, lambda: followers_of(node))
     app.parts.append(Part(app, "lag monitor", node.lag.run))
-    app.web.blueprints = BlueprintManager()  # Faust's own pages would take `/`.
-    app.web.web_app[NODE] = node
-    setup(app.web.web_app)
-    for page in PAGES:
-        app.web.web_app.add_routes(page.routes)
+    _add_pages(app, node)
     return node
+
+
+def _add_read_model(app: App, config: Settings, node: Node) -> None:
+    model = ReadModel(config.data_path / "read-model")
+    latency = SyncLatency(node.started_at.timestamp())
+    follower = following.read_model_follower(config, model, latency)
+    node.read_model = model
+    node.read_model_follower = following.FollowerView(following.READ_MODEL, follower)
+    node.sync_latency[following.READ_MODEL] = latency
+    node.reader = ReplicaReader.open(config.database_url, config.replica_pool_size)
+
+    async def close() -> None:
+        model.close()
+        assert node.reader is not None
+        await node.reader.close()
+
+    app.parts.append(Part(app, "read model", follower.follow, close))
+
+
+def _add_replica(app: App, config: Settings, node: Node) -> None:
+    writer = Writer(config.kafka_client())
+    sink = ReplicaSink.open(config.database_url, following.RefusedRows(writer))
+    latency = SyncLatency(node.started_at.timestamp())
+    follower = following.replica_follower(config, sink, latency)
+    node.replica_follower = following.FollowerView(following.REPLICA, follower)
+    node.sync_latency[following.REPLICA] = latency
+
+    async def close() -> None:
+        await asyncio.gather(sink.close(), writer.stop())
+
+    app.parts.append(Part(app, "replica", follower.follow, close))
+
+
+def _add_pages(app: App, node: Node) -> None:
+    app.web.blueprints = BlueprintManager()  # Faust's own pages would take `/`.
+    site = app.web.web_app
+    site[NODE] = node
+    web.problems.setup(site)
+    web.metrics.setup(site)
+    web.pages.setup(site)
+    for page in PAGES:
+        site.add_routes(page.routes)
+
+
+stamina.instrumentation.set_on_retry_hooks([])  # The engine says itself, once, what it waits for.
+node = compose(app, settings.current())

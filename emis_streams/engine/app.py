@@ -44,6 +44,8 @@ class Boot(BootStrategy):
 class App(faust.App):
     """`App(id, engine_options=Options(…), broker="slices://host:port", …)`: agents get slices."""
 
+    mundane_level = "debug"
+
     BootStrategy = Boot
 
     def __init__(self, *args: Any, engine_options: Options, ingests: bool = True, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import stamina
@@ -39,6 +39,8 @@ class SessionLost(Exception):
 class CatchUp(Service):
     """Catches up what was assigned, then keeps watching the own changelogs for rows of others."""
 
+    mundane_level = "debug"
+
     abstract = False
 
     def __init__(self, app: Any, tables: "TableManager", **kwargs: Any) -> None:
@@ -50,6 +52,8 @@ class CatchUp(Service):
         """The one at work, while partitions are being taken over."""
         self.started_at: float | None = None
         """Monotonic time since when partitions are being taken over; None when they are."""
+        self.is_waiting = False
+        """Whether the brokers do not answer now, so that no progress is no fault of this worker."""
         self.foreign_records_total = 0
         """Times that someone else's records were found in a changelog that this worker owns."""
         self._owned: set[TopicPartition] = set()
@@ -94,7 +98,7 @@ class CatchUp(Service):
         changelogs = self._open_stores(assigned)
         logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
         await self._catch_up(changelogs)
-        await _until_reached(lambda: self.consumer.start_from_committed(assigned))
+        await self._until_reached(lambda: self.consumer.start_from_committed(assigned))
         if generation_id != self.app.consumer_generation_id:
             return  # The next rebalance has begun, and will call again.
         self._owned = set(changelogs)
@@ -115,7 +119,7 @@ class CatchUp(Service):
 
     async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
         if not self.tables.writer.is_started:
-            await _until_reached(self.tables.writer.start)
+            await self._until_reached(self.tables.writer.start)
         sink = TableSink(self.tables.engine_tables())
         options = options_of(self.app)
         self.follower = Follower(
@@ -154,6 +158,21 @@ class CatchUp(Service):
         self.completed.set()
         logger.info("ready: %d partitions", len(assigned))
 
+    async def _until_reached(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Calls until the brokers answer, with backoff and jitter."""
+        async for attempt in stamina.retry_context(
+            on=(KafkaError, OSError), attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
+        ):
+            with attempt:
+                try:
+                    await call()
+                except (KafkaError, OSError) as error:
+                    if not self.is_waiting:
+                        logger.warning("waiting for the brokers: %r", error)
+                    self.is_waiting = True
+                    raise
+        self.is_waiting = False
+
     # -- the own changelogs, afterwards ---------------------------------------------------------
 
     @Service.task
@@ -165,7 +184,7 @@ class CatchUp(Service):
         would cost a third of the throughput.
         """
         asker = AIOKafkaConsumer(**options_of(self.app).client, isolation_level="read_committed")
-        await _until_reached(asker.start)
+        await self._until_reached(asker.start)
         try:
             while not self.should_stop:
                 await self.sleep(_WATCH_SECONDS)
@@ -190,24 +209,10 @@ class CatchUp(Service):
             await self._catch_up(foreign)
 
 
-async def _until_reached(call: Any) -> None:
-    """Calls until the brokers answer, with backoff and jitter."""
-    waiting = False
-    async for attempt in stamina.retry_context(
-        on=(KafkaError, OSError), attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
-    ):
-        with attempt:
-            try:
-                await call()
-            except (KafkaError, OSError) as error:
-                if not waiting:
-                    logger.warning("waiting for the brokers: %r", error)
-                waiting = True
-                raise
-
-
 class TableManager(FaustTableManager):
     """Faust's, without its recovery and without subscribing to changelogs."""
+
+    mundane_level = "debug"
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)

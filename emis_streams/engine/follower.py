@@ -258,7 +258,7 @@ class Follower:
 
     async def _commit_to_group(self) -> None:
         now = time.monotonic()
-        if self.group is None or now - self._group_committed < _GROUP_COMMIT_SECONDS:
+        if self.group is None or not self.next_offsets or now - self._group_committed < _GROUP_COMMIT_SECONDS:
             return
         self._group_committed = now
         try:

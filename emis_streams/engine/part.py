@@ -12,10 +12,16 @@ from emis_streams.engine import fatal
 class Part(Service):
     """Runs `run()` beside the web views; `close()` is called when the worker stops."""
 
+    mundane_level = "debug"
+
     abstract = False
 
     def __init__(
-        self, app: Any, name: str, run: Callable[[], Awaitable[None]], close: Callable[[], None] | None = None
+        self,
+        app: Any,
+        name: str,
+        run: Callable[[], Awaitable[None]],
+        close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
         self._app = app
@@ -37,7 +43,7 @@ class Part(Service):
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._close is not None:
-            self._close()
+            await self._close()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or self.should_stop:

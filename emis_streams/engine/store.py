@@ -150,6 +150,8 @@ class PartitionStore:
 class Store(FaustStore[bytes, bytes]):
     """Faust's store of a table (`store="slices://"`), by partition. Rows are bytes, as they are kept."""
 
+    mundane_level = "debug"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._partitions: dict[int, PartitionStore] = {}

@@ -23,6 +23,8 @@ class Table(faust.Table):
     worker that owns partition n of them owns partition n of the table.
     """
 
+    mundane_level = "debug"
+
     def __init__(self, app: Any, *, topics: Sequence[str] = (), wins: Wins | None = None, **kwargs: Any) -> None:
         kwargs.update(key_type=bytes, value_type=bytes)
         super().__init__(app, **kwargs)

@@ -41,6 +41,8 @@ def _boottime() -> float:
 class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread with aiokafka's consumer."""
 
+    mundane_level = "debug"
+
     last_heartbeat: float = 0.0
     """Boot time at which the last heartbeat was sent that the group answered."""
 
@@ -98,6 +100,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
 
 class Consumer(driver.Consumer):
     """Consumer of slices."""
+
+    mundane_level = "debug"
 
     _thread: SliceConsumerThread
 
@@ -310,7 +314,7 @@ class Consumer(driver.Consumer):
     def slices_under_way(self) -> list[Slice]:
         return list(self._under_way)
 
-    def verify_event_path(self, now: float, tp: TP) -> None:
+    async def verify_all_partitions_active(self) -> None:
         """Faust's complaints about slow streams rest on its own acks; the watchdog looks instead."""
 
 

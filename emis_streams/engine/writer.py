@@ -35,16 +35,18 @@ class Writer:
     def __init__(
         self,
         client: Mapping[str, Any],
-        on_acknowledged: Callable[[TopicPartition, int, int], None],
-        check_alive: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
-        compression: str | None = "lz4",
+        on_acknowledged: Callable[[TopicPartition, int, int], None] = lambda _tp, _base, _n: None,
+        check_alive: Callable[[], None] = lambda: None,
+        on_failure: Callable[[BaseException], None] = lambda _error: None,
+        compression: str | None = None,
     ) -> None:
+        """`on_acknowledged` gets partition, offset of the first row (-1: not known) and number of rows;
+        `check_alive` raises when this worker may have lost its partitions without noticing;
+        `on_failure` is told when rows cannot be sent (records tell it by their task).
+        """
         self._client = client
         self._on_acknowledged = on_acknowledged
-        """Called with partition, offset of the first record (-1: unknown) and number of records."""
         self._check_alive = check_alive
-        """Raises when this worker may have lost its partitions without noticing."""
         self._on_failure = on_failure
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None

@@ -1,8 +1,7 @@
 """Writes the followed changelogs into the read model: rows, homeroom index and position in one batch."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from aiokafka import TopicPartition
 from rocksdict import WriteBatch
@@ -16,16 +15,11 @@ from emis_streams.topics import ASSIGNMENTS, CLASSES, TEACHERS
 
 _PREFIXES = {CLASSES.changelog: CLASS, TEACHERS.changelog: TEACHER, ASSIGNMENTS.changelog: ASSIGNMENT}
 
-Observe = Callable[[list[int], float], None]
-"""Called with the event times (µs since 1970) of rows that became visible, and the time now (s)."""
-
-
 class ReadModelSink:
     """Implements `engine.follower.Sink`."""
 
-    def __init__(self, model: ReadModel, observe: Observe | None = None) -> None:
+    def __init__(self, model: ReadModel) -> None:
         self._model = model
-        self._observe = observe
 
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
         tps = list(tps)
@@ -45,18 +39,14 @@ class ReadModelSink:
         prefix = _PREFIXES[part.tp.topic]
         keys = [prefix + key for key in part.rows]
         batch = WriteBatch(raw_mode=True)
-        event_times_us: list[int] = []
         for key, (row, written_ms), kept in zip(keys, part.rows.values(), self._model.get_many(keys), strict=True):
             if kept is not None and row[: rows.VERSION_BYTES] < kept[TIME_BYTES : TIME_BYTES + rows.VERSION_BYTES]:
                 continue
             batch.put(key, written_ms.to_bytes(TIME_BYTES, "big") + row)
             if prefix == CLASS:
                 _move_homeroom(batch, key[1:], None if kept is None else kept[TIME_BYTES:], row)
-            event_times_us.append(int.from_bytes(row[:8], "big"))
         batch.put(_position_key(part.tp), encode_position(part.position))
         self._model.write(batch)
-        if self._observe is not None:
-            self._observe(event_times_us, time.time())
 
 
 def _move_homeroom(batch: WriteBatch, class_id: bytes, kept: bytes | None, row: bytes) -> None:

@@ -1,0 +1,82 @@
+"""`emis-streams worker`: runs the Faust worker with the roles of its settings."""
+
+import asyncio
+import logging
+import os
+import sys
+
+import click
+
+from emis_streams import settings
+from emis_streams.settings import Settings
+
+_QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
+"""Loggers whose records below warnings tell an operator nothing (asked for by LOG_LEVEL=debug)."""
+
+
+@click.command()
+@click.option("--roles", help="Comma-separated of ingest, replicate, serve (else ROLES; default: all).")
+@click.option("--port", type=int, help="Port of the web views (else PORT; default 6066).")
+@click.option("--data-dir", help="Folder of tables and read model, one per worker (else DATA_DIR).")
+def worker(roles: str | None, port: int | None, data_dir: str | None) -> None:
+    """Run a worker: ingest events, replicate to the database, serve pages.
+
+    Everything can be set by environment variables; docs/operations.md lists them.
+    Ctrl-C or SIGTERM finishes what was begun, commits and ends.
+    Exit codes: 2 a wrong setting, 70 something failed, 75 no progress.
+    """
+    given = {"ROLES": roles, "PORT": None if port is None else str(port), "DATA_DIR": data_dir}
+    os.environ.update({name: value for name, value in given.items() if value is not None})
+    config = settings.current()
+    set_up_logging(config)
+    _check_port(config)
+    run()
+
+
+def run() -> None:
+    """Runs the worker in this process until it is told to stop."""
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    # Imported late: `--help` and mistakes answer at once, and agents are only made where they run.
+    from faust import Worker
+
+    from emis_streams.worker import app
+
+    worker = Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
+    worker.spinner = None  # It would write control characters into logs.
+    worker.execute_from_commandline()
+
+
+def _check_port(config: Settings) -> None:
+    import socket
+
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as error:
+            click.echo(f"cannot listen on HOST={config.host} PORT={config.port}: {error.strerror}", err=True)
+            sys.exit(1)
+
+
+def set_up_logging(config: Settings) -> None:
+    """Log records to standard error, as text or as JSON lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_json_formatter() if config.log_format == "json" else _text_formatter())
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
+    logging.raiseExceptions = False
+    if config.log_level != "debug":
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _text_formatter() -> logging.Formatter:
+    return logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _json_formatter() -> logging.Formatter:
+    from ecs_logging import StdlibFormatter
+
+    return StdlibFormatter()

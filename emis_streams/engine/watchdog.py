@@ -1,0 +1,91 @@
+"""Ends a worker that makes no progress, from a thread that a stuck event loop cannot stop.
+
+It tells waiting from being stuck: rows that wait for an acknowledgement of brokers that cannot be
+reached, and a follower that says what it waits for, are deliberate.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from mode import Service
+
+from emis_streams.engine import fatal
+from emis_streams.engine.options import options_of
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+
+
+class Watchdog(Service):
+    """Looks once a second at the event loop, at rebalances, at catching up and at the slices under way."""
+
+    mundane_level = "debug"
+
+    abstract = False
+
+    def __init__(self, app: Any) -> None:
+        super().__init__()
+        self._app = app
+        self._limit_seconds = options_of(app).watchdog_timeout_seconds
+        self._loop_seen = time.monotonic()
+        self._ended = threading.Event()
+        self._rebalancing_since: float | None = None
+
+    async def on_start(self) -> None:
+        loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=self._run, args=(loop, threading.get_ident()), name="watchdog", daemon=True)
+        thread.start()
+
+    async def on_stop(self) -> None:
+        self._ended.set()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._see_loop)
+            stuck = self._stuck(time.monotonic())
+            if stuck is not None:
+                frames = sys._current_frames().get(loop_thread)
+                where = "".join(traceback.format_stack(frames)) if frames else "unknown"
+                logger.critical("the event loop is at:\n%s", where)
+                fatal.end_process(self._app, stuck, code=fatal.EXIT_STALLED)
+
+    def _see_loop(self) -> None:
+        self._loop_seen = time.monotonic()
+
+    def _stuck(self, now: float) -> str | None:
+        """What makes no progress, or None."""
+        limit = self._limit_seconds
+        if now - self._loop_seen > limit:
+            return f"the event loop has stood still for {limit:g} s"
+        return self._taking_over_stuck(now) or self._slices_stuck(now)
+
+    def _taking_over_stuck(self, now: float) -> str | None:
+        catch_up = self._app.tables.recovery
+        if not self._app.rebalancing:
+            self._rebalancing_since = None
+            return None
+        since = self._rebalancing_since = self._rebalancing_since or now
+        follower = catch_up.follower
+        if follower is not None:
+            if follower.waiting_for is not None:
+                return None
+            since = max(since, follower.last_progress)
+        if catch_up.is_waiting or now - since <= self._limit_seconds:
+            return None
+        return f"a rebalance has made no progress for {now - since:.0f} s"
+
+    def _slices_stuck(self, now: float) -> str | None:
+        consumer = self._app.slice_consumer
+        under_way = consumer.slices_under_way()
+        if self._app.rebalancing or not under_way or now - consumer.last_progress <= self._limit_seconds:
+            return None
+        if any(batch.begun for batch in under_way):
+            return None  # They wait for acknowledgements: the brokers decide when.
+        return f"{len(under_way)} slices were not begun for {now - consumer.last_progress:.0f} s: agents stand still"

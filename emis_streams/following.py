@@ -1,0 +1,99 @@
+"""The followers of a worker: what they write to, what is measured of them, how pages see them."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+from aiokafka import TopicPartition
+
+from emis_streams import dead_letters, rows, topics
+from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink
+from emis_streams.engine.writer import Writer
+from emis_streams.errors import Unavailable
+from emis_streams.node import FollowerStatus
+from emis_streams.read_model.model import ReadModel
+from emis_streams.read_model.sink import ReadModelSink
+from emis_streams.replica.writer import ReplicaSink
+from emis_streams.settings import Settings
+from emis_streams.sync_latency import SyncLatency
+
+READ_MODEL = "read-model"
+REPLICA = "replica"
+
+CHANGELOGS = [subject.changelog for subject in topics.SUBJECTS]
+
+
+class Observed:
+    """A sink that measures how long events took until they were visible in it."""
+
+    def __init__(self, sink: Sink, latency: SyncLatency) -> None:
+        self._sink = sink
+        self._latency = latency
+
+    async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        return await self._sink.positions(tps)
+
+    async def reset(self, tp: TopicPartition) -> None:
+        await self._sink.reset(tp)
+
+    async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
+        await self._sink.apply(slices)
+        times_us = [int.from_bytes(row[:8], "big") for part in slices for row, _ in part.rows.values()]
+        self._latency.observe(times_us, time.time())
+
+
+def read_model_follower(config: Settings, model: ReadModel, latency: SyncLatency) -> Follower:
+    """Follows every partition of every changelog into the local copy."""
+    return Follower(
+        name=f"{topics.APP_ID}-{READ_MODEL}",
+        client=config.kafka_client(),
+        sink=Observed(ReadModelSink(model), latency),
+        wins=rows.wins,
+        partitions=[TopicPartition(name, n) for name in CHANGELOGS for n in range(topics.PARTITIONS)],
+    )
+
+
+def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency) -> Follower:
+    """Follows this worker's share of the changelogs into the database."""
+    return Follower(
+        name=topics.REPLICA_GROUP,
+        client=config.kafka_client(),
+        sink=Observed(sink, latency),
+        wins=rows.wins,
+        topics=CHANGELOGS,
+        group=topics.REPLICA_GROUP,
+        wait_for=(Unavailable,),
+        slice_records=config.replica_batch_rows,
+    )
+
+
+class RefusedRows:
+    """Rows that the database refuses for good: to the dead letters, with the changelog as their origin."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def __call__(self, tp: TopicPartition, key: bytes, row: bytes, reason: str) -> None:
+        if not self._writer.is_started:
+            await self._writer.start()
+        now_ms = time.time_ns() // 1_000_000
+        # The offset within the changelog is not known: it was read as one of a slice.
+        headers = dead_letters.headers_for(tp.topic, tp.partition, -1, now_ms, f"replica: {reason}", now_ms)
+        await self._writer.send_record(topics.DEAD_LETTER, key, row, headers)
+
+
+class FollowerView:
+    """A follower as the pages see it."""
+
+    def __init__(self, name: str, follower: Follower) -> None:
+        self._name = name
+        self._follower = follower
+
+    def status(self) -> FollowerStatus:
+        return FollowerStatus(
+            name=self._name,
+            caught_up=self._follower.caught_up,
+            positions={(tp.topic, tp.partition): at for tp, at in self._follower.next_offsets.items()},
+            records_total=self._follower.records_total,
+            waiting_for=self._follower.waiting_for,
+        )
+
