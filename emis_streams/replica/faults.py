@@ -60,6 +60,8 @@ def fault_of(error: BaseException) -> Fault:
 def reason_of(error: BaseException) -> str:
     """What the database said, in one line."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(said, TimeoutError) and not said.args:
+        return "no answer in time"
     text = ": ".join(str(part) for part in said.args) or type(said).__name__
     return " ".join(text.split())
 

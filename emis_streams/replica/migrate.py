@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -17,6 +18,8 @@ from emis_streams.replica.schema import metadata
 _FOLDER = Path(__file__).parent
 _LOCK_NAME = "emis-streams-replica-migrate"
 _LOCK_WAIT_SECONDS = 60
+_one_at_a_time = Lock()
+"""Alembic keeps what it is doing in module variables."""
 
 
 def upgrade(database_url: str) -> None:
@@ -26,7 +29,7 @@ def upgrade(database_url: str) -> None:
     """
     engine = database.migration_engine(database_url)
     try:
-        with engine.connect() as connection, _alone(connection), connection.begin():
+        with _one_at_a_time, engine.connect() as connection, _alone(connection), connection.begin():
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

@@ -89,7 +89,7 @@ class ReplicaSink:
             self._kept.pop(tp, None)
         found = {tp: at for tp, at in kept.items() if tp not in emptied}
         self._kept.update(found)
-        self._with_rows |= with_rows
+        self._with_rows = self._with_rows - {BY_CHANGELOG[tp.topic] for tp in asked} | with_rows
         return found
 
     async def reset(self, tp: TopicPartition) -> None:
@@ -135,7 +135,6 @@ class ReplicaSink:
                 raise PositionsChanged(f"position of {tp} in the database is {kept.get(tp)}, not {self._kept.get(tp)}")
         emptied = {BY_CHANGELOG[tp.topic] for tp in wanted} & self._with_rows - with_rows
         if emptied:
-            self._with_rows -= emptied
             raise PositionsChanged(f"{' and '.join(TABLES[s].name for s in emptied)} in the database was emptied")
         self._with_rows |= with_rows
 
