@@ -71,6 +71,7 @@ REASONS = {
     "never_committed_stopped": "Nothing was committed yet and no member reads it; {waiting} records are in the log.",
     "lost": "{lost} records left the log before they were read: run `emis-streams sync`.",
     "ahead": "The committed offset {committed} lies beyond the end {end}: the topic was made anew or cut.",
+    "no_partitions": "There is nothing that it could read: its topics are missing.",
     "end_unknown": "The end of the partition cannot be asked: it has no leader, or the topic is missing.",
 }
 """English texts by reason key; pages translate by the key."""
@@ -161,12 +162,12 @@ def _trend(seen: Sequence[Observation], lag: int) -> Verdict:
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The first of the worst; of none: all is well."""
+    """The first of the worst; of no partitions: it is not known how it goes."""
     order = list(SEVERITY)
     return max(
         verdicts,
         key=lambda v: (SEVERITIES.index(v.severity), order.index(v.state)),
-        default=_verdict("OK", "level"),
+        default=_verdict("UNKNOWN", "no_partitions"),
     )
 
 

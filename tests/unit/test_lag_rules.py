@@ -126,7 +126,7 @@ def test_the_worst_is_by_severity_then_by_state() -> None:
     stopped = verdict(seen((0, 3, 9), owned=False))
     assert lag_rules.worst([level, catching_up]).state == "CATCHING_UP"
     assert lag_rules.worst([level, stopped, catching_up]).state == "STOPPED"
-    assert lag_rules.worst([]).state == "OK"
+    assert lag_rules.worst([]).reason_key == "no_partitions"
 
 
 def test_lag_is_unknown_not_zero_without_a_commit() -> None:

@@ -1,0 +1,151 @@
+"""`emis-streams lag`: how far each consumer group is behind, and why, asked of the brokers."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterable
+
+import click
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from emis_streams import settings
+from emis_streams.errors import Unavailable
+from emis_streams.lag import LagMonitor
+from emis_streams.lag_report import GroupLag, LagReport, PartitionLag, Severity
+
+STYLES: dict[Severity, str] = {"ok": "green", "warn": "yellow", "error": "red"}
+LOOK_AGAIN_SECONDS = 1.0
+"""Rates need two looks."""
+PLAIN_WIDTH = 200
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON, as /api/consumer-lag has it.")
+@click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C; with --json one line each.")
+@click.option("--all", "show_all", is_flag=True, help="All partitions, not only those that need a look.")
+def lag(as_json: bool, watch: bool, show_all: bool) -> None:
+    """How far each consumer group is behind, and why.
+
+    Exit code 0: all is well. 1: more than LAG_THRESHOLD_MESSAGES behind, or a group is stalled,
+    stopped or lost records, or topics are missing, or the brokers cannot be asked.
+    """
+    # What goes wrong is told once, on the way out.
+    logging.getLogger("emis_streams").setLevel(logging.CRITICAL)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    try:
+        report = asyncio.run(_look(console, as_json, watch, show_all))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(1 if needs_a_look(report) else 0)
+
+
+def needs_a_look(report: LagReport) -> bool:
+    """Whether a script should raise an alarm."""
+    if report.brokers is not None and report.brokers.missing_topics:
+        return True
+    return report.severity == "error" or any("lag_over_threshold" in g.alerts for g in report.groups)
+
+
+async def _look(console: Console, as_json: bool, watch: bool, show_all: bool) -> LagReport:
+    monitor = LagMonitor(settings.current())
+    try:
+        report = await monitor.measure()
+        if report.error is not None and not watch:
+            raise Unavailable(report.error)
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        report = await monitor.measure()
+        if as_json:
+            return await _json(monitor, report, watch)
+        if watch:
+            return await _watch(console, monitor, show_all)
+        console.print(view(report, show_all))
+        return report
+    finally:
+        await monitor.close()
+
+
+async def _json(monitor: LagMonitor, report: LagReport, watch: bool) -> LagReport:
+    click.echo(msgspec.json.encode(report))
+    while watch:
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        click.echo(msgspec.json.encode(await monitor.measure()))
+    return report
+
+
+async def _watch(console: Console, monitor: LagMonitor, show_all: bool) -> LagReport:
+    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        while True:
+            live.update(view(await monitor.measure(), show_all), refresh=True)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def view(report: LagReport, show_all: bool) -> Group:
+    """What the operator reads."""
+    parts: list[Text | Table] = []
+    if report.error is not None:
+        parts.append(Text(report.error, style="red"))
+    if report.brokers is not None and report.brokers.missing_topics:
+        missing = ", ".join(report.brokers.missing_topics)
+        parts.append(Text(f"Topics are missing: {missing}. Run `emis-streams topics`.", style="red"))
+    parts.append(_groups(report))
+    for group in report.groups:
+        rows = [p for p in group.partitions if show_all or p.lag or p.severity != "ok"]
+        if rows:
+            parts.append(_partitions(group, rows))
+    if report.dead_letters is not None and report.dead_letters.count:
+        parts.append(Text(f"{report.dead_letters.count} dead letters: see `emis-streams dead-letters list`."))
+    return Group(*parts)
+
+
+def _groups(report: LagReport) -> Table:
+    table = Table(title="Consumer groups", title_justify="left")
+    for name in ("GROUP", "STATE", "MEMBERS", "LAG", "SECONDS", "IN/S", "OUT/S", "CATCH UP", "REASON"):
+        table.add_column(name, justify="left" if name in ("GROUP", "STATE", "REASON") else "right")
+    limit = report.thresholds.lag_messages
+    for g in report.groups:
+        over = " !" if "lag_over_threshold" in g.alerts else ""
+        table.add_row(
+            g.group_id,
+            Text(g.state, style=STYLES[g.severity]),
+            _number(g.members),
+            Text(f"{g.total_lag}{over}", style="yellow" if over else ""),
+            _seconds(g.max_lag_seconds),
+            _number(g.produce_rate),
+            _number(g.consume_rate),
+            _seconds(g.time_to_catch_up_seconds),
+            g.reason,
+        )
+    if any("lag_over_threshold" in g.alerts for g in report.groups):
+        table.caption = f"! more than {limit} records behind"
+    return table
+
+
+def _partitions(group: GroupLag, rows: Iterable[PartitionLag]) -> Table:
+    table = Table(title=group.group_id, title_justify="left")
+    for name in ("TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "SECONDS", "STATE", "OWNER", "REASON"):
+        table.add_column(name, justify="left" if name in ("TOPIC", "STATE", "OWNER", "REASON") else "right")
+    for p in rows:
+        table.add_row(
+            p.topic,
+            str(p.partition),
+            _number(p.committed_offset),
+            _number(p.end_offset),
+            _number(p.lag),
+            _seconds(p.lag_seconds),
+            Text(p.state, style=STYLES[p.severity]),
+            "-" if p.owner is None else f"{p.owner.client_id} {p.owner.host}",
+            p.reason,
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
