@@ -173,8 +173,9 @@ async def test_a_group_whose_members_left_is_stopped_and_what_the_log_lost_is_co
             assert process.wait(30) == 0
         await send(broker, topic, 30)
         await delete_before(broker, TopicPartition(topic, 2), 8)
-        found = await until(lambda: stopped_group(lag))
-    assert [p.state for p in found.partitions] == ["STOPPED", "STOPPED", "LOST"]
+        # Unread records of under five seconds are within what is allowed: it takes that long.
+        found = await until(lambda: group_in_states(lag, ["STOPPED", "STOPPED", "LOST"]))
+    assert found.members == 0
     assert found.partitions[2].reason_params == {"lost": 5}
     assert found.severity == "error"
 
