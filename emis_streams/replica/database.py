@@ -3,9 +3,11 @@
 The URL's driver is left to us: aiomysql and aiosqlite in workers, PyMySQL and sqlite3 for migrations.
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
@@ -79,6 +81,7 @@ def migration_engine(database_url: str) -> Engine:
         return create_engine(_with_driver(url, "mysql+pymysql"), connect_args=_mysql(1)["connect_args"])
     engine = create_engine(_with_driver(url, "sqlite+pysqlite"), **_sqlite(url, 1))
     _take_lock_at_begin(engine)
+    _use_write_ahead_log(engine)
     return engine
 
 
@@ -112,7 +115,7 @@ def _sqlite(url: URL, pool_size: int) -> dict[str, Any]:
 
 
 def _take_lock_at_begin(engine: Engine) -> None:
-    """SQLite: readers go on while the writer writes (WAL), and a transaction has the writer's lock from its start.
+    """SQLite: a transaction has the writer's lock from its start.
 
     (With the driver's own rule it would begin at the first INSERT: what was read before could have changed.)
     """
@@ -120,10 +123,22 @@ def _take_lock_at_begin(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.close()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """SQLite: readers go on while the writer writes. The file remembers it, so the migration that makes it says it.
+
+    SQLite does not wait for a lock here, so two workers that start together need patience.
+    """
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        for attempt in stamina.retry_context(on=sqlite3.OperationalError, attempts=None, timeout=LOCK_WAIT_SECONDS):
+            with attempt:
+                connection.execute("PRAGMA journal_mode = WAL").close()
