@@ -153,7 +153,7 @@ def a_report(*, behind: bool = False, error: str | None = None) -> LagReport:
         ),
         groups=(_group(APP_ID, sources), _group(REPLICA_GROUP, changelogs)),
         followers=(_follower("read-model", True, None), _follower("replica", not behind, _waiting(behind))),
-        dead_letters=DeadLetters(count=3 if behind else 0, last_at=None),
+        dead_letters=DeadLetters(count=3 if behind else 0, last_at=datetime.now(UTC) if behind else None),
     )  # fmt: skip
 
 

@@ -91,20 +91,22 @@ class Texts:
         text = f"{value:,.{digits}f}"
         return text.replace(",", "\0").replace(".", self._decimal).replace("\0", self._thousands)
 
-    def short(self, value: float) -> str:
-        """A number with as many digits as help: 1,234 · 12.3 · 0.05."""
+    def short(self, value: float | None) -> str:
+        """A number with as many digits as help: 1,234 · 12.3 · 0.05; a dash if it is not known."""
+        if value is None:
+            return self.number(None)
         size = abs(value)
         return self.number(value, 0 if size >= 100 or size == int(size) else 1 if size >= 10 else 2)
 
     def rate(self, value: float | None) -> str:
         """Things per second; a dash if it is not known."""
-        return "–" if value is None else self("time.per_second", n=self.short(round(value, 1)))
+        return "–" if value is None else self("time.per_second", n=self.short(value))
 
     def seconds(self, value: float | None) -> str:
         """A duration in the unit that fits: ms, s, min, h, days; a dash if it is not known."""
         if value is None:
             return "–"
-        if value < 1:
+        if 0 < value < 1:
             return self("time.ms", n=self.number(value * 1000))
         if value < 60:
             return self("time.s", n=self.number(value, 0 if value >= 10 or value == int(value) else 1))

@@ -19,6 +19,7 @@ from emis_streams.lag_report import (
 )
 from emis_streams.node import NODE, Node
 from emis_streams.topics import APP_ID, REPLICA_GROUP
+from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.i18n import Texts
 from web.pages import render, texts_of
 
@@ -35,10 +36,11 @@ Rows = list[tuple[datetime, tuple[float | None, ...]]]
 class Figure:
     """One number of a page's head, with its state and a note in words."""
 
-    state: Look
+    look: Look
     name: str
     value: str
     note: str = ""
+    unit: str = ""
 
 
 def lag_page(request: web.Request) -> web.Response:
@@ -66,11 +68,16 @@ def lag_page(request: web.Request) -> web.Response:
 
 def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     """The numbers at the head of the page: rate, lag, age, sync latency, dead letters."""
+    now = time.time()
     figures = [*group_figures(t, report), age_figure(t, report)]
     if READ_MODEL in node.sync_latency:
-        figures.append(latency_figure(t, report, node.sync_latency[READ_MODEL].summary(time.time())))
+        figures.append(
+            latency_figure(
+                t, report, node.sync_latency[READ_MODEL].summary(now, report.thresholds.sync_latency_seconds)
+            )
+        )
     if report.dead_letters is not None:
-        figures.append(dead_letter_figure(t, report.dead_letters))
+        figures.append(dead_letter_figure(t, report.dead_letters, now))
     return figures
 
 
@@ -88,7 +95,7 @@ def group_figures(t: Texts, report: LagReport) -> list[Figure]:
     produced = t("figure.rate.note", rate=t.rate(group.produce_rate))
     note = t("figure.over" if over else "figure.allowed", limit=t.number(report.thresholds.lag_messages))
     return [
-        Figure("off", t("figure.rate"), t.rate(group.consume_rate), produced),
+        Figure("off", t("figure.rate"), t.short(group.consume_rate), produced, t("time.per_second", n="")),
         Figure(_look(over), t("figure.lag"), t.number(group.total_lag), note),
     ]
 
@@ -111,11 +118,13 @@ def latency_figure(t: Texts, report: LagReport, latency: LatencySummary) -> Figu
     return Figure(_look(over), t("figure.latency"), t.seconds(latency.average_seconds), note)
 
 
-def dead_letter_figure(t: Texts, dead: DeadLetters) -> Figure:
-    """How many records could not be used."""
-    look: Look = "warn" if dead.count else "ok" if dead.count == 0 else "off"
-    note = t("figure.dead.some" if dead.count else "figure.dead.none")
-    return Figure(look, t("figure.dead"), t.number(dead.count), note)
+def dead_letter_figure(t: Texts, dead: DeadLetters, now: float) -> Figure:
+    """How many records could not be used; it warns as the health check does."""
+    recent = dead.last_at is not None and now - dead.last_at.timestamp() < DEAD_LETTER_RECENT_SECONDS
+    if not dead.count:
+        return Figure("ok" if dead.count == 0 else "off", t("figure.dead"), t.number(dead.count), t("figure.dead.none"))
+    note = t("figure.dead.recent" if recent else "figure.dead.old")
+    return Figure(_look(recent), t("figure.dead"), t.number(dead.count), note)
 
 
 def _look(over: bool) -> Look:

@@ -35,7 +35,6 @@ def setup(app: web.Application) -> None:
         lstrip_blocks=True,
     )
     app[FRESHNESS] = Freshness(app[NODE])
-    app.on_response_prepare.append(_remember_language)
 
 
 def as_json(answer: object, status: int = 200) -> web.Response:
@@ -59,8 +58,9 @@ def render(
 ) -> web.Response:
     """A page; with `live` its main part is asked for again every two seconds."""
     node = request.app[NODE]
+    t = texts_of(request)
     context = {
-        "t": texts_of(request),
+        "t": t,
         "now": datetime.now(UTC),
         "here": request.path,
         "live_path": str(request.rel_url) if live else None,
@@ -73,6 +73,8 @@ def render(
     response: web.Response = aiohttp_jinja2.render_template(template, request, context, status=status)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept, Accept-Language, Cookie"
+    if "lang" in request.query:
+        response.set_cookie(COOKIE, t.language, max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
     return response
 
 
@@ -83,10 +85,3 @@ def static_url(name: str, stamped: bool = True) -> str:
         return f"/static/{name}"
     stamp = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
     return f"/static/{name}?v={stamp}"
-
-
-async def _remember_language(request: web.Request, response: web.StreamResponse) -> None:
-    asked = request.query.get("lang")
-    if asked is not None and not request.path.startswith("/static/"):
-        language = choose(asked, None, "")
-        response.set_cookie(COOKIE, language, max_age=YEAR_SECONDS, samesite="Lax", httponly=True)

@@ -71,7 +71,7 @@
         cursor: { y: false },
         scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] } },
         axes: [
-          { ...axis, space: 90, values: (_, ticks) => ticks.map((t) => clock.format(new Date(t * 1000))) },
+          { ...axis, size: 34, space: 90, values: (_, ticks) => ticks.map((t) => clock.format(new Date(t * 1000))) },
           { ...axis, size: 54, values: (_, ticks) => ticks.map((t) => figure.format(t)) },
         ],
         series: [{ label: names[0], value: (_, v) => (v === null ? "–" : clock.format(new Date(v * 1000))) }, ...series],
