@@ -1,0 +1,167 @@
+"""The rules of health: what makes a worker healthy, degraded or unhealthy."""
+
+import inspect
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
+from emis_streams.node import FollowerStatus, IngestStatus
+from emis_streams.settings import Settings
+from tests.pages import a_report
+from web import health_checks
+from web.health_checks import View, checks, health
+from web.health_report import Check
+from web.health_texts import OUTPUTS
+from web.resources import Usage
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+GIB = 2**30
+
+
+def an_ingest(**changes: Any) -> IngestStatus:
+    base = IngestStatus(
+        assigned=frozenset({("emis.class.created", n) for n in range(10)}),
+        caught_up=True,
+        rebalancing=False,
+        events_total=0,
+        superseded_total=0,
+        clock_skew_total=0,
+        refused_total=0,
+        misplaced_total=0,
+        unknown_fields_total=0,
+        lost_to_retention={},
+    )
+    return replace(base, **changes)
+
+
+def a_follower(name: str, *, caught_up: bool = True, waiting_for: str | None = None) -> FollowerStatus:
+    return FollowerStatus(name, caught_up, {}, 1_000, waiting_for)
+
+
+def a_view(**changes: Any) -> View:
+    """A worker of all roles, everything well."""
+    base = View(
+        now=NOW,
+        settings=Settings(),
+        report=a_report(),
+        ingest=an_ingest(),
+        read_model=a_follower("read-model"),
+        replica=a_follower("replica"),
+        has_reader=True,
+        latencies={},
+        usage=Usage(GIB // 4, GIB, 3.0),
+    )
+    return replace(base, **changes)
+
+
+def changed(report: LagReport, **changes: Any) -> LagReport:
+    return msgspec.structs.replace(report, **changes)
+
+
+def one(name: str, **changes: Any) -> Check:
+    return checks(a_view(**changes))[name]
+
+
+def overall(**changes: Any) -> str:
+    return health(checks(a_view(**changes)))
+
+
+def test_all_well_is_healthy_and_every_part_is_named() -> None:
+    found = checks(a_view())
+    assert {c.status for c in found.values()} == {"pass"}
+    assert {"brokers", "tables", "readModel", "replica", "deadLetters", "consumerLag", "memory"} <= found.keys()
+    assert health(found) == "healthy"
+
+
+def test_nothing_that_passes_names_affected_endpoints() -> None:
+    assert all(c.affected_endpoints == () for c in checks(a_view()).values())
+
+
+def test_a_first_catch_up_without_a_stand_in_is_unhealthy() -> None:
+    behind = a_follower("read-model", caught_up=False)
+    assert overall(read_model=behind, has_reader=False) == "unhealthy"
+    assert overall(read_model=behind, has_reader=True) == "degraded"
+
+
+def test_brokers_away_degrade_because_pages_go_on() -> None:
+    check = one("brokers", report=a_report(error="no broker answers at b:9092"))
+    assert check.status == "fail"
+    assert "b:9092" in check.output
+    assert "/teachers/{teacherId}" in check.affected_endpoints
+    assert overall(report=a_report(error="gone")) == "degraded"
+
+
+def test_before_the_first_measurement_it_is_degraded_not_unhealthy() -> None:
+    assert overall(report=None) == "degraded"
+
+
+def test_missing_topics_are_named() -> None:
+    report = a_report()
+    assert report.brokers is not None
+    brokers = msgspec.structs.replace(report.brokers, missing_topics=("emis.class.created",))
+    check = one("brokers", report=changed(report, brokers=brokers))
+    assert check.status == "fail"
+    assert "emis.class.created" in check.output
+
+
+@pytest.mark.parametrize(
+    ("status", "key"),
+    [
+        (an_ingest(rebalancing=True), "tables.rebalancing"),
+        (an_ingest(caught_up=False), "tables.catching_up"),
+        (an_ingest(lost_to_retention={("emis.class.created", 3): 41}), "tables.lost"),
+    ],
+)
+def test_tables_tell_what_keeps_them(status: IngestStatus, key: str) -> None:
+    check = one("tables", ingest=status)
+    assert check.output_key == key
+    assert overall(ingest=status) == "degraded"
+
+
+def test_a_serving_worker_tells_of_the_workers_that_ingest() -> None:
+    assert one("tables", ingest=None).output_key == "tables.elsewhere"
+    report = a_report()
+    nobody = tuple(msgspec.structs.replace(g, members=0) for g in report.groups)
+    assert one("tables", ingest=None, report=changed(report, groups=nobody)).status == "fail"
+
+
+def test_a_database_that_is_away_degrades() -> None:
+    away = a_follower("replica", waiting_for="connection refused")
+    assert one("replica", replica=away).status == "fail"
+    assert overall(replica=away) == "degraded"
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(5, "warn"), (90, "pass")])
+def test_dead_letters_warn_while_they_are_recent(minutes: int, status: str) -> None:
+    letters = DeadLetters(count=3, last_at=NOW - timedelta(minutes=minutes))
+    check = one("deadLetters", report=changed(a_report(), dead_letters=letters))
+    assert (check.status, check.observed_value) == (status, 3)
+
+
+def test_a_stalled_group_says_its_reason_in_words() -> None:
+    check = one("consumerLag", report=a_report(behind=True))
+    assert check.status == "fail"
+    assert "120003" in check.output
+    assert check.output_key == "reason.stalled"
+
+
+def test_latency_over_the_threshold_warns() -> None:
+    slow = LatencySummary(
+        count=5, average_seconds=9.0, p50_seconds=9.0, p99_seconds=9.0, max_seconds=9.0, window_seconds=60.0,
+        backlog_count=0, alerts=("sync_latency_over_threshold",),
+    )  # fmt: skip
+    assert one("syncLatency", latencies={"read-model": slow}).status == "warn"
+
+
+def test_memory_near_the_limit_warns() -> None:
+    assert one("memory", usage=Usage(95, 100, 0.0)).status == "warn"
+
+
+def test_every_text_is_used_and_every_text_used_is_there() -> None:
+    used = set(re.findall(r'"([a-z_]+\.[a-z_]+)"', inspect.getsource(health_checks)))
+    assert used == {key for key in OUTPUTS if not key.startswith("reason.")}
