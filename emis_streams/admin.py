@@ -63,11 +63,12 @@ async def ensure_topics(settings: Settings, wanted: Sequence[Topic] | None = Non
     async with admin_client(settings) as client:
         existing = set(await client.list_topics())
         missing = [topic for topic in wanted if topic.name not in existing]
+        made: list[str] = []
         if missing:
             await _check_brokers(client, settings)
-            await _create(client, missing, settings)
+            made = await _create(client, missing, settings)
         await _wait_for_leaders(client, [topic.name for topic in wanted])
-    return [topic.name for topic in missing]
+    return made
 
 
 def _check_copies(settings: Settings) -> None:
@@ -88,7 +89,8 @@ async def _check_brokers(client: Any, settings: Settings) -> None:
         )
 
 
-async def _create(client: Any, missing: Sequence[Topic], settings: Settings) -> None:
+async def _create(client: Any, missing: Sequence[Topic], settings: Settings) -> list[str]:
+    """Names of those that were made; another process may have been quicker with the others."""
     new = [
         NewTopic(t.name, topics.PARTITIONS, settings.replication_factor, topic_configs=wanted_config(t, settings))
         for t in missing
@@ -97,9 +99,11 @@ async def _create(client: Any, missing: Sequence[Topic], settings: Settings) -> 
     for name, code, message in response.topic_errors:
         if code not in (0, TopicAlreadyExistsError.errno):
             raise for_code(code)(f"topic {name} could not be made: {message}")
+    return [name for name, code, _message in response.topic_errors if code == 0]
 
 
 async def _wait_for_leaders(client: Any, names: Sequence[str]) -> None:
+    leaderless = list(names)
     try:
         async with asyncio.timeout(READY_TIMEOUT_SECONDS):
             while leaderless := _without_leader(await client.describe_topics(list(names))):

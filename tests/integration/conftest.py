@@ -1,4 +1,4 @@
-"""Fixtures of tests that need topics with their real names to themselves."""
+"""Fixtures of tests of producers and tools, which need the topics with their real names."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from emis_streams.settings import Settings
 from tests.services import kafka_cluster, settings_for
 
 
-@pytest.fixture(scope="module")
-def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings for a broker that only this module uses, with all topics made."""
+@pytest.fixture(scope="session")
+def no_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings for a broker with all topics, from which no worker ever consumes: what was sent just lies there."""
     with kafka_cluster() as cluster:
-        settings = settings_for(cluster.bootstrap, Path(tmp_path_factory.mktemp("own")))
+        settings = settings_for(cluster.bootstrap, Path(tmp_path_factory.mktemp("no-worker")))
         asyncio.run(admin.ensure_topics(settings))
         yield settings

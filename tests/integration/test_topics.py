@@ -95,29 +95,29 @@ async def test_a_broker_that_is_not_there_is_named(settings: Settings) -> None:
             await admin.check_topics(msgspec.structs.replace(settings, kafka_brokers=nowhere))
 
 
-def test_the_command_makes_all_topics_then_says_that_they_are_right(own_settings: Settings) -> None:
-    done = emis_streams(own_settings, "topics")
+def test_the_command_makes_all_topics_then_says_that_they_are_right(no_worker: Settings) -> None:
+    done = emis_streams(no_worker, "topics")
     assert (done.returncode, done.stdout.decode()) == (0, "All topics are as they should be.\n"), done.stderr
 
 
-def test_the_command_ends_with_one_when_something_differs(own_settings: Settings) -> None:
-    for_three = msgspec.structs.replace(own_settings, replication_factor=3, min_insync_replicas=2)
+def test_the_command_ends_with_one_when_something_differs(no_worker: Settings) -> None:
+    for_three = msgspec.structs.replace(no_worker, replication_factor=3, min_insync_replicas=2)
     done = emis_streams(for_three, "topics", "--check")
     assert done.returncode == 1
     assert f"{len(topics.all_topics()) * 2} difference(s)" in done.stdout.decode()
     assert "emis-teacher-service-classes-changelog: replication.factor is 1, should be 3" in done.stdout.decode()
 
 
-def test_without_a_broker_the_command_says_so_in_one_line(own_settings: Settings) -> None:
-    nowhere = msgspec.structs.replace(own_settings, kafka_brokers="127.0.0.1:1")
+def test_without_a_broker_the_command_says_so_in_one_line(no_worker: Settings) -> None:
+    nowhere = msgspec.structs.replace(no_worker, kafka_brokers="127.0.0.1:1")
     done = emis_streams(nowhere, "topics")
     assert done.returncode == 1
     assert done.stderr.decode().count("\n") == 1
     assert "KAFKA_BROKERS='127.0.0.1:1'" in done.stderr.decode()
 
 
-def test_a_wrong_setting_ends_with_two_and_one_line(own_settings: Settings) -> None:
-    done = emis_streams(msgspec.structs.replace(own_settings, replication_factor=99), "topics")
+def test_a_wrong_setting_ends_with_two_and_one_line(no_worker: Settings) -> None:
+    done = emis_streams(msgspec.structs.replace(no_worker, replication_factor=99), "topics")
     assert done.returncode == 2
     assert done.stderr.decode().startswith("emis-streams: REPLICATION_FACTOR='99' is not allowed")
     assert done.stderr.decode().count("\n") == 1

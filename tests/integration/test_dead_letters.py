@@ -1,0 +1,183 @@
+"""What an operator does with dead letters: find, read, send again, correct."""
+
+import asyncio
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from emis_streams import dead_letters, topics
+from emis_streams.dead_letters import DeadLetter
+from emis_streams.producer import EventProducer
+from emis_streams.read_topic import records_to_end
+from emis_streams.settings import Settings
+from tests.integration.command_line import emis_streams
+
+BROKEN = b'{"classId": \xff\xfe'
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def refuse(
+    settings: Settings,
+    *,
+    key: bytes | None,
+    value: bytes | None,
+    reason: str = "value: JSON is malformed",
+    topic: str = "emis.class.updated",
+    headers: tuple[tuple[str, bytes], ...] = (),
+) -> DeadLetter:
+    """A dead letter as the agents send it."""
+    own = dead_letters.headers_for(topic, 7, 4711, now_ms(), reason, now_ms())
+    async with EventProducer(settings) as producer:
+        sent = await (await producer.send_record(topics.DEAD_LETTER, key, value, [*headers, *own]))
+    return await dead_letters.letter_at(settings, sent.partition, sent.offset)
+
+
+async def sent_again(settings: Settings, topic: str, key: bytes | None, place: str) -> list[Any]:
+    records = [record async for group in records_to_end(settings, topic) for record in group]
+    replayed = (dead_letters.REPLAYED, place.encode())
+    return [r for r in records if r.key == key and replayed in r.headers]
+
+
+def new_key() -> bytes:
+    return str(uuid.uuid4()).encode()
+
+
+async def test_a_dead_letter_reads_back_as_it_was_sent(no_worker: Settings) -> None:
+    key = new_key()
+    letter = await refuse(no_worker, key=key, value=BROKEN, headers=(("trace", b"\x01"),))
+    assert (letter.key, letter.value, letter.topic) == (key, BROKEN, "emis.class.updated")
+    assert letter.origin == "emis.class.updated:7:4711"
+    assert letter.reason == "value: JSON is malformed"
+    assert dead_letters.original_headers(letter.headers) == [("trace", b"\x01")]
+    assert letter.time is not None
+    assert abs((datetime.now(UTC) - letter.time).total_seconds()) < 60
+
+
+async def test_the_list_says_where_from_and_why(no_worker: Settings) -> None:
+    reason = f"key unlike classId {uuid.uuid4()}"
+    letter = await refuse(no_worker, key=new_key(), value=b"{}", reason=reason)
+    done = emis_streams(no_worker, "dead-letters", "list", "--reason", reason)
+    assert done.returncode == 0, done.stderr
+    first, last = done.stdout.decode().splitlines()
+    assert first.split()[0] == letter.place
+    assert "emis.class.updated:7:4711" in first
+    assert reason in first
+    assert last == "1 dead letter(s)"
+
+
+async def test_the_list_as_json_is_for_scripts(no_worker: Settings) -> None:
+    reason = f"for scripts {uuid.uuid4()}"
+    letters = [await refuse(no_worker, key=new_key(), value=b"12345", reason=reason) for _ in range(3)]
+    done = emis_streams(no_worker, "dead-letters", "list", "--json", "--reason", reason, "--limit", "2")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["place"] for one in found] == [letter.place for letter in letters[1:]]
+    assert {one["topic"] for one in found} == {"emis.class.updated"}
+    assert {one["bytes"] for one in found} == {5}
+
+
+def test_the_list_of_none_ends_with_one(no_worker: Settings) -> None:
+    done = emis_streams(no_worker, "dead-letters", "list", "--reason", "nobody ever said this")
+    assert (done.returncode, done.stdout) == (1, b"0 dead letter(s)\n")
+
+
+async def test_show_gives_bytes_that_are_no_text_in_hexadecimal(no_worker: Settings) -> None:
+    letter = await refuse(no_worker, key=b"key", value=BROKEN, headers=(("trace", b"abc"),))
+    shown = emis_streams(no_worker, "dead-letters", "show", letter.place).stdout.decode()
+    assert BROKEN.hex() in shown
+    assert "key          key\n" in shown
+    assert "header       trace: abc\n" in shown
+    only = emis_streams(no_worker, "dead-letters", "show", letter.place, "--value-only")
+    assert only.stdout == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "said"),
+    [
+        ("3:999999", 1, "no dead letter 3:999999"),
+        ("99:0", 1, "has the partitions 0 to 9, not 99"),
+        ("nowhere", 2, "is not PARTITION:OFFSET"),
+    ],
+)
+def test_a_place_without_a_letter_is_told(no_worker: Settings, place: str, code: int, said: str) -> None:
+    done = emis_streams(no_worker, "dead-letters", "show", place)
+    assert done.returncode == code
+    assert said in done.stderr.decode()
+
+
+async def test_replay_sends_the_original_without_our_headers(no_worker: Settings) -> None:
+    key = new_key()
+    letter = await refuse(no_worker, key=key, value=BROKEN, headers=(("trace", b"abc"),))
+    done = emis_streams(no_worker, "dead-letters", "replay", letter.place)
+    assert (done.returncode, done.stdout) == (0, b"1 of 1 sent again\n"), done.stderr
+    (record,) = await sent_again(no_worker, "emis.class.updated", key, letter.place)
+    assert record.value == BROKEN
+    assert record.headers == (("trace", b"abc"), (dead_letters.REPLAYED, letter.place.encode()))
+
+
+async def test_replay_of_a_record_without_a_key_keeps_its_partition(no_worker: Settings) -> None:
+    letter = await refuse(no_worker, key=None, value=b"no key")
+    assert emis_streams(no_worker, "dead-letters", "replay", letter.place).returncode == 0
+    (record,) = await sent_again(no_worker, "emis.class.updated", None, letter.place)
+    assert (record.partition, record.value) == (7, b"no key")
+
+
+async def test_replay_of_all_leaves_out_what_came_back(no_worker: Settings) -> None:
+    reason = f"all of these {uuid.uuid4()}"
+    key = new_key()
+    first = await refuse(no_worker, key=key, value=b"1", reason=reason)
+    came_back = ((dead_letters.REPLAYED, first.place.encode()),)
+    second = await refuse(no_worker, key=key, value=b"1", reason=reason, headers=came_back)
+    listed = emis_streams(no_worker, "dead-letters", "list", "--reason", reason).stdout.decode()
+    assert listed.count("replayed, refused again") == 1
+    done = emis_streams(no_worker, "dead-letters", "replay", "--all", "--reason", reason)
+    assert done.stdout == b"1 of 1 sent again\n", done.stderr
+    assert len(await sent_again(no_worker, "emis.class.updated", key, second.place)) == 1
+    assert await sent_again(no_worker, "emis.class.updated", key, first.place) == []
+
+
+async def test_a_dead_letter_of_a_changelog_is_not_replayed(no_worker: Settings) -> None:
+    letter = await refuse(no_worker, key=b"key", value=b"row", topic=topics.CLASSES.changelog)
+    done = emis_streams(no_worker, "dead-letters", "replay", letter.place)
+    assert done.returncode == 1
+    assert "not of a topic of events" in done.stderr.decode()
+
+
+async def test_put_sends_the_corrected_event_under_the_right_key(no_worker: Settings) -> None:
+    letter = await refuse(no_worker, key=b"wrong key", value=BROKEN, headers=(("trace", b"abc"),))
+    class_id = str(uuid.uuid4())
+    corrected = {
+        "eventId": str(uuid.uuid4()),
+        "eventType": "emis.class.updated",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "classId": class_id,
+        "className": "Lớp 10A1",
+    }
+    value = json.dumps(corrected).encode()
+    done = emis_streams(no_worker, "dead-letters", "put", letter.place, "-", stdin=value + b"\n")
+    assert done.returncode == 0, done.stderr
+    (record,) = await sent_again(no_worker, "emis.class.updated", class_id.encode(), letter.place)
+    assert record.value == value
+    assert ("trace", b"abc") in record.headers
+
+
+async def test_put_refuses_what_is_still_wrong(no_worker: Settings) -> None:
+    letter = await refuse(no_worker, key=b"key", value=BROKEN)
+    done = emis_streams(
+        no_worker, "dead-letters", "put", letter.place, "-", stdin=b'{"eventType": "emis.class.updated"}'
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("emis-streams: value: Object missing required field")
+
+
+async def test_reading_all_dead_letters_at_once_in_one_loop(no_worker: Settings) -> None:
+    key = new_key()
+    await asyncio.gather(*[refuse(no_worker, key=key, value=str(n).encode()) for n in range(5)])
+    found = [letter async for letter in dead_letters.letters(no_worker) if letter.key == key]
+    assert sorted(letter.value or b"" for letter in found) == [b"0", b"1", b"2", b"3", b"4"]
