@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -62,8 +62,10 @@ class ReplicaSink:
         self._upserts = {subject: statements.upsert(table, dialect) for subject, table in TABLES.items()}
         self._upsert_positions = statements.upsert(replica_positions, dialect)
         self._kept: dict[TopicPartition, Position] = {}
+        """What was last asked for, and kept since."""
         self._with_rows: set[topics.Subject] = set()
         """Tables that had rows when last looked at: found empty, they were emptied."""
+        self._one_at_a_time = asyncio.Lock()
 
     @classmethod
     def open(cls, database_url: str, on_refused: OnRefused) -> Self:
@@ -78,25 +80,21 @@ class ReplicaSink:
 
         A position beside an empty table says nothing: the rows were removed, and are to be filled in again.
         """
-        asked = set(tps)
-        await asyncio.to_thread(migrate.upgrade, self._database_url)
-        async with self._connected("reading the replica's positions") as connection:
-            kept, with_rows = await _look(connection, asked)
-        emptied = {tp for tp in kept if BY_CHANGELOG[tp.topic] not in with_rows}
-        for tp in emptied:
-            await self.reset(tp)
-        for tp in asked:
-            self._kept.pop(tp, None)
-        found = {tp: at for tp, at in kept.items() if tp not in emptied}
-        self._kept.update(found)
-        self._with_rows = self._with_rows - {BY_CHANGELOG[tp.topic] for tp in asked} | with_rows
-        return found
+        async with self._one_at_a_time:
+            await asyncio.to_thread(migrate.upgrade, self._database_url)
+            async with self._connected("reading the replica's positions") as connection:
+                kept, self._with_rows = await _look(connection, tps)
+                emptied = [tp for tp in kept if BY_CHANGELOG[tp.topic] not in self._with_rows]
+                await _forget(connection, emptied)
+            self._kept = {tp: at for tp, at in kept.items() if tp not in emptied}
+            return dict(self._kept)
 
     async def reset(self, tp: TopicPartition) -> None:
         """Forgets the position. Rows stay: they may be all that is left of a lost log (see `replica verify`)."""
-        async with self._connected("resetting the replica's position") as connection:
-            await connection.execute(delete(replica_positions).where(_is_one_of([tp])))
-        self._kept.pop(tp, None)
+        async with self._one_at_a_time:
+            async with self._connected("resetting the replica's position") as connection:
+                await _forget(connection, [tp])
+            self._kept.pop(tp, None)
 
     @asynccontextmanager
     async def _connected(self, what: str) -> AsyncIterator[AsyncConnection]:
@@ -106,11 +104,13 @@ class ReplicaSink:
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
         """Rows and positions of each partition, in one transaction or not at all.
 
-        Raises Unavailable (nothing is lost: apply the same again), or PositionsChanged if the database
-        is not as this sink left it: emptied, restored, or written by another one.
+        Without slices it only looks. Raises Unavailable (nothing is lost: apply the same again), or
+        PositionsChanged if the database is not as this sink left it: emptied, restored, or written by
+        another one.
         """
-        shares = share_out(slices, self._writers)
-        outcomes = await asyncio.gather(*(self._apply_share(share) for share in shares), return_exceptions=True)
+        shares = share_out(slices, self._writers) or [_Share()]
+        async with self._one_at_a_time:
+            outcomes = await asyncio.gather(*(self._apply_share(share) for share in shares), return_exceptions=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
             raise max(failures, key=_gravity)
@@ -118,7 +118,7 @@ class ReplicaSink:
     async def _apply_share(self, share: _Share) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS), self._engine.begin() as connection:
-                await self._check(connection, share)
+                await self._check(connection, share.positions() or self._kept)
                 for part in share.slices:
                     await self._write(connection, part)
                 await self._keep_positions(connection, share)
@@ -126,9 +126,8 @@ class ReplicaSink:
             raise _as_told(error) from error
         self._kept.update(share.positions())
 
-    async def _check(self, connection: AsyncConnection, share: _Share) -> None:
-        """A position may also be the new one already: the commit before was cut off after it was done."""
-        wanted = share.positions()
+    async def _check(self, connection: AsyncConnection, wanted: Mapping[TopicPartition, Position]) -> None:
+        """A position may also be the wanted one already: the commit before was cut off after it was done."""
         kept, with_rows = await _look(connection, wanted, for_update=True)
         for tp, new in wanted.items():
             if kept.get(tp) not in (self._kept.get(tp), new):
@@ -173,7 +172,8 @@ class ReplicaSink:
 
     async def _keep_positions(self, connection: AsyncConnection, share: _Share) -> None:
         values = [(tp.topic, tp.partition, at.next_offset, at.topic_id) for tp, at in share.positions().items()]
-        await connection.exec_driver_sql(self._upsert_positions, values)
+        if values:
+            await connection.exec_driver_sql(self._upsert_positions, values)
 
 
 def share_out(slices: Sequence[ChangelogSlice], n_most: int) -> list[_Share]:
@@ -206,6 +206,11 @@ async def _look(
     subjects = sorted({BY_CHANGELOG[tp.topic] for tp in wanted}, key=lambda s: s.name)
     has_rows = (await connection.execute(select(*(exists(select(TABLES[s].c.Version)) for s in subjects)))).one()
     return kept, {subject for subject, has in zip(subjects, has_rows, strict=True) if has}
+
+
+async def _forget(connection: AsyncConnection, tps: Sequence[TopicPartition]) -> None:
+    if tps:
+        await connection.execute(delete(replica_positions).where(_is_one_of(tps)))
 
 
 def _is_one_of(tps: Iterable[TopicPartition]) -> ColumnElement[bool]:

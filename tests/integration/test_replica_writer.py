@@ -285,3 +285,13 @@ async def test_a_lock_held_by_another_is_waited_for_and_nothing_is_lost(
     await sink.apply([part])
     assert classes_in(engine, "ClassName") == {id_of(50): "new"}
     await sink.close()
+
+
+async def test_a_look_without_anything_to_write_notices_too(sink: ReplicaSink, engine: Engine) -> None:
+    await sink.apply([slice_of(CLASSES, {id_of(50): class_row(1)}, 1)])
+    await sink.apply([])
+    change(engine, delete(class_infos))
+    with pytest.raises(PositionsChanged):
+        await sink.apply([])
+    assert await sink.positions([CLASSES]) == {}
+    await sink.apply([])
