@@ -27,6 +27,7 @@ _FETCH_WAIT_MS = 50
 """A fetch that waits longer would hold up partitions that were drained after it was sent."""
 _POLL_SECONDS = 0.5
 _TOPIC_ID_CHECK_SECONDS = 10.0
+_SINK_CHECK_SECONDS = 5.0
 _GROUP_COMMIT_SECONDS = 2.0
 _MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
 """A sink that cannot be reached for long must not cost the group its partitions."""
@@ -70,7 +71,10 @@ class Sink(Protocol):
         """Positions that are kept; partitions never followed are left out."""
 
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
-        """Keep the rows that win over what is kept, and the positions, in one batch."""
+        """Keep the rows that win over what is kept, and the positions, in one batch.
+
+        Without slices only look whether the positions are still the ones kept last (PositionsChanged).
+        """
 
     async def reset(self, tp: TopicPartition) -> None:
         """The kept position is outside the log, or of another topic: forget it (and what hangs on it)."""
@@ -141,6 +145,7 @@ class Follower:
     _topic_ids: dict[str, str] = field(default_factory=dict, init=False)
     _ids_checked: float = field(default=0.0, init=False)
     _group_committed: float = field(default=0.0, init=False)
+    _sink_seen: float = field(default=0.0, init=False)
 
     async def follow(self) -> None:
         """Follows for ever (until cancelled)."""
@@ -221,14 +226,11 @@ class Follower:
         if fetched:
             await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.wins) for f in fetched])
         await self._check_topic_ids()
+        await self._look_at_sink()
         await self._commit_to_group()
 
     async def _apply(self, slices: list[ChangelogSlice]) -> None:
-        try:
-            await self._patiently(lambda: self.sink.apply(slices), *self.wait_for)
-        except PositionsChanged as reason:
-            logger.warning("%s: %s; following again from the kept positions", self.name, reason)
-            await self.position(self.next_offsets)
+        if not await self._keep(slices):
             return
         for part in slices:
             if part.tp in self.next_offsets:
@@ -236,6 +238,21 @@ class Follower:
             self.records_total += part.n_records
         self.last_progress = time.monotonic()
         self._note_caught_up()
+
+    async def _keep(self, slices: list[ChangelogSlice]) -> bool:
+        self._sink_seen = time.monotonic()
+        try:
+            await self._patiently(lambda: self.sink.apply(slices), *self.wait_for)
+        except PositionsChanged as reason:
+            logger.warning("%s: %s; following again from the kept positions", self.name, reason)
+            await self.position(self.next_offsets)
+            return False
+        return True
+
+    async def _look_at_sink(self) -> None:
+        """A sink that is emptied or restored is filled again, also while nothing new comes."""
+        if self.next_offsets and time.monotonic() - self._sink_seen >= _SINK_CHECK_SECONDS:
+            await self._keep([])
 
     def _note_caught_up(self) -> None:
         if not self.caught_up and all(at >= self._targets[tp] for tp, at in self.next_offsets.items()):

@@ -53,8 +53,8 @@ class Table(faust.Table):
         # Faust's own would also declare the changelog topic: topics are made outside of workers.
         await self.add_runtime_dependency(self.data)
 
-    def stored(self, batch: Slice, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The rows that are kept of these keys of the slice's partition, None where there is none."""
+    def stored(self, batch: Slice, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
+        """The row that is kept of each of these keys of the slice's partition, None where there is none."""
         return self.store.partition(batch.partition).get_many(keys)
 
     def write(self, batch: Slice, rows: Mapping[bytes, bytes]) -> "asyncio.Future[None]":
@@ -95,10 +95,9 @@ class TableSink:
     def _apply(self, part: ChangelogSlice) -> None:
         wins = self._tables[part.tp.topic].wins
         store = self.partition(part.tp)
-        keys = list(part.rows)
         gone_back = self.regressed.setdefault(part.tp, set())
         rows: dict[bytes, bytes] = {}
-        for key, stored in zip(keys, store.get_many(keys), strict=True):
+        for key, stored in store.get_many(part.rows).items():
             row = part.rows[key][0]
             if wins(row, stored):
                 rows[key] = row
@@ -116,7 +115,7 @@ class TableSink:
         again: dict[TopicPartition, dict[bytes, bytes]] = {}
         for tp, keys in self.regressed.items():
             if keys:
-                found = zip(keys, self.partition(tp).get_many(list(keys)), strict=True)
-                again[tp] = {key: row for key, row in found if row is not None}
+                found = self.partition(tp).get_many(keys)
+                again[tp] = {key: row for key, row in found.items() if row is not None}
         self.regressed.clear()
         return again

@@ -137,7 +137,6 @@ class Consumer(driver.Consumer):
         self._under_way.clear()
         self._chains = {tp: Chain(start) for tp, start in starts.items()}
         self._committed_offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
-        self._thread.last_heartbeat = max(self._thread.last_heartbeat, self._assigned_at)
         self.last_progress = time.monotonic()
 
     def _start_of(self, tp: TP, committed: int | None, begin: int, end: int) -> int:
@@ -301,10 +300,8 @@ class Consumer(driver.Consumer):
         self._under_way.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self._assigned_at = _boottime()
+        self._thread.last_heartbeat = _boottime()  # The group has just answered.
         await super().on_partitions_assigned(assigned, generation_id)
-
-    _assigned_at: float = 0.0
 
     # -- for fence, watchdog and pages --------------------------------------------------------
 
