@@ -247,7 +247,7 @@ def decode(
     """Rows-to-be of the records of one slice; `timestamps_ms` are the brokers' times of them."""
     try:
         return _decode_together(contract, keys, values, timestamps_ms, max_ahead_seconds)
-    except (_NotAlike, msgspec.MsgspecError, TypeError, UnicodeError):
+    except (_NotAlike, msgspec.MsgspecError, TypeError, UnicodeError, RecursionError):
         return _decode_one_by_one(contract, keys, values, timestamps_ms, max_ahead_seconds)
 
 
@@ -276,12 +276,12 @@ def _decode_together(
 def _parse_list(decoder: msgspec.json.Decoder[Any], values: Sequence[Any]) -> list[Any]:
     """All values with one call.
 
-    The values are joined with a raw line break, which no JSON string may hold; the structs refuse
-    unknown fields, so no value can hold a list; then as many `},\\n{` as there are joints prove
-    that every value is exactly one object, and nothing has shifted from one into the next.
+    The values are joined with a raw line break, which no JSON string may hold; where there is no
+    bracket there is no list; then as many `},\\n{` as there are joints prove that every value is
+    exactly one object, and nothing has shifted from one into the next.
     """
     joined = b",\n".join(values)
-    if joined.count(b"},\n{") != len(values) - 1:
+    if b"[" in joined or joined.count(b"},\n{") != len(values) - 1:
         raise _NotAlike
     events: list[Any] = decoder.decode(b"[" + joined + b"]")
     if len(events) != len(values) or joined[:1] != b"{" or joined[-1:] != b"}":
@@ -357,12 +357,12 @@ def _parse(contract: Contract, value: bytes | None) -> tuple[Any, bool]:
         raise InvalidEvent("value is null: a delete is an event of its own topic")
     try:
         return contract.alone.decode(value), False
-    except (msgspec.MsgspecError, UnicodeError) as strict_error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as strict_error:
         if "unknown field" not in str(strict_error):
             raise InvalidEvent(f"value: {strict_error}") from None
     try:
         return contract.lenient.decode(value), True
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidEvent(f"value: {error}") from None
 
 

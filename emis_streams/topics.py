@@ -60,8 +60,17 @@ _CHANGELOG_KEYS = {**_KEYS, "assignments": "TeacherId|AssignmentId"}
 
 
 def source_topics() -> list[Topic]:
-    """The eight topics that services produce to."""
-    config = {"cleanup.policy": "delete", "retention.ms": str(SOURCE_RETENTION_MS), "max.message.bytes": str(MAX_MESSAGE_BYTES)}
+    """The eight topics that services produce to.
+
+    Records are stamped by the brokers: a producer whose clock is ahead stamps record and event alike, so
+    that only the brokers' time can tell that the event is of the future.
+    """
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(SOURCE_RETENTION_MS),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
     return [
         Topic(name, _KEYS[subject.name], f"events of {subject.name}", config)
         for subject in SUBJECTS
