@@ -1,25 +1,19 @@
-"""`python -m benchmarks`: the whole, or one phase: `python -m benchmarks ingest --events 1000000 --only ours,faust`."""
+"""`python -m benchmarks`: the whole, or one part: `python -m benchmarks ingest --events 1000000 --only ours,faust`."""
 
-import shutil
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from benchmarks import peers, preload
+from benchmarks import report, results
 from benchmarks.contenders import Contender, all_contenders
-from benchmarks.data import PARTITIONS, Load, class_events
-from benchmarks.ingest import Course
-from benchmarks.offsets import Brokers
+from benchmarks.phases import FULL, QUICK, Plan, run_ingest, run_stage
 from benchmarks.results import Results
-from benchmarks.tables import SourceFold
-from emis_streams import topics
-from emis_streams.local.kafka import KafkaCluster
 
 HERE = Path(__file__).parent
-WORK = HERE / ".work"
 _BEGIN = time.monotonic()
 
 
@@ -44,38 +38,75 @@ def new_results() -> Results:
     return Results(HERE / "results" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl")
 
 
-@click.group()
-def main() -> None:
-    """This project measured beside its peers."""
+def finish(collected: Results) -> None:
+    print(report.markdown(results.read(collected.path)))
+    say(f"results in {collected.path}")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--quick", is_flag=True, help="A few minutes: shows that all of it works; its figures are not steady.")
+@click.pass_context
+def main(context: click.Context, quick: bool) -> None:
+    """This project measured beside its peers. Without a command: everything."""
+    context.obj = QUICK if quick else FULL
+    if context.invoked_subcommand is None:
+        collected = new_results()
+        run_ingest(context.obj, all_contenders(), True, collected, say)
+        run_stage(context.obj, collected, say)
+        finish(collected)
 
 
 @main.command()
-@click.option("--events", default=3_000_000, show_default=True)
-@click.option("--classes", default=1_000_000, show_default=True)
-@click.option("--repeats", default=3, show_default=True)
+@click.option("--events", type=int, help="how many events are put on the topics")
+@click.option("--classes", type=int, help="over how many classes")
+@click.option("--repeats", type=int)
 @click.option("--only", help="contenders, comma-separated")
 @click.option("--rebuild/--no-rebuild", default=True, show_default=True)
-@click.option("--slow-seconds", default=60.0, show_default=True, help="time for contenders that are known to be slow")
-@click.option("--most-seconds", default=300.0, show_default=True, help="time for one run of the others")
+@click.option("--slow-seconds", type=float, help="time for contenders that are known to be slow")
+@click.option("--most-seconds", type=float, help="time for one run of the others")
+@click.pass_obj
 def ingest(
-    events: int, classes: int, repeats: int, only: str | None, rebuild: bool, slow_seconds: float, most_seconds: float
+    plan: Plan,
+    events: int | None,
+    classes: int | None,
+    repeats: int | None,
+    only: str | None,
+    rebuild: bool,
+    slow_seconds: float | None,
+    most_seconds: float | None,
 ) -> None:
-    """Events to table, and the table rebuilt."""
-    contenders = chosen(only)
-    results = new_results()
-    peers.set_up(say)
-    shutil.rmtree(WORK, ignore_errors=True)
-    with KafkaCluster(WORK / "kafka", heap_mb=1024) as kafka:
-        brokers = Brokers(kafka.bootstrap)
-        brokers.create({t.name: t.config for t in topics.source_topics()}, PARTITIONS)
-        preload.send_all(kafka.bootstrap, class_events(Load(events, classes)), say)
-        fold = SourceFold(brokers)
-        say(f"{len(fold.catch_up()):,} classes to be found in every table")
-        course = Course(brokers, WORK, fold, results, slow_seconds, most_seconds, say)
-        for repeat in range(1, repeats + 1):
-            for contender in contenders:
-                course.run(contender, repeat, rebuild)
-    say(f"results in {results.path}")
+    """Events to table, and the lost table built again."""
+    load = replace(plan.load, events=events or plan.load.events, classes=classes or plan.load.classes)
+    asked = replace(
+        plan,
+        load=load,
+        repeats=repeats or plan.repeats,
+        slow_seconds=slow_seconds or plan.slow_seconds,
+        most_seconds=most_seconds or plan.most_seconds,
+    )
+    collected = new_results()
+    run_ingest(asked, chosen(only), rebuild, collected, say)
+    finish(collected)
+
+
+@main.command()
+@click.option("--events", type=int, help="class events that are put on the topics")
+@click.option("--classes", type=int, help="over how many classes")
+@click.option("--repeats", type=int)
+@click.pass_obj
+def stage(plan: Plan, events: int | None, classes: int | None, repeats: int | None) -> None:
+    """Pipeline into MariaDB, teacher detail under load, event to page."""
+    load = replace(plan.stage_load, events=events or plan.stage_load.events, classes=classes or plan.stage_load.classes)
+    collected = new_results()
+    run_stage(replace(plan, stage_load=load, repeats=repeats or plan.repeats), collected, say)
+    finish(collected)
+
+
+@main.command(name="report")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def report_(file: Path) -> None:
+    """The Markdown tables of a run that was made before."""
+    print(report.markdown(results.read(file)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What the brokers say, asked by a client that none of the contenders uses in its own process."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -59,7 +61,8 @@ class Brokers:
 
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """The next offset that a record would get."""
-        asked = {TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in places}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic, partition): latest for topic, partition in places}
         if not asked:
             return {}
         answers = self._admin.list_offsets(
@@ -70,14 +73,11 @@ class Brokers:
     def committed(self, group: str, places: Iterable[Place]) -> dict[Place, int]:
         """Committed offsets of the group; partitions without one are left out."""
         asked = ConsumerGroupTopicPartitions(group, [TopicPartition(t, p) for t, p in places])
-        answer = self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT_SECONDS)[group]
-        try:
-            found = answer.result().topic_partitions or []
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return {}
-            raise
-        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+        found = _of_group(
+            lambda: self._admin.list_consumer_group_offsets([asked], request_timeout=_TIMEOUT_SECONDS)[group].result()
+        )
+        offsets = [] if found is None else found.topic_partitions or []
+        return {(tp.topic, tp.partition): tp.offset for tp in offsets if tp.offset >= 0}
 
     def has_assigned(self, group: str) -> bool:
         """Whether the group has members that have got partitions."""
@@ -94,13 +94,30 @@ class Brokers:
         return described is None or not described.members
 
     def _described(self, group: str) -> ConsumerGroupDescription | None:
+        return _of_group(lambda: self._admin.describe_consumer_groups([group])[group].result())
+
+
+_T = TypeVar("_T")
+_COORDINATOR_NOT_YET = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+
+
+def _of_group(request: Callable[[], _T]) -> _T | None:
+    """What is known of a group, None if it does not exist; a broker that has just started is waited for."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
         try:
-            found: ConsumerGroupDescription = self._admin.describe_consumer_groups([group])[group].result()
+            return request()
         except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            code = error.args[0].code()
+            if code == KafkaError.GROUP_ID_NOT_FOUND:
                 return None
-            raise
-        return found
+            if code not in _COORDINATOR_NOT_YET or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def reader(bootstrap: str) -> Consumer:

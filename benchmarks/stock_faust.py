@@ -105,5 +105,11 @@ async def keep(stream: faust.Stream[bytes]) -> None:
             table[key] = row
 
 
+@app.task  # type: ignore[untyped-decorator]
+async def widen_producer_buffer() -> None:
+    """Its default of 100 pending messages makes the worker wait again and again."""
+    app.producer.buffer.max_messages = 20_000
+
+
 if __name__ == "__main__":
     app.main()
