@@ -259,6 +259,10 @@ SHIFTED: dict[str, tuple[Contract, list[bytes]]] = {
         DELETED,
         [deleted(CLASS_ID, b', "x": [{}'), b"{}]}," + deleted(CLASS_ID), deleted(CLASS_ID)],
     ),
+    "one event over two values, made up for by two in one": (
+        CREATED,
+        [json_of(a_class()) + b"," + json_of(a_class()), *json_of(a_class()).split(b", ", 1)],
+    ),
     "a text over two values": (DELETED, [deleted(CLASS_ID, b', "x": "{}'), b'{}"}', deleted(CLASS_ID)]),
     "a closing bracket": (CREATED, [json_of(a_class()) + b"]", b"[" + json_of(a_class())]),
 }
