@@ -4,7 +4,7 @@ A row is replaced by one with a higher version, and rewritten by one with the sa
 repair a changelog that a crash cut short (design, 2.2). Arrival order does not matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emis_streams.events import Decoded, created_of
@@ -24,12 +24,12 @@ class Folded:
     """Of those, the ones that are older than one of the same key on the same topic."""
 
 
-def fold(events: Decoded, stored: Sequence[bytes | None]) -> Folded:
-    """The rows that the events leave; `stored` are the rows kept of `events.keys`, in that order."""
+def fold(events: Decoded, stored: Mapping[bytes, bytes | None]) -> Folded:
+    """The rows that the events leave; `stored` has the row that is kept of each of `events.keys`."""
     folded = Folded()
     rows = folded.rows
-    for key, version, body, kept in zip(events.keys, events.versions, events.bodies, stored, strict=True):
-        row = rows.get(key, kept)
+    for key, version, body in zip(events.keys, events.versions, events.bodies, strict=True):
+        row = rows[key] if key in rows else stored[key]
         if row is None:
             rows[key] = version + created_of(version) + body
         elif version >= row[:VERSION_BYTES]:

@@ -49,6 +49,8 @@ def read_model_follower(config: Settings, model: ReadModel, latency: SyncLatency
         sink=Observed(ReadModelSink(model), latency),
         wins=rows.wins,
         partitions=[TopicPartition(name, n) for name in CHANGELOGS for n in range(topics.PARTITIONS)],
+        on_level=model.note_caught_up,
+        on_caught_up=model.note_caught_up,
     )
 
 
@@ -96,4 +98,3 @@ class FollowerView:
             records_total=self._follower.records_total,
             waiting_for=self._follower.waiting_for,
         )
-

@@ -8,6 +8,7 @@ from emis_streams import topics
 from emis_streams.app import App
 from emis_streams.dead_letters import headers_for
 from emis_streams.engine.slices import Slice
+from emis_streams.engine.writer import Writer
 from emis_streams.events import Decoded
 from emis_streams.fold import Folded
 from emis_streams.node import IngestStatus
@@ -54,9 +55,8 @@ class Ingest:
         record = batch.records[place]
         now_ms = time.time_ns() // 1_000_000
         ours = headers_for(batch.topic, batch.partition, record.offset, record.timestamp, reason, now_ms)
-        return self.app.tables.writer.send_record(
-            topics.DEAD_LETTER, record.key, record.value, [*record.headers, *ours]
-        )
+        writer: Writer = self.app.tables.writer
+        return writer.send_record(topics.DEAD_LETTER, record.key, record.value, [*record.headers, *ours])
 
     def status(self) -> IngestStatus:
         consumer = self.app.slice_consumer

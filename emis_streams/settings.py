@@ -36,9 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="mysql://user:password@host:port/name, or sqlite:///path; empty DATA_DIR default: sqlite",
         ),
     ] = "sqlite:///data/replica.db"
-    data_dir: Annotated[str, Meta(min_length=1, description="folder of tables and read model, one per worker")] = (
-        "data"
-    )
+    data_dir: Annotated[str, Meta(min_length=1, description="folder of tables and read model, one per worker")] = "data"
     roles: Annotated[str, Meta(description="comma-separated of ingest, replicate, serve")] = "ingest,replicate,serve"
     host: Annotated[str, Meta(min_length=1, description="address that the web views listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port that the web views listen on")] = 6066

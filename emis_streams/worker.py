@@ -25,6 +25,7 @@ import web.teachers
 from emis_streams import following, settings
 from emis_streams.app import App, app
 from emis_streams.engine.part import Part
+from emis_streams.engine.store import open_or_set_aside
 from emis_streams.engine.watchdog import Watchdog
 from emis_streams.engine.writer import Writer
 from emis_streams.lag import LagMonitor, followers_of
@@ -66,7 +67,7 @@ def compose(app: App, config: Settings) -> Node:
 
 
 def _add_read_model(app: App, config: Settings, node: Node) -> None:
-    model = ReadModel(config.data_path / "read-model")
+    model = open_or_set_aside(config.data_path / "read-model", ReadModel)
     latency = SyncLatency(node.started_at.timestamp())
     follower = following.read_model_follower(config, model, latency)
     node.read_model = model

@@ -1,4 +1,8 @@
-"""Who teaches what, by teacherId|assignmentId in the teacher's partition: each assignment is its own row with its own version, else one late event would cost a teacher the others."""
+"""Who teaches what, by teacherId|assignmentId, in the teacher's partition.
+
+Each assignment is a row with a version of its own: one version over a teacher with all assignments
+would lose late ones.
+"""
 
 from emis_streams import rows
 from emis_streams.app import app

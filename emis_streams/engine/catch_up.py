@@ -8,10 +8,9 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import stamina
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from faust.tables import TableManager as FaustTableManager
@@ -21,12 +20,14 @@ from mode import Service
 from emis_streams.engine import fatal
 from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.options import options_of
+from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.table import Table, TableSink
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
 
+UNREACHABLE = (KafkaError, OSError)
 _WATCH_SECONDS = 1.0
 _CATCH_UP_RECORDS = 2_000
 """Nothing else is on the loop of an ingesting worker while it catches up: larger slices."""
@@ -52,8 +53,8 @@ class CatchUp(Service):
         """The one at work, while partitions are being taken over."""
         self.started_at: float | None = None
         """Monotonic time since when partitions are being taken over; None when they are."""
-        self.is_waiting = False
-        """Whether the brokers do not answer now, so that no progress is no fault of this worker."""
+        self.waiting = Waiting(lambda text: logger.warning("brokers: %s", text))
+        """What the brokers do not answer now: no progress is then no fault of this worker."""
         self.foreign_records_total = 0
         """Times that someone else's records were found in a changelog that this worker owns."""
         self._owned: set[TopicPartition] = set()
@@ -98,7 +99,7 @@ class CatchUp(Service):
         changelogs = self._open_stores(assigned)
         logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
         await self._catch_up(changelogs)
-        await self._until_reached(lambda: self.consumer.start_from_committed(assigned))
+        await self.waiting.for_(lambda: self.consumer.start_from_committed(assigned), *UNREACHABLE)
         if generation_id != self.app.consumer_generation_id:
             return  # The next rebalance has begun, and will call again.
         self._owned = set(changelogs)
@@ -119,7 +120,7 @@ class CatchUp(Service):
 
     async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
         if not self.tables.writer.is_started:
-            await self._until_reached(self.tables.writer.start)
+            await self.waiting.for_(self.tables.writer.start, *UNREACHABLE)
         sink = TableSink(self.tables.engine_tables())
         options = options_of(self.app)
         self.follower = Follower(
@@ -158,21 +159,6 @@ class CatchUp(Service):
         self.completed.set()
         logger.info("ready: %d partitions", len(assigned))
 
-    async def _until_reached(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Calls until the brokers answer, with backoff and jitter."""
-        async for attempt in stamina.retry_context(
-            on=(KafkaError, OSError), attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
-        ):
-            with attempt:
-                try:
-                    await call()
-                except (KafkaError, OSError) as error:
-                    if not self.is_waiting:
-                        logger.warning("waiting for the brokers: %r", error)
-                    self.is_waiting = True
-                    raise
-        self.is_waiting = False
-
     # -- the own changelogs, afterwards ---------------------------------------------------------
 
     @Service.task
@@ -184,7 +170,7 @@ class CatchUp(Service):
         would cost a third of the throughput.
         """
         asker = AIOKafkaConsumer(**options_of(self.app).client, isolation_level="read_committed")
-        await self._until_reached(asker.start)
+        await patiently(asker.start, UNREACHABLE)
         try:
             while not self.should_stop:
                 await self.sleep(_WATCH_SECONDS)

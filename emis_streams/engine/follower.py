@@ -7,19 +7,20 @@ It starts a partition from nothing when the kept position is outside the log or 
 that was made anew.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import stamina
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from emis_streams.engine.cluster import topic_ids
 from emis_streams.engine.fetch import Fetched, fetch
+from emis_streams.engine.patience import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -129,22 +130,35 @@ class Follower:
     topics: Sequence[str] = ()
     group: str | None = None
     wait_for: tuple[type[Exception], ...] = ()
+    on_caught_up: Callable[[], None] = lambda: None
     slice_records: int = 500
     slice_bytes: int = 1_000_000
+    on_level: Callable[[], None] = lambda: None
+    """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
     caught_up: bool = field(default=False, init=False)
-    """Whether the ends seen at the start were reached; stays true."""
-    waiting_for: str | None = field(default=None, init=False)
+    """Whether the ends seen at the start were reached; stays true until it starts from nothing."""
     records_total: int = field(default=0, init=False)
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict, init=False)
     last_progress: float = field(default_factory=time.monotonic, init=False)
     """Monotonic time of the last answer of the brokers that moved a position, or found all level."""
 
     _consumer: AIOKafkaConsumer = field(init=False, repr=False)
+    _level: bool = field(default=False, init=False)
     _targets: dict[TopicPartition, int] = field(default_factory=dict, init=False)
     _topic_ids: dict[str, str] = field(default_factory=dict, init=False)
     _ids_checked: float = field(default=0.0, init=False)
     _group_committed: float = field(default=0.0, init=False)
+    _group_commit: "asyncio.Task[None] | None" = field(default=None, init=False)
+    _waiting: Waiting = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._waiting = Waiting(lambda text: logger.warning("%s: %s", self.name, text))
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What cannot be reached now; None if nothing is waited for."""
+        return self._waiting.reason
     _sink_seen: float = field(default=0.0, init=False)
 
     async def follow(self) -> None:
@@ -154,7 +168,7 @@ class Follower:
             while True:
                 await self._step()
         finally:
-            await self._consumer.stop()
+            await self._stop()
 
     async def catch_up(self) -> None:
         """Follows to the ends seen at the start."""
@@ -163,7 +177,7 @@ class Follower:
             while not self.caught_up:
                 await self._step()
         finally:
-            await self._consumer.stop()
+            await self._stop()
 
     def topic_id(self, tp: TopicPartition) -> str:
         return self._topic_ids[tp.topic]
@@ -179,7 +193,7 @@ class Follower:
             fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         )
-        await self._patiently(self._consumer.start, KafkaError)
+        await self._waiting.for_(self._consumer.start, KafkaError)
         if self.group is not None:
             self._consumer.subscribe(list(self.topics), listener=_GroupListener(self))
             return
@@ -189,7 +203,7 @@ class Follower:
     async def position(self, tps: Iterable[TopicPartition]) -> None:
         """Seeks to where the sink is, or to the start of the log where its position is not valid."""
         tps = list(tps)
-        await self._patiently(lambda: self._position(tps), KafkaError, *self.wait_for)
+        await self._waiting.for_(lambda: self._position(tps), KafkaError, *self.wait_for)
 
     async def _position(self, tps: list[TopicPartition]) -> None:
         if not tps:
@@ -204,12 +218,14 @@ class Follower:
             logger.warning("%s: position %s of %s is outside the log: starting from nothing", self.name, kept[tp], tp)
             await self.sink.reset(tp)
         if outside:
+            self.caught_up = False
             kept = await self.sink.positions(tps)
         for tp in tps:
             start = kept[tp].next_offset if tp in kept else begins[tp]
             self._consumer.seek(tp, start)
             self.next_offsets[tp] = start
             self._targets[tp] = ends[tp]
+        self._level = False
         self._note_caught_up()
 
     def _is_valid(self, tp: TopicPartition, at: Position, begin: int, end: int) -> bool:
@@ -242,7 +258,7 @@ class Follower:
     async def _keep(self, slices: list[ChangelogSlice]) -> bool:
         self._sink_seen = time.monotonic()
         try:
-            await self._patiently(lambda: self.sink.apply(slices), *self.wait_for)
+            await self._waiting.for_(lambda: self.sink.apply(slices), *self.wait_for)
         except PositionsChanged as reason:
             logger.warning("%s: %s; following again from the kept positions", self.name, reason)
             await self.position(self.next_offsets)
@@ -255,9 +271,12 @@ class Follower:
             await self._keep([])
 
     def _note_caught_up(self) -> None:
-        if not self.caught_up and all(at >= self._targets[tp] for tp, at in self.next_offsets.items()):
-            self.caught_up = True
-            logger.info("%s: caught up, %d records", self.name, self.records_total)
+        if self._level or any(at < self._targets[tp] for tp, at in self.next_offsets.items()):
+            return
+        self._level = self.caught_up = True
+        logger.info("%s: caught up, %d records", self.name, self.records_total)
+        self.on_level()
+            self.on_caught_up()
 
     async def _check_topic_ids(self) -> None:
         """A topic that was deleted and made anew may already be as long as the old one was."""
@@ -273,39 +292,25 @@ class Follower:
         if ids != self._topic_ids:
             await self.position(self.next_offsets)
 
-    async def _commit_to_group(self) -> None:
+    def _show_to_group(self) -> None:
+        """Commits the positions now and then, without waiting: nothing of ours rests on it."""
         now = time.monotonic()
         if self.group is None or not self.next_offsets or now - self._group_committed < _GROUP_COMMIT_SECONDS:
             return
-        self._group_committed = now
+        if self._group_commit is None or self._group_commit.done():
+            self._group_committed = now
+            self._group_commit = asyncio.create_task(self._commit_to_group(dict(self.next_offsets)))
+
+    async def _commit_to_group(self, offsets: dict[TopicPartition, int]) -> None:
         try:
-            await self._consumer.commit({tp: OffsetAndMetadata(at, "") for tp, at in self.next_offsets.items()})
+            await self._consumer.commit({tp: OffsetAndMetadata(at, "") for tp, at in offsets.items()})
         except (KafkaError, IllegalStateError) as error:
             logger.debug("%s: position not shown to the group: %r", self.name, error)
 
-    async def _patiently(self, call: Callable[[], Any], *errors: type[Exception]) -> None:
-        """Calls until it succeeds, with backoff and jitter, as long as it fails with one of `errors`."""
-        if not errors:
-            await call()
-            return
-        async for attempt in stamina.retry_context(
-            on=errors, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0
-        ):
-            with attempt:
-                try:
-                    await call()
-                except errors as error:
-                    self._note_waiting(error)
-                    raise
-        if self.waiting_for is not None:
-            logger.info("%s: goes on", self.name)
-            self.waiting_for = None
-
-    def _note_waiting(self, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        if self.waiting_for is None:
-            logger.warning("%s: waiting: %s", self.name, reason)
-        self.waiting_for = reason
+    async def _stop(self) -> None:
+        if self._group_commit is not None:
+            self._group_commit.cancel()
+        await self._consumer.stop()
 
 
 class _GroupListener(ConsumerRebalanceListener):

@@ -35,7 +35,7 @@ class Part(Service):
         return self._name
 
     async def on_start(self) -> None:
-        self._task = asyncio.ensure_future(self._run())  # type: ignore[arg-type]
+        self._task = asyncio.ensure_future(self._run())
         self._task.add_done_callback(self._ended)
 
     async def on_stop(self) -> None:

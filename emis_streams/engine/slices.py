@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from aiokafka import TopicPartition
 from faust.serializers.schemas import Schema
 from faust.types import AppT, Message
 
@@ -82,32 +81,33 @@ class Slice:
     def done_when(self, *acknowledgements: "asyncio.Future[Any]") -> None:
         """Done when all of these have succeeded; one that fails ends the process."""
         self.begun = True
-        self.pending = sum(not future.done() for future in acknowledgements)
+        self.pending = len(acknowledgements)
         for future in acknowledgements:
             if future.done():
-                self._check(future)
+                self._acknowledged(future)
             else:
                 future.add_done_callback(self._acknowledged)
-        if not self.pending:
+        if not acknowledgements:
             self._finish()
 
     def _acknowledged(self, future: "asyncio.Future[Any]") -> None:
-        self.pending -= 1
-        if self._check(future) and not self.pending:
-            self._finish()
-
-    def _check(self, future: "asyncio.Future[Any]") -> bool:
-        if future.cancelled():
-            error: BaseException | None = asyncio.CancelledError(f"acknowledgement of {self} was cancelled")
-        else:
-            error = future.exception()
+        error = _error_of(future)
         if error is not None:
-            self._on_failure(error)
-        return error is None
+            self._on_failure(error)  # It stays pending, so that nothing of it is ever committed.
+            return
+        self.pending -= 1
+        if not self.pending:
+            self._finish()
 
     def _finish(self) -> None:
         self._chain.finish(self._link)
         self._on_done(self)
+
+
+def _error_of(future: "asyncio.Future[Any]") -> BaseException | None:
+    if future.cancelled():
+        return asyncio.CancelledError("an acknowledgement was cancelled")
+    return future.exception()
 
 
 class SliceSchema(Schema):

@@ -7,9 +7,9 @@ missing comes from the changelog.
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from faust.stores.base import Store as FaustStore
 from faust.types import TP
@@ -73,6 +73,29 @@ def encode_position(position: Position) -> bytes:
 
 def decode_position(raw: bytes) -> Position:
     return Position(int.from_bytes(raw[:8], "big"), raw[8:].decode())
+
+
+Opened = TypeVar("Opened")
+
+
+def open_or_set_aside(path: Path, open_: Callable[[Path], Opened]) -> Opened:
+    """Opens a database; one that cannot be read is set aside, and begun anew from its changelog.
+
+    Raises RuntimeError when another process has it open.
+    """
+    try:
+        return open_(path)
+    except Exception as error:
+        # rocksdict raises bare Exceptions: the text is all there is to tell them apart.
+        if "lock" in str(error).lower():
+            raise RuntimeError(f"{path} is in use by another worker: give each its own DATA_DIR") from error
+        if "corrupt" not in str(error).lower():
+            raise
+        broken = path.with_name(f"{path.name}.corrupt")
+        logger.error("%s cannot be read (%s): set aside as %s, begun anew", path, error, broken)
+        shutil.rmtree(broken, ignore_errors=True)
+        path.rename(broken)
+        return open_(path)
 
 
 class PartitionStore:
@@ -166,24 +189,8 @@ class Store(FaustStore[bytes, bytes]):
     def partition(self, number: int) -> PartitionStore:
         """The partition's rows; opened at the first call."""
         if number not in self._partitions:
-            self._partitions[number] = self._open(number)
+            self._partitions[number] = open_or_set_aside(self.path_of(number), PartitionStore)
         return self._partitions[number]
-
-    def _open(self, number: int) -> PartitionStore:
-        path = self.path_of(number)
-        try:
-            return PartitionStore(path)
-        except Exception as error:
-            # rocksdict raises bare Exceptions: the text is all there is to tell them apart.
-            if "lock" in str(error).lower():
-                raise RuntimeError(f"{path} is in use by another worker: give each its own DATA_DIR") from error
-            if not path.exists() or "corrupt" not in str(error).lower():
-                raise
-            broken = path.with_name(f"{path.name}.corrupt")
-            logger.error("%s cannot be read (%s): set aside as %s, rebuilt from the changelog", path, error, broken)
-            shutil.rmtree(broken, ignore_errors=True)
-            path.rename(broken)
-            return PartitionStore(path)
 
     def close_partition(self, number: int) -> None:
         store = self._partitions.pop(number, None)

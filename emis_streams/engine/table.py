@@ -8,10 +8,10 @@ from typing import Any
 import faust
 from aiokafka import TopicPartition
 
-from emis_streams.engine.writer import Writer
 from emis_streams.engine.follower import ChangelogSlice, Position, Wins
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.store import PartitionStore, Store
+from emis_streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -23,6 +24,7 @@ from emis_streams.engine import fatal
 from emis_streams.engine.chain import Broken, Chain
 from emis_streams.engine.fetch import Fetched, fetch
 from emis_streams.engine.options import options_of
+from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.slices import Slice
 
 logger = logging.getLogger(__name__)
@@ -53,7 +55,10 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        await super().on_start()
+        self._consumer = self._create_consumer(loop=self.thread_loop)
+        self.time_started = time.monotonic()
+        waiting = Waiting(lambda text: logger.warning("brokers: %s", text))
+        await waiting.for_(self._consumer.start, KafkaError, OSError)
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 
@@ -164,13 +169,13 @@ class Consumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._drain_once()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, a worker that does not fetch must end
             if not self.app.should_stop:
                 fatal.end_process(self.app, "fetching failed", error)
 
     async def _drain_once(self) -> None:
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+            await self.wait(self.can_resume_flow)
             return
         active = self._get_active_partitions() & self._chains.keys()
         with_room = {tp for tp in active if len(self._chains[tp]) < options_of(self.app).buffered_slices}
@@ -188,9 +193,7 @@ class Consumer(driver.Consumer):
             await self._deliver(run, generation)
 
     def _may_deliver(self, generation: int) -> bool:
-        return (
-            self.flow_active and self.app.flow_control.is_active() and generation == self.app.consumer_generation_id
-        )
+        return self.flow_active and self.app.flow_control.is_active() and generation == self.app.consumer_generation_id
 
     async def _deliver(self, run: Fetched, generation: int) -> None:
         tp = TP(run.tp.topic, run.tp.partition)
@@ -212,12 +215,21 @@ class Consumer(driver.Consumer):
         """Records were dropped between fetch and chain: fetch them again, or say that they are gone."""
         self.chains_broken_total += 1
         logger.warning("%s: %s; fetching again", tp, hole)
-        begin = (await self.earliest_offsets(tp))[tp]
+        begin = await self._begin_of(tp)
         if begin > hole.expected:
             self._alarm_lost(tp, begin - hole.expected)
             await self._restart_chain(tp, begin)
         else:
             await self._thread.seek_all({tp: hole.expected})
+
+    async def _begin_of(self, tp: TP) -> int:
+        begins: dict[TP, int] = {}
+
+        async def ask() -> None:
+            begins.update(await self.earliest_offsets(tp))
+
+        await patiently(ask, (KafkaError, OSError))
+        return begins[tp]
 
     async def _restart_chain(self, tp: TP, start: int) -> None:
         """Goes on at `start` when what is under way before it is done."""

@@ -77,7 +77,7 @@ class Watchdog(Service):
             if follower.waiting_for is not None:
                 return None
             since = max(since, follower.last_progress)
-        if catch_up.is_waiting or now - since <= self._limit_seconds:
+        if catch_up.waiting.reason is not None or now - since <= self._limit_seconds:
             return None
         return f"a rebalance has made no progress for {now - since:.0f} s"
 

@@ -64,7 +64,11 @@ class Writer:
             max_request_size=2 * _MAX_BATCH_BYTES,
             metadata_max_age_ms=60_000,
         )
-        await producer.start()
+        try:
+            await producer.start()
+        except KafkaError:
+            await producer.stop()
+            raise
         self._producer = producer
 
     async def stop(self) -> None:

@@ -55,7 +55,7 @@ class ReadModel:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.caught_up = False
-        """Whether the end of the changelogs seen at the start was reached."""
+        """Whether it may be asked: the ends of the changelogs were reached since it was last empty."""
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True
         self._open()
@@ -64,6 +64,9 @@ class ReadModel:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._db = Rdict(str(self.path), _options())
         self._db.set_write_options(self._write_options)
+
+    def note_caught_up(self) -> None:
+        self.caught_up = True
 
     def close(self) -> None:
         """Flushes, so that the next start has little to follow."""
@@ -77,7 +80,10 @@ class ReadModel:
         shutil.rmtree(self.path)
         self._open()
 
-    # -- for the sink -------------------------------------------------------------------------
+    # -- for the follower and its sink ----------------------------------------------------------
+
+    def note_caught_up(self) -> None:
+        self.caught_up = True
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         values: list[bytes | None] = self._db.get(keys)

@@ -15,6 +15,7 @@ from emis_streams.topics import ASSIGNMENTS, CLASSES, TEACHERS
 
 _PREFIXES = {CLASSES.changelog: CLASS, TEACHERS.changelog: TEACHER, ASSIGNMENTS.changelog: ASSIGNMENT}
 
+
 class ReadModelSink:
     """Implements `engine.follower.Sink`."""
 
@@ -37,14 +38,16 @@ class ReadModelSink:
 
     def _apply(self, part: ChangelogSlice) -> None:
         prefix = _PREFIXES[part.tp.topic]
-        keys = [prefix + key for key in part.rows]
+        keys = sorted(part.rows)
+        stored = self._model.get_many([prefix + key for key in keys])
         batch = WriteBatch(raw_mode=True)
-        for key, (row, written_ms), kept in zip(keys, part.rows.values(), self._model.get_many(keys), strict=True):
+        for key, kept in zip(keys, stored, strict=True):
+            row, written_ms = part.rows[key]
             if kept is not None and row[: rows.VERSION_BYTES] < kept[TIME_BYTES : TIME_BYTES + rows.VERSION_BYTES]:
                 continue
-            batch.put(key, written_ms.to_bytes(TIME_BYTES, "big") + row)
+            batch.put(prefix + key, written_ms.to_bytes(TIME_BYTES, "big") + row)
             if prefix == CLASS:
-                _move_homeroom(batch, key[1:], None if kept is None else kept[TIME_BYTES:], row)
+                _move_homeroom(batch, key, None if kept is None else kept[TIME_BYTES:], row)
         batch.put(_position_key(part.tp), encode_position(part.position))
         self._model.write(batch)
 
