@@ -25,8 +25,9 @@ UNREACHABLE = (KafkaError, OSError, TimeoutError)
 OFFSETS_TOPIC = "__consumer_offsets"
 REQUEST_TIMEOUT_SECONDS = 5.0
 RECORD_TIMEOUT_SECONDS = 2.0
-RECORD_FETCH_BYTES = 64 * 1024
-"""Only the first record of a batch is looked at."""
+RECORD_FETCH_BYTES = 128 * 1024
+"""Per partition: only the first record of a batch is looked at."""
+RECORDS_FETCH_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Brokers:
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_partition_fetch_bytes=RECORD_FETCH_BYTES,
+            fetch_max_bytes=RECORDS_FETCH_BYTES,
             fetch_max_wait_ms=100,
         )
         self._coordinators: dict[str, int] = {}

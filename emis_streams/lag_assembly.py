@@ -8,13 +8,13 @@ from typing import TypedDict, TypeVar
 from aiokafka import TopicPartition
 
 from emis_streams import lag_rules
-from emis_streams.lag_measurement import Measurement, RecordTimes, Watched, missing_topics, partitions_of
+from emis_streams.lag_followers import changelog_partitions, follower_lag, position_of
+from emis_streams.lag_measurement import Measurement, Offset, RecordTimes, Watched, missing_topics, partitions_of
 from emis_streams.lag_report import (
     Alert,
     BrokerState,
     DeadLetters,
     FollowerLag,
-    FollowerPartition,
     GroupLag,
     LagSecondsFrom,
     PartitionLag,
@@ -28,7 +28,6 @@ from emis_streams.lag_rules import Verdict
 from emis_streams.lag_watch import OBSERVED_IS_ENOUGH_SECONDS, Watch
 from emis_streams.node import FollowerStatus
 
-Offset = tuple[TopicPartition, int]
 Number = TypeVar("Number", int, float)
 
 
@@ -60,8 +59,8 @@ class Assembly:
             if start is not None and not self._is_told_by_ends(tp, start):
                 yield tp, start
         for follower in self.followers:
-            for tp in self._changelog_partitions():
-                start = self._follower_position(follower, tp)
+            for tp in changelog_partitions(self.m, self.watched):
+                start = position_of(follower, tp, self.m)
                 if start < self.m.ends[tp] and self.watch.delay(tp, start, self.m.at) is None:
                     yield tp, start
         yield from ((tp, end - 1) for tp, end in self._dead_letter_ends() if end > self.m.earliest[tp])
@@ -85,7 +84,7 @@ class Assembly:
         facts = self.m.groups[name]
         judged = [self._partition(name, tp) for tp in partitions_of(name, self.m, self.watched)]
         partitions = tuple(partition for partition, _ in judged)
-        worst = lag_rules.worst(v for _, v in judged)
+        worst, verdict = _worst(judged)
         total = sum(p.lag or 0 for p in partitions)
         produce, consume = _sum(p.produce_rate for p in partitions), _sum(p.consume_rate for p in partitions)
         return GroupLag(
@@ -98,7 +97,8 @@ class Assembly:
             produce_rate=produce,
             consume_rate=consume,
             time_to_catch_up_seconds=lag_rules.catch_up_seconds(total, produce, consume),
-            **_said(worst),
+            **_said(verdict),
+            reason_partition=_name_of(worst, verdict),
             alerts=self._group_alerts(partitions),
             topics=_by_topic(partitions),
             partitions=partitions,
@@ -163,41 +163,10 @@ class Assembly:
             found.add("lag_over_threshold")
         return tuple(sorted(found))
 
-    # Followers
-
     def follower_lags(self) -> tuple[FollowerLag, ...]:
-        return tuple(self._follower(status) for status in self.followers)
-
-    def _follower(self, status: FollowerStatus) -> FollowerLag:
-        partitions = tuple(self._follower_partition(status, tp) for tp in self._changelog_partitions())
-        return FollowerLag(
-            name=status.name,
-            caught_up=status.caught_up,
-            records_total=status.records_total,
-            waiting_for=status.waiting_for,
-            total_lag=sum(p.lag for p in partitions),
-            delay_seconds=lag_rules.total_delay(p.delay_seconds for p in partitions) if partitions else None,
-            partitions=partitions,
+        return tuple(
+            follower_lag(status, self.m, self.watched, self.watch, self._record_age) for status in self.followers
         )
-
-    def _follower_partition(self, status: FollowerStatus, tp: TopicPartition) -> FollowerPartition:
-        end = self.m.ends[tp]
-        start = self._follower_position(status, tp)
-        delay = 0.0 if start >= end else self.watch.delay(tp, start, self.m.at)
-        return FollowerPartition(
-            topic=tp.topic,
-            partition=tp.partition,
-            position=status.positions.get((tp.topic, tp.partition)),
-            end_offset=end,
-            lag=max(0, end - start),
-            delay_seconds=delay if delay is not None else self._record_age(tp, start),
-        )
-
-    def _follower_position(self, status: FollowerStatus, tp: TopicPartition) -> int:
-        return max(status.positions.get((tp.topic, tp.partition), 0), self.m.earliest[tp])
-
-    def _changelog_partitions(self) -> list[TopicPartition]:
-        return sorted(tp for tp in self.m.ends if tp.topic in self.watched.changelogs)
 
     # Brokers and dead letters
 
@@ -229,6 +198,19 @@ def group_delay(groups: Collection[GroupLag], group_id: str, topics: Collection[
     """How far a group is behind in topics; None if that is not known for all their partitions."""
     partitions = [p for g in groups if g.group_id == group_id for p in g.partitions if p.topic in topics]
     return lag_rules.total_delay(p.lag_seconds for p in partitions) if partitions else None
+
+
+def _worst(judged: Sequence[tuple[PartitionLag, Verdict]]) -> tuple[PartitionLag | None, Verdict]:
+    """The partition that a group's state is taken from: of equally bad ones that with the most lag."""
+    if not judged:
+        return None, lag_rules.NOTHING_TO_READ
+    return max(judged, key=lambda found: (lag_rules.badness(found[1]), found[0].lag or 0))
+
+
+def _name_of(worst: PartitionLag | None, verdict: Verdict) -> str | None:
+    if worst is None or verdict.reason_key in ("level", "within", "never_committed_empty"):
+        return None
+    return f"{worst.topic}-{worst.partition}"
 
 
 def _said(verdict: Verdict) -> Said:

@@ -12,8 +12,12 @@ from emis_streams.brokers import ABSENT, OFFSETS_TOPIC, Brokers, GroupFacts, Top
 TOPICS_EVERY_SECONDS = 10.0
 FOREIGN_EVERY_SECONDS = 30.0
 """How often groups that read none of our topics are looked at again."""
+RECORDS_PER_LOOK = 16
+"""How many records are read at one look, of partitions whose position moves."""
 RECORD_RETRY_SECONDS = 10.0
 """How often a record that could not be read is asked for again (all after it may be control records)."""
+
+Offset = tuple[TopicPartition, int]
 
 
 @dataclass(frozen=True)
@@ -131,30 +135,52 @@ def partitions_of(group: str, m: Measurement, watched: Watched) -> list[TopicPar
 
 
 class RecordTimes:
-    """Times of records, asked once: a position that stands still costs nothing."""
+    """Times of records, asked once: a position that stands still costs nothing.
+
+    Of positions that move only some are asked at each look; until their turn comes, the time of an
+    earlier record of the partition stands in, which makes the lag no smaller than it is.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[TopicPartition, int], tuple[float | None, float]] = {}
+        self._known: dict[Offset, tuple[float | None, float]] = {}
+        self._last: dict[TopicPartition, tuple[int, float, float]] = {}
 
-    async def look_up(self, brokers: Brokers, wanted: Iterable[tuple[TopicPartition, int]]) -> None:
+    async def look_up(self, brokers: Brokers, wanted: Iterable[Offset]) -> None:
         """Make `at` answer for these, and forget all others; raises one of `brokers.UNREACHABLE`."""
         now = time.monotonic()
         wanted = set(wanted)
+        tps = {tp for tp, _ in wanted}
+        self._last = {tp: last for tp, last in self._last.items() if tp in tps}
         self._known = {
             key: (found, asked_at)
             for key, (found, asked_at) in self._known.items()
             if key in wanted and (found is not None or now - asked_at < RECORD_RETRY_SECONDS)
         }
-        missing = wanted - self._known.keys()
+        missing = self._chosen(wanted - self._known.keys())
         while missing:  # a partition can be looked at in one place at a time
             asked = dict(missing)
-            found_now = await brokers.timestamps(asked)
-            self._known.update({(tp, offset): (found_now.get(tp), now) for tp, offset in asked.items()})
+            self._remember(asked, await brokers.timestamps(asked), now)
             missing -= set(asked.items())
 
+    def _chosen(self, missing: set[Offset]) -> set[Offset]:
+        """All that nothing stands in for, and of the others those that waited longest."""
+        others = sorted((o for o in missing if self._stand_in(*o) is not None), key=lambda o: self._last[o[0]][2])
+        return missing - set(others[RECORDS_PER_LOOK:])
+
+    def _remember(self, asked: Mapping[TopicPartition, int], found: Mapping[TopicPartition, float], now: float) -> None:
+        for tp, offset in asked.items():
+            self._known[tp, offset] = (found.get(tp), now)
+            if tp in found:
+                self._last[tp] = (offset, found[tp], now)
+
+    def _stand_in(self, tp: TopicPartition, offset: int) -> float | None:
+        before, at, _ = self._last.get(tp, (offset + 1, 0.0, 0.0))
+        return at if before <= offset else None
+
     def at(self, tp: TopicPartition, offset: int) -> float | None:
-        """Unix seconds of the first record at or after the offset; None if not known."""
-        return self._known.get((tp, offset), (None, 0.0))[0]
+        """Unix seconds of the first record at or after the offset, or of an earlier one; None if not known."""
+        found, _ = self._known.get((tp, offset), (None, 0.0))
+        return found if found is not None else self._stand_in(tp, offset)
 
 
 def missing_topics(m: Measurement, wanted: Collection[str]) -> tuple[str, ...]:

@@ -97,7 +97,8 @@ class GroupLag(Camel, frozen=True, kw_only=True):
     reason: str
     reason_key: str
     reason_params: ReasonParams
-    """Of its worst partition."""
+    """Of its worst partition, which is named here unless nothing is wrong."""
+    reason_partition: str | None = None
     alerts: tuple[Alert, ...]
     topics: tuple[TopicLag, ...]
     partitions: tuple[PartitionLag, ...]

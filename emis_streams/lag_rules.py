@@ -16,8 +16,8 @@ TREND_AFTER_SECONDS = 5.0
 """No trend is claimed from less."""
 
 SEVERITY: dict[State, Severity] = {  # in the order in which a group's state is chosen
-    "OK": "ok",
     "NEVER_COMMITTED": "warn",
+    "OK": "ok",
     "CATCHING_UP": "ok",
     "UNKNOWN": "warn",
     "BEHIND": "warn",
@@ -161,14 +161,15 @@ def _trend(seen: Sequence[Observation], lag: int) -> Verdict:
     return _verdict("BEHIND", "steady", lag=lag)
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The first of the worst; of no partitions: it is not known how it goes."""
-    order = list(SEVERITY)
-    return max(
-        verdicts,
-        key=lambda v: (SEVERITIES.index(v.severity), order.index(v.state)),
-        default=_verdict("UNKNOWN", "no_partitions"),
-    )
+NOTHING_TO_READ = _verdict("UNKNOWN", "no_partitions")
+
+
+def badness(found: Verdict) -> tuple[int, int]:
+    """Orders verdicts: the worst has the most."""
+    return SEVERITIES.index(found.severity), _ORDER[found.state]
+
+
+_ORDER = {state: place for place, state in enumerate(SEVERITY)}
 
 
 def worst_severity(severities: Iterable[Severity]) -> Severity:

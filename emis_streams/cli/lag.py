@@ -15,18 +15,19 @@ from rich.text import Text
 from emis_streams import settings
 from emis_streams.errors import Unavailable
 from emis_streams.lag import LagMonitor
-from emis_streams.lag_report import GroupLag, LagReport, PartitionLag, Severity
+from emis_streams.lag_report import SEVERITIES, GroupLag, LagReport, PartitionLag, Severity
 
 STYLES: dict[Severity, str] = {"ok": "green", "warn": "yellow", "error": "red"}
 LOOK_AGAIN_SECONDS = 1.0
 """Rates need two looks."""
 PLAIN_WIDTH = 200
+WORST_SHOWN = 10
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, as /api/consumer-lag has it.")
 @click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C; with --json one line each.")
-@click.option("--all", "show_all", is_flag=True, help="All partitions, not only those that need a look.")
+@click.option("--all", "show_all", is_flag=True, help="All partitions, not only the ten that need a look most.")
 def lag(as_json: bool, watch: bool, show_all: bool) -> None:
     """How far each consumer group is behind, and why.
 
@@ -93,9 +94,14 @@ def view(report: LagReport, show_all: bool) -> Group:
         parts.append(Text(f"Topics are missing: {missing}. Run `emis-streams topics`.", style="red"))
     parts.append(_groups(report))
     for group in report.groups:
-        rows = [p for p in group.partitions if show_all or p.lag or p.severity != "ok"]
-        if rows:
-            parts.append(_partitions(group, rows))
+        rows = [p for p in group.partitions if p.lag or p.severity != "ok"]
+        rows.sort(key=lambda p: (-SEVERITIES.index(p.severity), -(p.lag or 0)))
+        if show_all:
+            parts.append(_partitions(group, group.partitions))
+        elif rows:
+            parts.append(_partitions(group, rows[:WORST_SHOWN]))
+            if len(rows) > WORST_SHOWN:
+                parts.append(Text(f"… and {len(rows) - WORST_SHOWN} more: --all"))
     if report.dead_letters is not None and report.dead_letters.count:
         parts.append(Text(f"{report.dead_letters.count} dead letters: see `emis-streams dead-letters list`."))
     return Group(*parts)
@@ -117,7 +123,7 @@ def _groups(report: LagReport) -> Table:
             _number(g.produce_rate),
             _number(g.consume_rate),
             _seconds(g.time_to_catch_up_seconds),
-            g.reason,
+            g.reason if g.reason_partition is None else f"{g.reason_partition}: {g.reason}",
         )
     if any("lag_over_threshold" in g.alerts for g in report.groups):
         table.caption = f"! more than {limit} records behind"

@@ -120,13 +120,15 @@ def test_whatever_was_seen_has_a_state_and_a_reason_in_words(found: list[Observa
     assert "{" not in result.reason
 
 
-def test_the_worst_is_by_severity_then_by_state() -> None:
-    catching_up = verdict(seen((0, 0, 1000), (10, 900, 1000)))
+def test_verdicts_are_ordered_by_severity_then_by_state() -> None:
+    nothing_yet = verdict(seen((0, None, 0)))
     level = verdict(seen((0, 7, 7)), 0.0)
+    catching_up = verdict(seen((0, 0, 1000), (10, 900, 1000)))
+    growing = verdict(seen((0, 0, 1000), (10, 100, 1200)))
     stopped = verdict(seen((0, 3, 9), owned=False))
-    assert lag_rules.worst([level, catching_up]).state == "CATCHING_UP"
-    assert lag_rules.worst([level, stopped, catching_up]).state == "STOPPED"
-    assert lag_rules.worst([]).reason_key == "no_partitions"
+    ordered = [nothing_yet, level, catching_up, growing, stopped]
+    places = [lag_rules.badness(found) for found in ordered]
+    assert places == sorted(set(places))
 
 
 def test_lag_is_unknown_not_zero_without_a_commit() -> None:
