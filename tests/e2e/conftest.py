@@ -1,0 +1,94 @@
+"""A real Chromium, and pages of workers to look at with it."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from emis_streams.read_model.model import ReadModel
+from tests.pages import filled_model
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+DESKTOP, PHONE = 1280, 390
+
+# What a browser logs by itself when a page has an error status: expected on pages that tell of one.
+_STATUS_LOG = "Failed to load resource"
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """The operating system's Chromium."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield chromium
+        await chromium.close()
+
+
+@pytest.fixture(scope="session")
+async def model(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReadModel]:
+    async with filled_model(tmp_path_factory.mktemp("pages")) as filled:
+        yield filled
+
+
+class Reader:
+    """Somebody with a browser; whatever goes wrong in it is collected, and no request leaves the machine."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.wrong: list[str] = []
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("console", self._note)
+        page.on("request", self._check)
+
+    def _note(self, message: Any) -> None:
+        if message.type in ("error", "warning") and _STATUS_LOG not in message.text:
+            self.wrong.append(message.text)
+
+    def _check(self, request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:")):
+            self.wrong.append(f"asked elsewhere: {request.url}")
+
+    async def fits(self) -> bool:
+        """Whether nothing makes the page itself scroll sideways."""
+        width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        return width <= 0
+
+    async def shoot(self, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+Reading = Callable[..., Any]
+
+
+@pytest.fixture
+def reading(browser: Browser) -> Reading:
+    """`async with reading(width=…, language=…) as reader`: fails afterwards if anything went wrong in the browser."""
+
+    @asynccontextmanager
+    async def open_browser(width: int = DESKTOP, language: str = "en", **options: Any) -> AsyncIterator[Reader]:
+        context = await browser.new_context(
+            viewport={"width": width, "height": 900}, locale=language, timezone_id="Asia/Ho_Chi_Minh", **options
+        )
+        reader = Reader(await context.new_page())
+        yield reader
+        await context.close()
+        assert reader.wrong == []
+
+    return open_browser
