@@ -50,7 +50,6 @@ def read_model_follower(config: Settings, model: ReadModel, latency: SyncLatency
         wins=rows.wins,
         partitions=[TopicPartition(name, n) for name in CHANGELOGS for n in range(topics.PARTITIONS)],
         on_level=model.note_caught_up,
-        on_caught_up=model.note_caught_up,
     )
 
 

@@ -130,7 +130,6 @@ class Follower:
     topics: Sequence[str] = ()
     group: str | None = None
     wait_for: tuple[type[Exception], ...] = ()
-    on_caught_up: Callable[[], None] = lambda: None
     slice_records: int = 500
     slice_bytes: int = 1_000_000
     on_level: Callable[[], None] = lambda: None
@@ -151,6 +150,7 @@ class Follower:
     _group_committed: float = field(default=0.0, init=False)
     _group_commit: "asyncio.Task[None] | None" = field(default=None, init=False)
     _waiting: Waiting = field(init=False, repr=False)
+    _sink_seen: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self._waiting = Waiting(lambda text: logger.warning("%s: %s", self.name, text))
@@ -159,7 +159,6 @@ class Follower:
     def waiting_for(self) -> str | None:
         """What cannot be reached now; None if nothing is waited for."""
         return self._waiting.reason
-    _sink_seen: float = field(default=0.0, init=False)
 
     async def follow(self) -> None:
         """Follows for ever (until cancelled)."""
@@ -243,7 +242,7 @@ class Follower:
             await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.wins) for f in fetched])
         await self._check_topic_ids()
         await self._look_at_sink()
-        await self._commit_to_group()
+        self._show_to_group()
 
     async def _apply(self, slices: list[ChangelogSlice]) -> None:
         if not await self._keep(slices):
@@ -276,7 +275,6 @@ class Follower:
         self._level = self.caught_up = True
         logger.info("%s: caught up, %d records", self.name, self.records_total)
         self.on_level()
-            self.on_caught_up()
 
     async def _check_topic_ids(self) -> None:
         """A topic that was deleted and made anew may already be as long as the old one was."""

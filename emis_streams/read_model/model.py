@@ -65,9 +65,6 @@ class ReadModel:
         self._db = Rdict(str(self.path), _options())
         self._db.set_write_options(self._write_options)
 
-    def note_caught_up(self) -> None:
-        self.caught_up = True
-
     def close(self) -> None:
         """Flushes, so that the next start has little to follow."""
         self._db.flush()
