@@ -37,9 +37,14 @@ class AbResult:
     errors: int
 
 
+def measured_path() -> str:
+    """The page that `ab` asks for."""
+    return f"/api/teachers/{teacher_id(0)}"
+
+
 def run(stage: Stage, serving_url: str, repeats: int) -> None:
     """Ours, three queries and the constant in turn; then ours while events are ingested."""
-    path = f"/api/teachers/{teacher_id(0)}"
+    path = measured_path()
     with urlopen(serving_url + path, timeout=10) as answer:
         body = answer.read()
     constant = Path(stage.folder / "teacher.json")

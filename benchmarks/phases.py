@@ -13,6 +13,7 @@ from benchmarks.ingest import Course
 from benchmarks.offsets import Brokers
 from benchmarks.results import Results
 from benchmarks.tables import SourceFold
+from benchmarks.watching import ContenderFailed
 from emis_streams import topics
 from emis_streams.local.kafka import KafkaCluster
 
@@ -61,18 +62,27 @@ def run_ingest(plan: Plan, contenders: Sequence[Contender], rebuild: bool, resul
         for repeat in range(1, plan.repeats + 1):
             turn = [c for c in contenders if repeat == 1 or not c.is_beside]
             for contender in turn if repeat % 2 else reversed(turn):
-                course.run(contender, repeat, rebuild and not contender.is_beside)
+                course.run(contender, repeat, rebuild and repeat <= contender.rounds_with_rebuild)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_stage(plan: Plan, results: Results, say: Say) -> None:
-    """Pipeline into MariaDB, then the pages of a second worker that only serves."""
+    """Pipeline into MariaDB, then the pages of a second worker that only serves. A failure is a result too."""
+    try:
+        _run_stage(plan, results, say)
+    except ContenderFailed as failure:
+        say(f"FAILED: {failure}")
+        results.add("failure", contender="ours", label="pipeline and pages", repeat=1, said=str(failure))
+    finally:
+        shutil.rmtree(WORK / "stage", ignore_errors=True)
+
+
+def _run_stage(plan: Plan, results: Results, say: Say) -> None:
     with stage.prepared(WORK / "stage", plan.stage_load, plan.n_teachers, results, say) as prepared:
         os.sync()
         with prepared.worker("ingesting", "ingest,replicate") as (ingesting, _):
             pipeline.run(prepared, ingesting, plan.most_seconds)
             with prepared.worker("serving", "serve") as (serving, url):
-                stage.wait_until_ready(serving, url)
+                stage.wait_until_ready(serving, url, pages.measured_path())
                 pages.run(prepared, url, plan.repeats)
                 pages.event_to_page(prepared, url, plan.latency_seconds)
-    shutil.rmtree(WORK / "stage", ignore_errors=True)

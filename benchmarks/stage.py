@@ -1,5 +1,6 @@
 """The stage for pipeline and pages: a broker and a MariaDB of their own, with class events and teachers."""
 
+import json
 import shutil
 import sys
 import urllib.request
@@ -7,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError, URLError
 
 from benchmarks import preload
 from benchmarks.data import PARTITIONS, Load, class_events, teacher_events
@@ -21,6 +21,7 @@ from emis_streams.local.ports import HOST, free_port, is_answering
 from emis_streams.local.process import Child
 
 _READY_SECONDS = 120.0
+_LOCAL_SECONDS = 10.0
 _EMIS_STREAMS = str(Path(sys.executable).with_name("emis-streams"))
 
 Say = Callable[[str], None]
@@ -98,14 +99,20 @@ def prepared(
         yield Stage(folder, brokers, database, database.create("emis"), load, n_teachers, results, say)
 
 
-def wait_until_ready(child: Child, base_url: str) -> None:
-    """Until /readyz says 200; raises ContenderFailed."""
-    wait_until(child, lambda: _answers_200(f"{base_url}/readyz"), _READY_SECONDS, "ready")
+def wait_until_ready(child: Child, base_url: str, path: str) -> None:
+    """Until /readyz says 200 and the page is answered from the worker's own copy; raises ContenderFailed."""
+    wait_until(child, lambda: _answer(f"{base_url}/readyz") is not None, _READY_SECONDS, "ready")
+    wait_until(child, lambda: _is_local(_answer(base_url + path)), _LOCAL_SECONDS, "answering from its own copy")
 
 
-def _answers_200(url: str) -> bool:
+def _is_local(body: bytes | None) -> bool:
+    return body is not None and json.loads(body)["source"] == "local"
+
+
+def _answer(url: str) -> bytes | None:
+    """The body of an answer with 200; None for all others: whoever waits tries again."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (HTTPError, URLError, OSError):
-        return False  # not yet: whoever waits tries again
+            return bytes(answer.read()) if answer.status == 200 else None
+    except OSError:
+        return None
