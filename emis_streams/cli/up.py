@@ -1,5 +1,6 @@
 """`emis-streams up` and `emis-streams down`: everything on this machine."""
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ def up(brokers: str | None, database_url: str | None, classes: int, one_process:
 
     Runs until Ctrl-C. Data is kept in DATA_DIR (default: data). Pages: http://localhost:6066/ (PORT).
     """
+    # What goes wrong is raised and told in one line; the client's own records would only add noise.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = _with_database(current(), database_url)
     progress = Progress(Console())
     try:

@@ -42,7 +42,9 @@ class KafkaNode:
         """Raises LocalStackError when something else listens there (a left-over of this node is ended)."""
         end_leftover(self.process.pid_path)
         if not is_free(self.endpoint.broker_port):
-            raise LocalStackError(f"port {self.endpoint.broker_port} (Kafka) is in use by another program")
+            raise LocalStackError(
+                f"port {self.endpoint.broker_port} is in use by another program: Kafka needs it (KAFKA_BROKERS)"
+            )
 
     def begin_format(self, cluster_id: str) -> "subprocess.Popen[bytes] | None":
         """Start formatting the storage, unless that was done; `end_format` waits for it."""
