@@ -103,16 +103,18 @@ class Texts:
         return "–" if value is None else self("time.per_second", n=self.short(value))
 
     def seconds(self, value: float | None) -> str:
-        """A duration in the unit that fits: ms, s, min, h, days; a dash if it is not known."""
+        """A duration in the units that fit: 12 ms, 2.3 s, 1 min 4 s, 2 h 30 min, 3 days; a dash if it is not known."""
         if value is None:
             return "–"
         if 0 < value < 1:
             return self("time.ms", n=self.number(value * 1000))
         if value < 60:
             return self("time.s", n=self.number(value, 0 if value >= 10 or value == int(value) else 1))
-        for unit, size, limit in (("time.min", 60, 3600), ("time.h", 3600, 172_800)):
+        for unit, size, smaller, limit in (("time.min", 60, "time.s", 3600), ("time.h", 3600, "time.min", 172_800)):
             if value < limit:
-                return self(unit, n=self.number(value // size))
+                rest = int(value % size) * 60 // size
+                whole = self(unit, n=self.number(value // size))
+                return f"{whole} {self(smaller, n=rest)}" if rest else whole
         return self("time.days", n=self.number(value // 86_400))
 
     def bytes(self, value: float | None) -> str:

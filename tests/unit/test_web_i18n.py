@@ -113,8 +113,8 @@ def test_numbers_have_the_separators_of_the_language() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (0, "0 s"), (0.0123, "12 ms"), (1, "1 s"), (2.34, "2.3 s"), (59.9, "60 s"), (61, "1 min"),
-     (3_600, "1 h"), (200_000, "2 days")],
+    [(None, "–"), (0, "0 s"), (0.0123, "12 ms"), (1, "1 s"), (2.34, "2.3 s"), (59.9, "60 s"), (60, "1 min"),
+     (64.9, "1 min 4 s"), (3_600, "1 h"), (9_000, "2 h 30 min"), (200_000, "2 days")],
 )  # fmt: skip
 def test_a_duration_has_the_unit_that_fits(value: float | None, text: str) -> None:
     assert Texts("en").seconds(value) == text
@@ -134,7 +134,7 @@ def test_moments_are_told_in_utc_as_the_language_writes_dates() -> None:
 def test_how_long_ago_is_never_ahead_of_now() -> None:
     now = datetime(2026, 9, 5, tzinfo=UTC)
     assert Texts("en").ago(now + timedelta(seconds=3), now) == "just now"
-    assert Texts("en").ago(now - timedelta(seconds=75), now) == "1 min ago"
+    assert Texts("en").ago(now - timedelta(seconds=75), now) == "1 min 15 s ago"
     assert Texts("vi").ago(None, now) == "chưa bao giờ"
 
 
