@@ -5,7 +5,6 @@ from collections.abc import AsyncIterable
 from agents import ingest
 from emis_streams.app import app
 from emis_streams.engine.slices import Slice
-from emis_streams.events import CONTRACTS, decode
 from emis_streams.fold import fold
 from emis_streams.topics import CLASSES
 from tables.classes import classes as table
@@ -15,7 +14,7 @@ from tables.classes import classes as table
 async def classes(slices: AsyncIterable[Slice]) -> None:
     """Each slice counts as done when the brokers have its rows and its dead letters."""
     async for batch in slices:
-        events = decode(CONTRACTS[batch.topic], batch.keys, batch.values, batch.timestamps_ms)
+        events = ingest.decode(batch)
         folded = fold(events, table.stored(batch, events.keys))
         batch.done_when(table.write(batch, folded.rows), *ingest.dead_letters(batch, events))
         ingest.counters.count(batch, events, folded)

@@ -8,6 +8,7 @@ language of AsyncAPI; a test holds the two together.
 """
 
 import struct
+import traceback
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -247,7 +248,7 @@ def decode(
     """Rows-to-be of the records of one slice; `timestamps_ms` are the brokers' times of them."""
     try:
         return _decode_together(contract, keys, values, timestamps_ms, max_ahead_seconds)
-    except (_NotAlike, msgspec.MsgspecError, TypeError, UnicodeError, RecursionError):
+    except Exception:  # noqa: BLE001 - whatever it is, it is one record's: each is looked at by itself
         return _decode_one_by_one(contract, keys, values, timestamps_ms, max_ahead_seconds)
 
 
@@ -343,6 +344,9 @@ def _decode_one_by_one(
             one = _decode_event(contract, key, event, timestamp_ms, max_ahead_seconds)
         except InvalidEvent as reason:
             result.refused.append((place, reason))
+            continue
+        except Exception:  # noqa: BLE001 - a fault of ours that only this record shows must not stop its partition
+            result.refused.append((place, InvalidEvent(traceback.format_exc())))
             continue
         result.unknown_fields += has_unknown_fields
         result.keys += one.keys

@@ -9,7 +9,7 @@ from emis_streams.app import App
 from emis_streams.dead_letters import headers_for
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.writer import Writer
-from emis_streams.events import Decoded
+from emis_streams.events import CONTRACTS, Decoded, decode
 from emis_streams.fold import Folded
 from emis_streams.node import IngestStatus
 from emis_streams.partitioner import partitions_of
@@ -45,7 +45,14 @@ class Ingest:
     """The ingesting side of a worker, as its pages see it."""
 
     app: App
+    max_event_ahead_seconds: int
     counters: Counters = field(default_factory=Counters)
+
+    def decode(self, batch: Slice) -> Decoded:
+        """What the slice says, by the contract of its topic."""
+        return decode(
+            CONTRACTS[batch.topic], batch.keys, batch.values, batch.timestamps_ms, self.max_event_ahead_seconds
+        )
 
     def dead_letters(self, batch: Slice, events: Decoded) -> list["asyncio.Task[None]"]:
         """Sends the refused records to the dead-letter topic, as they came; one task for each."""
