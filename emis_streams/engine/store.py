@@ -77,6 +77,10 @@ def decode_position(raw: bytes) -> Position:
 
 Opened = TypeVar("Opened")
 
+_IN_USE = ("While lock file", "lock hold by current process")
+_UNREADABLE = ("Corruption", "No such file or directory")
+"""What RocksDB says of databases with damaged and with missing files (a `clear` that was cut short leaves such)."""
+
 
 def open_or_set_aside(path: Path, open_: Callable[[Path], Opened]) -> Opened:
     """Opens a database; one that cannot be read is set aside, and begun anew from its changelog.
@@ -87,15 +91,16 @@ def open_or_set_aside(path: Path, open_: Callable[[Path], Opened]) -> Opened:
         return open_(path)
     except Exception as error:
         # rocksdict raises bare Exceptions: the text is all there is to tell them apart.
-        if "lock" in str(error).lower():
+        reason = str(error)
+        if any(text in reason for text in _IN_USE):
             raise RuntimeError(f"{path} is in use by another worker: give each its own DATA_DIR") from error
-        if "corrupt" not in str(error).lower():
+        if not any(text in reason for text in _UNREADABLE):
             raise
-        broken = path.with_name(f"{path.name}.corrupt")
-        logger.error("%s cannot be read (%s): set aside as %s, begun anew", path, error, broken)
-        shutil.rmtree(broken, ignore_errors=True)
-        path.rename(broken)
-        return open_(path)
+    broken = path.with_name(f"{path.name}.corrupt")
+    logger.error("%s cannot be read (%s): set aside as %s, begun anew", path, reason, broken)
+    shutil.rmtree(broken, ignore_errors=True)
+    path.rename(broken)
+    return open_(path)
 
 
 class PartitionStore:
