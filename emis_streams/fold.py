@@ -1,17 +1,18 @@
 """Which event wins: the pure rule of all tables, for a slice at a time.
 
 A row is replaced by one with a higher version, and rewritten by one with the same: a replay must
-repair a changelog that a crash cut short (design, 2.2). Arrival order does not matter.
+repair a changelog that a crash cut short (design, 2.2). Arrival order does not matter: a late event
+that is the earliest of its key still says when the thing was created.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emis_streams.events import Decoded, created_of
-from emis_streams.rows import CREATED_BYTES, VERSION_BYTES
+from emis_streams.rows import BODY_AT, VERSION_BYTES
 
 _RANK_AT = 8
-_CREATED = slice(VERSION_BYTES, VERSION_BYTES + CREATED_BYTES)
+_CREATED = slice(VERSION_BYTES, BODY_AT)
 
 
 @dataclass(slots=True)
@@ -37,4 +38,7 @@ def fold(events: Decoded, stored: Mapping[bytes, bytes | None]) -> Folded:
         else:
             folded.superseded += 1
             folded.clock_skew += version[_RANK_AT] == row[_RANK_AT]
+            created = created_of(version)
+            if created < row[_CREATED]:
+                rows[key] = row[:VERSION_BYTES] + created + row[BODY_AT:]
     return folded

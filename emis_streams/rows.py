@@ -105,7 +105,7 @@ def event_id(row: bytes) -> str:
 
 
 def created_at(row: bytes) -> datetime:
-    """Time of the first event that was seen of this key (UTC)."""
+    """Time of the earliest event that was seen of this key (UTC)."""
     return from_us(int.from_bytes(row[VERSION_BYTES:BODY_AT], "big"))
 
 

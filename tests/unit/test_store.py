@@ -205,8 +205,7 @@ def test_a_database_in_use_by_another_process_is_named_with_the_way_out(path: Pa
             open_or_set_aside(path, PartitionStore)
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
     assert not path.with_name("3.corrupt").exists()
 
 
