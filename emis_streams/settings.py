@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             pattern=r"^(sqlite|mysql)(\+[a-z]+)?://",
-            description="mysql://user:password@host:port/name, or sqlite:///path; empty DATA_DIR default: sqlite",
+            description="where the replica is: mysql://user:password@host:port/name, or sqlite:///path of a file",
         ),
     ] = "sqlite:///data/replica.db"
     data_dir: Annotated[str, Meta(min_length=1, description="folder of tables and read model, one per worker")] = "data"
@@ -64,8 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     buffered_slices: Annotated[
         Annotated[int, Meta(ge=1, le=64)], Meta(description="slices under way per partition before fetching waits")
     ] = 8
-    replica_batch_rows: Annotated[Count, Meta(description="most rows in one transaction of the replica")] = 2_000
-    replica_pool_size: Annotated[Count, Meta(description="connections to the database")] = 4
+    replica_batch_rows: Annotated[Count, Meta(description="most records of a partition in one transaction")] = 2_000
+    replica_pool_size: Annotated[
+        Count, Meta(description="connections for reading the replica; writing has three more")
+    ] = 4
     replication_factor: Annotated[
         Annotated[int, Meta(ge=1, le=9)], Meta(description="of topics that are made; 1 with one broker")
     ] = 3
