@@ -1,0 +1,128 @@
+"""When the watchdog ends a worker: no progress that is not deliberate, and only then."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emis_streams.engine.options import Options
+from emis_streams.engine.watchdog import Watchdog
+
+LIMIT_SECONDS = 60.0
+NOW = 10_000.0
+LONG_AGO = NOW - LIMIT_SECONDS - 1
+JUST_NOW = NOW - 1
+
+
+@dataclass
+class Worker:
+    """As much of a worker as the watchdog looks at."""
+
+    engine_options: Options = field(default_factory=lambda: Options(watchdog_timeout_seconds=LIMIT_SECONDS))
+    rebalancing: bool = False
+    follower: Any = None
+    brokers_missing: str | None = None
+    slices: list[Any] = field(default_factory=list)
+    last_progress: float = LONG_AGO
+
+    @property
+    def tables(self) -> Any:
+        recovery = SimpleNamespace(follower=self.follower, waiting=SimpleNamespace(reason=self.brokers_missing))
+        return SimpleNamespace(recovery=recovery)
+
+    @property
+    def slice_consumer(self) -> Any:
+        return SimpleNamespace(slices_under_way=lambda: self.slices, last_progress=self.last_progress)
+
+
+def watchdog_of(worker: Worker, loop_seen: float = JUST_NOW, rebalancing_since: float | None = None) -> Watchdog:
+    dog = Watchdog(worker)
+    dog._loop_seen = loop_seen
+    dog._rebalancing_since = rebalancing_since
+    return dog
+
+
+def a_follower(last_progress: float, waiting_for: str | None = None) -> Any:
+    return SimpleNamespace(last_progress=last_progress, waiting_for=waiting_for)
+
+
+def a_slice(begun: bool = False) -> Any:
+    return SimpleNamespace(begun=begun)
+
+
+def test_an_idle_worker_is_not_stuck() -> None:
+    assert watchdog_of(Worker())._stuck(NOW) is None
+
+
+def test_an_event_loop_that_stands_still() -> None:
+    assert watchdog_of(Worker(), loop_seen=LONG_AGO)._stuck(NOW) == "the event loop has stood still for 60 s"
+
+
+def test_a_loop_that_was_seen_within_the_limit_is_well() -> None:
+    assert watchdog_of(Worker(), loop_seen=NOW - LIMIT_SECONDS + 1)._stuck(NOW) is None
+
+
+# -- rebalances and catching up -----------------------------------------------------------------
+
+
+def test_a_rebalance_counts_from_when_it_was_first_seen() -> None:
+    dog = watchdog_of(Worker(rebalancing=True))
+    assert dog._stuck(NOW) is None
+    dog._loop_seen = NOW + LIMIT_SECONDS
+    assert dog._stuck(NOW + LIMIT_SECONDS) is None
+    assert dog._stuck(NOW + LIMIT_SECONDS + 1) == "a rebalance has made no progress for 61 s"
+
+
+def test_a_rebalance_that_ended_in_between_counts_anew() -> None:
+    worker = Worker(rebalancing=True)
+    dog = watchdog_of(worker, rebalancing_since=LONG_AGO)
+    worker.rebalancing = False
+    assert dog._stuck(NOW) is None
+    worker.rebalancing = True
+    assert dog._stuck(NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("follower", "stuck"),
+    [
+        (a_follower(last_progress=JUST_NOW), False),
+        (a_follower(last_progress=LONG_AGO), True),
+        (a_follower(last_progress=LONG_AGO, waiting_for="brokers"), False),
+    ],
+    ids=["gets on", "stands still", "waits and says so"],
+)
+def test_catching_up_is_stuck_when_the_follower_stands_still_without_a_reason(follower: Any, stuck: bool) -> None:
+    dog = watchdog_of(Worker(rebalancing=True, follower=follower), rebalancing_since=LONG_AGO)
+    assert (dog._stuck(NOW) is not None) is stuck
+
+
+def test_catching_up_that_has_just_begun_is_not_measured_by_the_progress_before_it() -> None:
+    worker = Worker(rebalancing=True, follower=a_follower(last_progress=LONG_AGO))
+    assert watchdog_of(worker, rebalancing_since=JUST_NOW)._stuck(NOW) is None
+
+
+def test_brokers_that_cannot_be_reached_are_waited_for() -> None:
+    worker = Worker(rebalancing=True, brokers_missing="no broker answers")
+    assert watchdog_of(worker, rebalancing_since=LONG_AGO)._stuck(NOW) is None
+
+
+# -- slices -------------------------------------------------------------------------------------
+
+
+def test_slices_that_no_agent_begins() -> None:
+    worker = Worker(slices=[a_slice(), a_slice()])
+    assert watchdog_of(worker)._stuck(NOW) == "2 slices were not begun for 61 s: agents stand still"
+
+
+def test_slices_that_wait_for_acknowledgements_are_the_brokers_matter() -> None:
+    assert watchdog_of(Worker(slices=[a_slice(begun=True), a_slice()]))._stuck(NOW) is None
+
+
+def test_slices_of_a_worker_that_gets_on() -> None:
+    assert watchdog_of(Worker(slices=[a_slice()], last_progress=JUST_NOW))._stuck(NOW) is None
+
+
+def test_slices_during_a_rebalance_are_judged_by_the_rebalance() -> None:
+    worker = Worker(slices=[a_slice()], rebalancing=True)
+    assert watchdog_of(worker, rebalancing_since=JUST_NOW)._stuck(NOW) is None
