@@ -1,6 +1,7 @@
 """`emis-streams up`: brokers, database, topics, sample data and workers, in order, kept running."""
 
 import asyncio
+import importlib
 import signal
 import sys
 import time
@@ -24,8 +25,8 @@ from emis_streams.settings import Settings
 
 _READY_TIMEOUT_SECONDS = 300.0
 _NOTHING_TO_SHOW_SECONDS = 20.0
-_WORKER_STOP_SECONDS = 25.0
-"""A little more than a worker takes at most to finish what it began (DRAIN_TIMEOUT_SECONDS)."""
+_WORKER_STOP_EXTRA_SECONDS = 10.0
+"""On top of DRAIN_TIMEOUT_SECONDS, which a worker takes at most to finish what it began."""
 _POLL_SECONDS = 0.2
 _SAMPLE_BEGUN = "sample-data-begun"
 
@@ -69,7 +70,9 @@ class Stack:
         ports = self._plan.kafka_ports
         self._kafka = KafkaCluster(self._folder.path / "kafka", n_nodes=len(ports), ports=ports)
         with self._progress.step(f"Kafka {kafka_jars.version()} on {self._kafka.bootstrap}"):
-            self._kafka.start()
+            self._kafka.spawn()
+            _import_the_rest()  # takes a second or two, and so does Kafka
+            self._kafka.wait_until_ready()
         for node in self._kafka.nodes:
             self._supervisor.keep(node.process)
 
@@ -121,10 +124,11 @@ class Stack:
         with self._progress.step("Workers, until a teacher's page shows its classes"):
             while True:
                 self._supervisor.check()
-                if (teacher_id := readiness.teacher_to_show(host, port)) is not None:
+                all_run = self._supervisor.all_run()  # else it might be another program that answers
+                if all_run and (teacher_id := readiness.teacher_to_show(host, port)) is not None:
                     return teacher_id
                 now = time.monotonic()
-                ready = all(readiness.is_ready(host, worker.settings.port) for worker in self._plan.workers)
+                ready = all_run and all(readiness.is_ready(host, w.settings.port) for w in self._plan.workers)
                 ready_since = (ready_since or now) if ready else None
                 if ready_since is not None and now - ready_since > _NOTHING_TO_SHOW_SECONDS:
                     return None
@@ -133,16 +137,26 @@ class Stack:
                 time.sleep(_POLL_SECONDS)
 
     def _stop(self) -> None:
+        timeout_seconds = self._plan.settings.drain_timeout_seconds + _WORKER_STOP_EXTRA_SECONDS
         workers = [child for child in self._supervisor.children if child.name.startswith("worker-")]
         if any(worker.running for worker in workers):
             with self._progress.step("Stopping workers"):
-                _stop_together(workers)
+                killed = _stop_together(workers, timeout_seconds)
+            for worker in killed:
+                self._progress.say(
+                    f"{worker.name} did not end within {timeout_seconds:.0f} s and was killed; log: {worker.log_path}"
+                )
         if self._kafka is not None:
             with self._progress.step("Stopping Kafka"):
                 self._kafka.stop()
 
     def _logs(self) -> str:
         return "logs: " + ", ".join(str(child.log_path) for child in self._supervisor.children)
+
+
+def _import_the_rest() -> None:
+    importlib.import_module("emis_streams.admin")
+    importlib.import_module("emis_streams.replica.migrate")
 
 
 def _check_port(worker: Worker) -> None:
@@ -152,14 +166,16 @@ def _check_port(worker: Worker) -> None:
         raise LocalStackError(f"port {settings.port} is in use by another program: set {what} to a free one")
 
 
-def _stop_together(children: list[Child]) -> None:
+def _stop_together(children: list[Child], timeout_seconds: float) -> list[Child]:
+    """Returns those that did not end in time and were killed."""
     for child in children:
         if child.running:
             child.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + _WORKER_STOP_SECONDS
+    deadline = time.monotonic() + timeout_seconds
+    late = [child for child in children if not child.wait(max(0.0, deadline - time.monotonic()))]
     for child in children:
-        child.wait(max(0.0, deadline - time.monotonic()))
         child.kill()
+    return late
 
 
 async def _all_empty(settings: Settings) -> bool:

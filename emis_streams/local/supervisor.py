@@ -49,6 +49,9 @@ class Supervisor:
     def children(self) -> Sequence[Child]:
         return [kept.child for kept in self._kept]
 
+    def all_run(self) -> bool:
+        return all(kept.child.running for kept in self._kept)
+
     def keep(self, child: Child) -> None:
         """Start it, unless it runs already, and keep it running from now on."""
         if not child.running:
@@ -78,6 +81,8 @@ class Supervisor:
         pause = kept.backoff.next_seconds(time.monotonic() - kept.started_at)
         kept.start_again_at = time.monotonic() + pause
         self._say(f"{child.name} ended ({_reason(code)}); starting it again in {pause:.1f} s; log: {child.log_path}")
+        if last_line := child.log_tail(1):
+            self._say(f"  {last_line}")
 
     def _start_again(self, kept: _Kept) -> None:
         kept.start_again_at = None
