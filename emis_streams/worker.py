@@ -14,14 +14,7 @@ import agents
 import agents.assignments
 import agents.classes
 import agents.teachers
-import web.classes
-import web.consumer_lag
-import web.health
-import web.metrics
-import web.overview
-import web.pages
-import web.problems
-import web.teachers
+import web
 from emis_streams import following, settings
 from emis_streams.app import App, app
 from emis_streams.engine.part import Part
@@ -39,15 +32,7 @@ from emis_streams.sync_latency import SyncLatency
 __all__ = ["app"]
 
 AGENTS: tuple[ModuleType, ...] = (agents.classes, agents.teachers, agents.assignments)
-PAGES: tuple[ModuleType, ...] = (
-    web.overview,
-    web.teachers,
-    web.classes,
-    web.health,
-    web.consumer_lag,
-    web.metrics,
-    web.pages,
-)
+PAGES: tuple[ModuleType, ...] = web.PAGES
 
 
 def compose(app: App, config: Settings) -> Node:
@@ -101,9 +86,7 @@ def _add_pages(app: App, node: Node) -> None:
     app.web.blueprints = BlueprintManager()  # Faust's own pages would take `/`.
     site = app.web.web_app
     site[NODE] = node
-    web.problems.setup(site)
-    web.metrics.setup(site)
-    web.pages.setup(site)
+    web.setup(site)
     for page in PAGES:
         site.add_routes(page.routes)
 
