@@ -69,7 +69,8 @@ def lag_page(request: web.Request) -> web.Response:
 def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     """The numbers at the head of the page: rate, lag, age, sync latency, dead letters."""
     now = time.time()
-    figures = [*group_figures(t, report), age_figure(t, report)]
+    age_seconds = None if node.lag is None else node.lag.age_seconds(now)
+    figures = [*group_figures(t, report), age_figure(t, report, age_seconds)]
     if READ_MODEL in node.sync_latency:
         figures.append(
             latency_figure(
@@ -100,9 +101,9 @@ def group_figures(t: Texts, report: LagReport) -> list[Figure]:
     ]
 
 
-def age_figure(t: Texts, report: LagReport) -> Figure:
+def age_figure(t: Texts, report: LagReport, age: float | None) -> Figure:
     """How old this worker's answers can be."""
-    age, limit = report.age_seconds, report.thresholds.stale_after_seconds
+    limit = report.thresholds.stale_after_seconds
     over = age is None or age > limit
     note = "figure.age.unknown" if age is None else "figure.over" if over else "figure.allowed"
     return Figure(_look(over), t("figure.age"), t.seconds(age), t(note, limit=t.seconds(limit)))

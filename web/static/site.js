@@ -69,7 +69,7 @@
         width: place.clientWidth, height: 220,
         legend: { show: names.length > 2, live: false },
         cursor: { y: false },
-        scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] } },
+        scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, 5) * 1.1] } },
         axes: [
           { ...axis, size: 34, space: 90, values: (_, ticks) => ticks.map((t) => clock.format(new Date(t * 1000))) },
           { ...axis, size: 54, values: (_, ticks) => ticks.map((t) => figure.format(t)) },
