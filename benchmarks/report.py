@@ -48,7 +48,14 @@ def _machine(lines: Sequence[Line]) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, Linux {machine['kernel']},"
         f" Python {machine['python']}, {machine['java']}; commit {machine['commit']}, {machine['at'][:10]}."
+        f" Other processes took {_others(lines)}."
     )
+
+
+def _others(lines: Sequence[Line]) -> str:
+    """A machine that is not left alone gives figures that mean nothing: said at the top."""
+    shares = [line["others_cores"] for line in lines if line["phase"] != "machine"]
+    return f"{median(shares):.2f} cores (most: {max(shares):.2f})" if shares else "an unknown share"
 
 
 def _ingest(lines: Sequence[Line]) -> str:

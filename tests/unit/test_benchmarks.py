@@ -103,6 +103,7 @@ def ingest_line(contender: str, per_second: float, equal: bool) -> report.Line:
         "cpu_seconds": 1.0,
         "rss_max_mb": 1.0,
         "changelog_records": 10,
+        "others_cores": 0.0,
         "table_equal": equal,
         "table_said": "equal" if equal else "DIFFERS",
     }
