@@ -59,6 +59,8 @@ class CatchUp(Service):
         """Times that someone else's records were found in a changelog that this worker owns."""
         self._owned: set[TopicPartition] = set()
         self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        """Reads records of someone else; ends with a rebalance, which may close its stores."""
 
     # -- what Faust's app and table manager call -----------------------------------------------
 
@@ -83,6 +85,9 @@ class CatchUp(Service):
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
         self.follower = None
         self.started_at = None
 
@@ -123,7 +128,7 @@ class CatchUp(Service):
             await self.waiting.for_(self.tables.writer.start, *UNREACHABLE)
         sink = TableSink(self.tables.engine_tables())
         options = options_of(self.app)
-        self.follower = Follower(
+        follower = self.follower = Follower(
             name=f"{self.app.conf.id}-tables",
             client=options.client,
             sink=sink,
@@ -131,10 +136,10 @@ class CatchUp(Service):
             partitions=changelogs,
             slice_records=_CATCH_UP_RECORDS,
         )
-        await self.follower.catch_up()
+        await follower.catch_up()
         await self._send_again(sink)
-        for tp, next_offset in self.follower.next_offsets.items():
-            sink.partition(tp).advance(Position(next_offset, self.follower.topic_id(tp)))
+        for tp, next_offset in follower.next_offsets.items():
+            sink.partition(tp).advance(Position(next_offset, follower.topic_id(tp)))
         self.follower = None
 
     async def _send_again(self, sink: TableSink) -> None:
@@ -192,7 +197,13 @@ class CatchUp(Service):
         if foreign:
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
-            await self._catch_up(foreign)
+            await self._read(foreign)
+
+    async def _read(self, changelogs: list[TopicPartition]) -> None:
+        reading = self._reading = asyncio.create_task(self._catch_up(changelogs), name="read foreign records")
+        await asyncio.wait([reading])
+        if not reading.cancelled():
+            reading.result()
 
 
 class TableManager(FaustTableManager):

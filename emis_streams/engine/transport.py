@@ -141,7 +141,7 @@ class Consumer(driver.Consumer):
         await self._thread.seek_all(starts)
         self._under_way.clear()
         self._chains = {tp: Chain(start) for tp, start in starts.items()}
-        self._committed_offsets = {tp: offset for tp, offset in committed.items() if offset is not None}
+        self._committed_offsets = {tp: offset for tp, offset in committed.items() if offset == starts[tp]}
         self.last_progress = time.monotonic()
 
     def _start_of(self, tp: TP, committed: int | None, begin: int, end: int) -> int:

@@ -179,8 +179,8 @@ async def producer(broker: str, **options: Any) -> AsyncIterator[AIOKafkaProduce
 
 
 @asynccontextmanager
-async def reader(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    client = AIOKafkaConsumer(bootstrap_servers=broker)
+async def reader(broker: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+    client = AIOKafkaConsumer(bootstrap_servers=broker, **options)
     await client.start()
     try:
         yield client

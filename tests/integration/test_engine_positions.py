@@ -1,0 +1,97 @@
+"""Where a worker goes on after strange things happened to its log, its commits, or in the middle of its watching."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+
+from emis_streams.engine import fatal
+from emis_streams.engine.catch_up import CatchUp
+from emis_streams.engine.table import TableSink
+from tests.integration.engine_rig import PARTITIONS, Rig, admin, reader, row
+from tests.services import until
+
+
+@pytest.fixture(autouse=True)
+def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end_process(_app: Any, reason: str, error: BaseException | None = None, code: int = 70) -> None:
+        raise AssertionError(f"{reason}: {error!r}")
+
+    monkeypatch.setattr(fatal, "end_process", end_process)
+
+
+@pytest.fixture
+async def rig(broker: str, tmp_path: Path) -> Rig:
+    rig = Rig(broker, tmp_path / "one")
+    await rig.make_topics()
+    return rig
+
+
+def events(n_keys: int) -> dict[str, bytes]:
+    return {f"key-{k}": row(1) for k in range(n_keys)}
+
+
+async def commit(rig: Rig, offset: int) -> None:
+    async with reader(rig.broker, group_id=rig.name, enable_auto_commit=False) as client:
+        tps = [TopicPartition(rig.topic, n) for n in range(PARTITIONS)]
+        client.assign(tps)
+        await client.commit(dict.fromkeys(tps, offset))
+
+
+async def test_a_commit_beyond_the_end_is_replaced_by_what_was_read(rig: Rig) -> None:
+    """So it is where a topic was made anew, or its brokers lost what was acknowledged."""
+    await rig.produce(events(40))
+    await commit(rig, 1_000_000)
+    async with rig.running():
+        await until(rig.all_committed)
+        assert rig.kept_in_table() == events(40)
+
+
+async def test_records_that_retention_took_are_an_alarm_only_once(rig: Rig) -> None:
+    await rig.produce(events(40))
+    await commit(rig, 0)
+    ends = await rig.ends()
+    async with admin(rig.broker) as client:
+        await client.delete_records(
+            {TopicPartition(rig.topic, n): RecordsToDelete(before_offset=end) for n, end in ends.items()}
+        )
+    async with rig.running():
+        assert sum(rig.app.slice_consumer.lost_to_retention.values()) == 40
+        await until(rig.all_committed)
+    again = rig.other(rig.folder)
+    async with again.running():
+        assert again.app.slice_consumer.lost_to_retention == {}
+
+
+async def test_a_rebalance_while_records_of_someone_else_are_read(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stores that are read into may be closed then; and the watching must go on afterwards."""
+    held, go_on = asyncio.Event(), asyncio.Event()
+    send_again = CatchUp._send_again
+
+    async def held_up(self: CatchUp, sink: TableSink) -> None:
+        if self is rig.app.tables.recovery and rig.app.tables.recovery.foreign_records_total:
+            held.set()
+            await go_on.wait()
+        await send_again(self, sink)
+
+    other = rig.other(tmp_path / "two")
+    async with rig.running():
+        await rig.produce(events(40))
+        await until(rig.all_committed)
+        monkeypatch.setattr(CatchUp, "_send_again", held_up)
+        await rig.produce({"key-0": row(0, "zombie")}, topic=rig.changelog)
+        await asyncio.wait_for(held.wait(), 20)
+        async with other.running():
+            monkeypatch.setattr(CatchUp, "_send_again", send_again)
+            go_on.set()
+            await until(lambda: not rig.app.rebalancing and len(rig.app.consumer.assignment()) < PARTITIONS)
+            assert set(rig.table.store.open_partitions) == {tp.partition for tp in rig.app.consumer.assignment()}
+            assert set(rig.kept_in_table()) | set(other.kept_in_table()) == set(events(40))
+            seen = rig.app.tables.recovery.foreign_records_total
+            await rig.produce({f"key-{k}": row(0, "zombie") for k in range(40)}, topic=rig.changelog)
+            await until(lambda: rig.app.tables.recovery.foreign_records_total > seen)
