@@ -7,14 +7,18 @@ talks to a MySQL from 8.0.20 on; a dialect that was never connected does not). A
 together, since on MariaDB nobody would see the difference but for a tenth of the speed.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import Column, Table, func, literal_column
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
+
+from emis_streams.replica.values import Values
 
 Dialect = Literal["mysql", "sqlite"]
 
@@ -64,3 +68,14 @@ def _upsert_sqlite(table: Table) -> str:
 
 def _text(compiled: SQLCompiler) -> str:
     return str(compiled)
+
+
+class Upsert:
+    """The upsert of one table, executed for many rows at once."""
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        self.text = upsert(table, dialect)
+
+    async def execute(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
+        """Values in the order of the columns that are not computed; raises what the driver raises."""
+        await connection.exec_driver_sql(self.text, list(rows))

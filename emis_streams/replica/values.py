@@ -23,7 +23,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 def columns_of(subject: topics.Subject) -> list[str]:
     """The columns that values are given for, in their order: all but computed ones."""
-    return [column.name for column in schema.TABLES[subject].columns if column.computed is None]
+    return [str(column.name) for column in schema.TABLES[subject].columns if column.computed is None]
 
 
 def time_text(us: int) -> str:

@@ -1,8 +1,7 @@
 """The one writer of the replica: slices of changelogs into rows, with the positions beside them."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,25 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from emis_streams import topics
 from emis_streams.engine.follower import ChangelogSlice, Position, PositionsChanged
-from emis_streams.errors import InvalidEvent, Unavailable
+from emis_streams.errors import Unavailable
 from emis_streams.replica import database, migrate, statements
 from emis_streams.replica.faults import Fault, fault_of, reason_of, waited_for
 from emis_streams.replica.schema import BY_CHANGELOG, TABLES, replica_positions
-from emis_streams.replica.values import Values, values_of
+from emis_streams.replica.upserts import STATEMENT_ROWS, OnRefused, Upserts
 
-logger = logging.getLogger(__name__)
-
-OnRefused = Callable[[TopicPartition, bytes, bytes, str], Awaitable[None]]
-"""Changelog partition, key, row, reason. Called before the commit, so perhaps more than once for a row."""
-
-STATEMENT_ROWS = 500
-"""Making a statement takes about 10 µs a row, in which nothing else runs."""
 WRITERS = 3
 """Transactions side by side: while the server works on one, the next is made here."""
 TIMEOUT_SECONDS = 60.0
 """A transaction that takes longer is given up: a server that hangs answers nothing, not even an error."""
-
-_Row = tuple[TopicPartition, bytes, bytes, Values]
 
 
 @dataclass
@@ -56,10 +46,9 @@ class ReplicaSink:
     def __init__(self, engine: AsyncEngine, database_url: str, on_refused: OnRefused) -> None:
         self._engine = engine
         self._database_url = database_url
-        self._on_refused = on_refused
         dialect = database.dialect_of(engine.url)
         self._writers = WRITERS if dialect == "mysql" else 1
-        self._upserts = {subject: statements.upsert(table, dialect) for subject, table in TABLES.items()}
+        self._upserts = Upserts(dialect, on_refused)
         self._upsert_positions = statements.upsert(replica_positions, dialect)
         self._kept: dict[TopicPartition, Position] = {}
         """What was last asked for, and kept since."""
@@ -110,65 +99,44 @@ class ReplicaSink:
         """
         shares = share_out(slices, self._writers) or [_Share()]
         async with self._one_at_a_time:
-            outcomes = await asyncio.gather(*(self._apply_share(share) for share in shares), return_exceptions=True)
+            had_rows = frozenset(self._with_rows)
+            applied = (self._apply_share(share, had_rows) for share in shares)
+            outcomes = await asyncio.gather(*applied, return_exceptions=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
             raise max(failures, key=_gravity)
 
-    async def _apply_share(self, share: _Share) -> None:
+    async def _apply_share(self, share: _Share, had_rows: frozenset[topics.Subject]) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS), self._engine.begin() as connection:
-                await self._check(connection, share.positions() or self._kept)
+                with_rows = await self._check(connection, share.positions() or self._kept, had_rows)
                 for part in share.slices:
-                    await self._write(connection, part)
+                    if await self._upserts.write(connection, part):
+                        with_rows.add(BY_CHANGELOG[part.tp.topic])
                 await self._keep_positions(connection, share)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise _as_told(error) from error
         self._kept.update(share.positions())
+        self._with_rows |= with_rows
 
-    async def _check(self, connection: AsyncConnection, wanted: Mapping[TopicPartition, Position]) -> None:
-        """A position may also be the wanted one already: the commit before was cut off after it was done."""
+    async def _check(
+        self,
+        connection: AsyncConnection,
+        wanted: Mapping[TopicPartition, Position],
+        had_rows: frozenset[topics.Subject],
+    ) -> set[topics.Subject]:
+        """The subjects that have rows. Raises PositionsChanged.
+
+        A position may also be the wanted one already: the commit before was cut off after it was done.
+        """
         kept, with_rows = await _look(connection, wanted, for_update=True)
         for tp, new in wanted.items():
             if kept.get(tp) not in (self._kept.get(tp), new):
                 raise PositionsChanged(f"position of {tp} in the database is {kept.get(tp)}, not {self._kept.get(tp)}")
-        emptied = {BY_CHANGELOG[tp.topic] for tp in wanted} & self._with_rows - with_rows
+        emptied = {BY_CHANGELOG[tp.topic] for tp in wanted} & had_rows - with_rows
         if emptied:
             raise PositionsChanged(f"{' and '.join(TABLES[s].name for s in emptied)} in the database was emptied")
-        self._with_rows |= with_rows
-
-    async def _write(self, connection: AsyncConnection, part: ChangelogSlice) -> None:
-        subject = BY_CHANGELOG[part.tp.topic]
-        in_order = sorted(part.rows.items())
-        for at in range(0, len(in_order), STATEMENT_ROWS):
-            rows: list[_Row] = []
-            for key, (row, written_ms) in in_order[at : at + STATEMENT_ROWS]:
-                try:
-                    rows.append((part.tp, key, row, values_of(subject, part.tp.partition, key, row, written_ms)))
-                except InvalidEvent as reason:
-                    await self._refuse(part.tp, key, row, str(reason))
-            await self._upsert(connection, self._upserts[subject], rows)
-
-    async def _upsert(self, connection: AsyncConnection, statement: str, rows: list[_Row]) -> None:
-        """Halves what the database refuses, until the row that it means is alone."""
-        if not rows:
-            return
-        try:
-            await connection.exec_driver_sql(statement, [values for *_, values in rows])
-        except (SQLAlchemyError, OverflowError, UnicodeEncodeError) as error:
-            if fault_of(error) is not Fault.ROW:
-                raise
-            if len(rows) == 1:
-                tp, key, row, _ = rows[0]
-                await self._refuse(tp, key, row, reason_of(error))
-                return
-            middle = len(rows) // 2
-            await self._upsert(connection, statement, rows[:middle])
-            await self._upsert(connection, statement, rows[middle:])
-
-    async def _refuse(self, tp: TopicPartition, key: bytes, row: bytes, reason: str) -> None:
-        logger.error("the replica cannot keep %r of %s: %s", key, tp, reason)
-        await self._on_refused(tp, key, row, reason)
+        return with_rows
 
     async def _keep_positions(self, connection: AsyncConnection, share: _Share) -> None:
         values = [(tp.topic, tp.partition, at.next_offset, at.topic_id) for tp, at in share.positions().items()]

@@ -1,0 +1,82 @@
+"""Changelogs read from their start, for commands: no group, nothing kept."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from emis_streams import topics
+from emis_streams.errors import Unavailable
+from emis_streams.replica.comparison import winner
+from emis_streams.settings import Settings
+
+_FETCH_RECORDS = 5_000
+_FETCH_BYTES = 4 * 1024 * 1024
+_WAIT_MS = 500
+_FETCH_WAIT_MS = 10
+"""A fetch that waits at the end of one partition holds up the first one of the next."""
+
+
+class Changelogs:
+    """All partitions of the changelogs, with offsets as followers see them (read committed)."""
+
+    def __init__(self, consumer: Any, partitions: Collection[TopicPartition]) -> None:
+        self._consumer = consumer
+        self.partitions = sorted(partitions)
+
+    async def begins(self) -> dict[TopicPartition, int]:
+        """Where each partition's log begins."""
+        offsets: dict[TopicPartition, int] = await self._consumer.beginning_offsets(self.partitions)
+        return offsets
+
+    async def ends(self) -> dict[TopicPartition, int]:
+        """Where each partition's log ends now."""
+        offsets: dict[TopicPartition, int] = await self._consumer.end_offsets(self.partitions)
+        return offsets
+
+    async def read(self, tp: TopicPartition, start: int, end: int, into: dict[bytes, bytes]) -> AsyncIterator[int]:
+        """Puts the highest version of each key of [start, end) into the dict; yields how far it is."""
+        self._consumer.assign([tp])
+        self._consumer.seek(tp, start)
+        at = start
+        while at < end:
+            fetched = await self._consumer.getmany(tp, timeout_ms=_WAIT_MS, max_records=_FETCH_RECORDS)
+            for record in fetched.get(tp, ()):
+                if record.offset < end and record.key is not None and record.value is not None:
+                    into[record.key] = winner(record.value, into.get(record.key))
+            # By position, not by record: compaction may have removed the last ones.
+            at = await self._consumer.position(tp)
+            yield min(at, end)
+
+
+@asynccontextmanager
+async def open_changelogs(settings: Settings) -> AsyncIterator[Changelogs]:
+    """Raises Unavailable if no broker answers, or a changelog is missing."""
+    consumer = AIOKafkaConsumer(
+        **settings.kafka_client(),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=_FETCH_BYTES,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+    )
+    try:
+        await consumer.start()
+        yield Changelogs(consumer, await _partitions(consumer))
+    except KafkaError as error:
+        reason = str(error) or type(error).__name__
+        raise Unavailable(f"Kafka at KAFKA_BROKERS={settings.kafka_brokers!r}: {reason}") from error
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: Any) -> list[TopicPartition]:
+    cluster = await consumer._client.fetch_all_metadata()
+    names = [subject.changelog for subject in topics.SUBJECTS]
+    missing = sorted(set(names) - cluster.topics())
+    if missing:
+        raise Unavailable(f"there is no topic {missing[0]}: make it with `emis-streams topics`")
+    return [TopicPartition(name, partition) for name in names for partition in cluster.partitions_for_topic(name)]
