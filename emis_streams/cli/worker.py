@@ -12,6 +12,8 @@ from emis_streams.settings import Settings
 
 _QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
 """Loggers whose records below warnings tell an operator nothing (asked for by LOG_LEVEL=debug)."""
+_REPEAT_SECONDS = 60.0
+_LINES_REMEMBERED = 1_000
 
 
 @click.command()
@@ -65,11 +67,31 @@ def set_up_logging(config: Settings) -> None:
     """Log records to standard error, as text or as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(_json_formatter() if config.log_format == "json" else _text_formatter())
+    handler.addFilter(OncePerMinute())
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     logging.raiseExceptions = False
     if config.log_level != "debug":
         for name in _QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class OncePerMinute(logging.Filter):
+    """Lets the same line through once a minute: clients of brokers that are away repeat themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.exc_info:
+            return True
+        line = record.getMessage()
+        if record.created - self._said.get(line, float("-inf")) < _REPEAT_SECONDS:
+            return False
+        if len(self._said) >= _LINES_REMEMBERED:
+            self._said.clear()
+        self._said[line] = record.created
+        return True
 
 
 def _text_formatter() -> logging.Formatter:

@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
+EXIT_STOPPED = 0
+"""Told to stop, with nothing begun."""
 EXIT_FAILED = 70
 """Something in the engine or its I/O failed."""
 EXIT_STALLED = 75
@@ -16,7 +18,8 @@ EXIT_STALLED = 75
 def end_process(app: Any, reason: str, error: BaseException | None = None, code: int = EXIT_FAILED) -> NoReturn:
     """Logs why, then ends at once: a clean shutdown could hang, or commit what is not done."""
     name = getattr(getattr(app, "conf", None), "id", "worker")
-    logger.critical("%s ends (exit code %d): %s", name, code, reason, exc_info=error)
+    level = logging.CRITICAL if code else logging.INFO
+    logger.log(level, "%s ends (exit code %d): %s", name, code, reason, exc_info=error)
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stdout.flush()

@@ -26,7 +26,9 @@ async def patiently(
 
 
 def in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    """Kind and text of the error (Kafka's own texts begin with the kind)."""
+    name, text = type(error).__name__, str(error)
+    return text if text.startswith(name) else f"{name}: {text}".rstrip(": ")
 
 
 class Waiting:

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _FETCH_WAIT_MS = 50
 """A fetch that waits longer holds up the partitions that were drained after it was sent."""
 _IDLE_SECONDS = 1.0
+_STOP_CHECK_SECONDS = 0.2
 _ROOM_CHECK_SECONDS = 0.02
 
 
@@ -57,8 +58,7 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         self._consumer = self._create_consumer(loop=self.thread_loop)
         self.time_started = time.monotonic()
-        waiting = Waiting(lambda text: logger.warning("brokers: %s", text))
-        await waiting.for_(self._consumer.start, KafkaError, OSError)
+        await self._connect()
         coordinator = self._ensure_consumer()._coordinator
         heartbeat = coordinator._do_heartbeat
 
@@ -70,6 +70,19 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             return answered
 
         coordinator._do_heartbeat = timed_heartbeat
+
+    async def _connect(self) -> None:
+        """Waits for the brokers. Told to stop meanwhile, the worker ends: it has begun nothing.
+
+        Faust cannot stop a consumer that is still starting.
+        """
+        waiting = Waiting(lambda text: logger.warning("brokers: %s", text))
+        connecting = asyncio.ensure_future(waiting.for_(self._ensure_consumer().start, KafkaError, OSError))
+        while not connecting.done():
+            if self.app.should_stop:
+                fatal.end_process(self.app, "stopped before the brokers answered", code=fatal.EXIT_STOPPED)
+            await asyncio.wait([connecting], timeout=_STOP_CHECK_SECONDS)
+        await connecting
 
     async def fetch(self, tps: Collection[TP], timeout_seconds: float) -> list[Fetched]:
         options = options_of(self.app)
