@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
+from emis_streams.replica.literals import literal_rows
 from emis_streams.replica.values import Values
 
 Dialect = Literal["mysql", "sqlite"]
@@ -75,7 +76,15 @@ class Upsert:
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
         self.text = upsert(table, dialect)
+        self._takes_literals = dialect == "mysql"
+        placeholders = ", ".join(["%s"] * len(_given(table)))
+        self._before, _, self._after = self.text.partition(f"({placeholders})")
 
     async def execute(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
         """Values in the order of the columns that are not computed; raises what the driver raises."""
-        await connection.exec_driver_sql(self.text, list(rows))
+        literals = literal_rows(rows) if self._takes_literals else None
+        if literals is None:
+            await connection.exec_driver_sql(self.text, list(rows))
+            return
+        as_it_is = {"no_parameters": True}
+        await connection.exec_driver_sql(self._before + literals + self._after, execution_options=as_it_is)

@@ -1,13 +1,16 @@
 """The writer on SQLite and on MariaDB: the same cases."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
+from hypothesis import HealthCheck, strategies
 from sqlalchemy import Engine, delete, select, text, update
 
 from emis_streams import topics
@@ -103,6 +106,29 @@ async def test_rows_and_positions_are_kept(sink: ReplicaSink, engine: Engine) ->
         TEACHERS: Position(3, TOPIC_ID),
         ASSIGNMENTS: Position(1, TOPIC_ID),
     }
+
+
+@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis.given(names=strategies.lists(strategies.text(min_size=1, max_size=200), min_size=1, max_size=8))
+def test_any_text_is_kept_as_it_is(database_url: str, names: list[str]) -> None:
+    """Whichever way it is sent: with what the driver escapes, or without."""
+    names += ["'); DROP TABLE ClassInfos; --", "\\", "%s", "\x1c", "\x1d','\x1e"][: len(names) % 6]
+
+    async def keep_and_look() -> dict[str, Any]:
+        sink = await open_sink(database_url, [])
+        await sink.reset(CLASSES)
+        rows = {id_of(n): class_row(1, name) for n, name in enumerate(names)}
+        async with sink._engine.begin() as connection:
+            await connection.execute(delete(class_infos))
+        await sink.positions([CLASSES])
+        await sink.apply([slice_of(CLASSES, rows, 1)])
+        async with sink._engine.begin() as connection:
+            kept = await connection.execute(select(class_infos.c.ClassId, class_infos.c.ClassName))
+            found = {row.ClassId: row.ClassName for row in kept}
+        await sink.close()
+        return found
+
+    assert asyncio.run(keep_and_look()) == {id_of(n): name for n, name in enumerate(names)}
 
 
 async def test_a_kept_row_has_the_columns_of_old_and_says_where_it_is_from(sink: ReplicaSink, engine: Engine) -> None:
