@@ -5,6 +5,7 @@ Thousands of requests a second need the same figure, which changes once a second
 
 import time
 
+import msgspec
 from aiohttp import web
 
 from emis_streams.answers import ClassDetail, Source, TeacherDetail
@@ -21,23 +22,36 @@ class Freshness:
         self._stale_after_seconds = node.settings.stale_after_seconds
         self._asked_at = float("-inf")
         self._ages: dict[Source, float | None] = {}
+        self._endings: dict[Source, bytes] = {}
 
     def age_seconds(self, source: Source) -> float | None:
         """Upper bound on how old a copy is against the source topics."""
         now = time.monotonic()
         if now - self._asked_at >= REMEMBERED_SECONDS:
             self._ages.clear()
+            self._endings.clear()
             self._asked_at = now
         if source not in self._ages:
             lag = self._node.lag
             self._ages[source] = None if lag is None else lag.age_seconds(time.time(), source)
         return self._ages[source]
 
+    def ending(self, source: Source) -> bytes:
+        """How an encoded answer of now ends: its last two fields."""
+        age = self.age_seconds(source)
+        if source not in self._endings:
+            said = msgspec.json.encode({"ageSeconds": age, "stale": self._is_stale(age)})
+            self._endings[source] = b"," + said[1:]
+        return self._endings[source]
+
+    def _is_stale(self, age_seconds: float | None) -> bool:
+        return age_seconds is None or age_seconds > self._stale_after_seconds
+
     def mark(self, answer: TeacherDetail | ClassDetail) -> None:
         """Write into an answer how old it can be, and whether that is too old."""
         age = self.age_seconds(answer.source)
         answer.age_seconds = age
-        answer.stale = age is None or age > self._stale_after_seconds
+        answer.stale = self._is_stale(age)
 
 
 FRESHNESS: web.AppKey[Freshness] = web.AppKey("freshness", Freshness)

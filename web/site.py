@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from web import classes, consumer_lag, health, metrics, overview, pages, problems, refusals, teachers
+from web import classes, consumer_lag, health, metrics, overview, pages, problems, refusals, remembered, teachers
 
 PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
 """Each has its `routes`."""
@@ -13,4 +13,5 @@ def setup(app: web.Application) -> None:
     metrics.setup(app)
     problems.setup(app)
     pages.setup(app)
+    remembered.setup(app)
     app[problems.PROBLEM_PAGE] = refusals.problem_page

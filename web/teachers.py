@@ -1,22 +1,32 @@
 """A teacher with every class: JSON and page, answered from this node's own copy."""
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from emis_streams.answers import TeacherDetail
+from emis_streams.node import NODE
+from web.freshness import FRESHNESS
 from web.lookup import find
 from web.pages import render, wants_html
 from web.refusals import Refusal, as_page, as_problem
+from web.remembered import REMEMBERED
 
 routes = web.RouteTableDef()
 
 _encode = msgspec.json.Encoder().encode
+_JSON = {hdrs.CONTENT_TYPE: "application/json"}
 
 
 @routes.get("/api/teachers/{teacher_id}")
 async def teacher_json(request: web.Request) -> web.StreamResponse:
     """A teacher as JSON; RFC 9457 problems with 400, 404, 410 or 503."""
-    found = await find_teacher(request, request.match_info["teacher_id"])
+    teacher_id = request.match_info["teacher_id"]
+    model = request.app[NODE].read_model
+    if model is not None and model.caught_up:
+        body = request.app[REMEMBERED].body(model, teacher_id)
+        if body is not None:
+            return web.Response(body=body + request.app[FRESHNESS].ending("local"), headers=_JSON)
+    found = await find_teacher(request, teacher_id)
     if isinstance(found, Refusal):
         return as_problem(found)
     return web.Response(body=_encode(found), content_type="application/json")

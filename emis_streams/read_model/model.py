@@ -56,6 +56,8 @@ class ReadModel:
         self.path = path
         self.caught_up = False
         """Whether it may be asked: the ends of the changelogs were reached since it was last empty."""
+        self.changes = 0
+        """Grows with every write: what was read at the same number is still so."""
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True
         self._open()
@@ -73,6 +75,7 @@ class ReadModel:
     def clear(self) -> None:
         """Starts from nothing; not caught up until it is followed again."""
         self.caught_up = False
+        self.changes += 1
         self._db.close()
         shutil.rmtree(self.path)
         self._open()
@@ -88,6 +91,7 @@ class ReadModel:
 
     def write(self, batch: WriteBatch) -> None:
         self._db.write(batch, self._write_options)
+        self.changes += 1
 
     # -- questions ----------------------------------------------------------------------------
 
