@@ -4,9 +4,11 @@ The URL's driver is left to us: aiomysql and aiosqlite in workers, PyMySQL and s
 """
 
 import sqlite3
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
@@ -21,14 +23,12 @@ LOCK_WAIT_SECONDS = 10
 _RECYCLE_SECONDS = 1800
 """Below the 8 hours after which MySQL closes idle connections, and what proxies often allow."""
 
-_SESSION = (
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',"
-    " time_zone = '+00:00',"
-    f" innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS},"
-    " max_error_count = 0"
-)
-"""Strict: too long a text must be an error and not be cut. No diagnostics kept: MySQL warns of each
-`VALUES(col)`, thousands a batch, and aiomysql would fetch them all; errors are told regardless."""
+_SESSION = f"SET SESSION sql_mode = 'TRADITIONAL', time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
+"""Strict, whatever the server's own mode is: too long a text must be an error and not be cut. (All of
+these any user may set; `max_error_count` for one needs a privilege in MySQL 8.)"""
+
+_VALUES_IS_DEPRECATED = r"'VALUES function' is deprecated"
+"""MySQL's warning about each `VALUES(col)` of each statement (statements.py says why it is used)."""
 
 
 def parse(database_url: str) -> URL:
@@ -57,6 +57,7 @@ def writer_engine(database_url: str, pool_size: int) -> AsyncEngine:
     """For the one writer: its transactions hold the lock from their start (SQLite), see what is committed (MySQL)."""
     url = parse(database_url)
     if dialect_of(url) == "mysql":
+        warnings.filterwarnings("ignore", _VALUES_IS_DEPRECATED, pymysql.err.Warning)
         return create_async_engine(
             _with_driver(url, "mysql+aiomysql"), **_mysql(pool_size), isolation_level="READ COMMITTED"
         )

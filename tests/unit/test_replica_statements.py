@@ -1,12 +1,14 @@
 """The writer's statements, as text."""
 
 import re
+import warnings
 
 import pytest
 from aiomysql.cursors import RE_INSERT_VALUES
+from pymysql.err import Warning as MySqlWarning
 from sqlalchemy import Table
 
-from emis_streams.replica import statements
+from emis_streams.replica import database, statements
 from emis_streams.replica.schema import TABLES, replica_positions
 
 ALL = [*TABLES.values(), replica_positions]
@@ -42,3 +44,14 @@ def test_only_the_key_can_conflict(table: Table) -> None:
     """`ON DUPLICATE KEY UPDATE` would update whatever row a second unique index hits."""
     assert [index for index in table.indexes if index.unique] == []
     assert [c for c in table.columns if c.unique] == []
+
+
+async def test_mysql_s_warning_about_each_value_of_each_statement_is_not_told() -> None:
+    """aiomysql makes a Python warning of it; any other one is still told."""
+    engine = database.writer_engine("mysql://emis@127.0.0.1/emis", 1)
+    warnings.warn(
+        "'VALUES function' is deprecated and will be removed.", MySqlWarning, stacklevel=1
+    )
+    with pytest.raises(MySqlWarning):
+        warnings.warn("Data truncated for column 'ClassName' at row 1", MySqlWarning, stacklevel=1)
+    await engine.dispose()
