@@ -175,8 +175,8 @@ class CatchUp(Service):
         would cost a third of the throughput.
         """
         asker = AIOKafkaConsumer(**options_of(self.app).client, isolation_level="read_committed")
-        await patiently(asker.start, UNREACHABLE)
         try:
+            await patiently(asker.start, UNREACHABLE)
             while not self.should_stop:
                 await self.sleep(_WATCH_SECONDS)
                 await self._look(asker)
@@ -184,20 +184,26 @@ class CatchUp(Service):
             await asker.stop()
 
     async def _look(self, asker: AIOKafkaConsumer) -> None:
-        owned = [tp for tp in self._owned if self.tables.writer.is_idle(tp)]
-        if not owned or self.started_at is not None:
+        if not self._owned or self.started_at is not None:
             return
+        owned = set(self._owned)
+        sources = {TopicPartition(tp.topic, tp.partition): tp for tp in self.consumer.assignment()}
         try:
-            ends = await asker.end_offsets(owned)
+            ends = await asker.end_offsets([*owned, *sources])
         except KafkaError as error:
-            logger.debug("ends of the changelogs not known: %r", error)
+            logger.debug("ends of the logs not known: %r", error)
+            self.consumer.forget_ends()
             return
-        still_idle = [tp for tp in owned if tp in self._owned and self.tables.writer.is_idle(tp)]
-        foreign = [tp for tp in still_idle if self.tables.position_of(tp) < ends[tp]]
+        self.consumer.note_ends({tp: ends[asked] for asked, tp in sources.items()})
+        foreign = [tp for tp in owned & self._owned if self._has_foreign(tp, ends[tp])]
         if foreign:
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
             await self._read(foreign)
+
+    def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
+        store = self.tables.table_of(tp.topic).store.partition(tp.partition)
+        return store.has_gap or (self.tables.writer.is_idle(tp) and self.tables.position_of(tp) < end)
 
     async def _read(self, changelogs: list[TopicPartition]) -> None:
         reading = self._reading = asyncio.create_task(self._catch_up(changelogs), name="read foreign records")

@@ -162,8 +162,8 @@ class Follower:
 
     async def follow(self) -> None:
         """Follows for ever (until cancelled)."""
-        await self._start()
         try:
+            await self._start()
             while True:
                 await self._step()
         finally:
@@ -171,8 +171,8 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Follows to the ends seen at the start."""
-        await self._start()
         try:
+            await self._start()
             while not self.caught_up:
                 await self._step()
         finally:

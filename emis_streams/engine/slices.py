@@ -1,6 +1,7 @@
 """A slice: consecutive records of one partition, handed to an agent as one value."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,18 @@ class Slice:
     nothing of them is committed, whatever becomes of the agent.
     """
 
-    __slots__ = ("_chain", "_link", "_on_done", "_on_failure", "begun", "generation", "pending", "records", "tp")
+    __slots__ = (
+        "_chain",
+        "_link",
+        "_on_done",
+        "_on_failure",
+        "begun",
+        "delivered_at",
+        "generation",
+        "pending",
+        "records",
+        "tp",
+    )
 
     def __init__(
         self,
@@ -33,6 +45,7 @@ class Slice:
         self.generation = generation
         self.begun = False
         """Whether an agent has said what it waits for: a slice that was not begun may be dropped."""
+        self.delivered_at = time.monotonic()
         self.pending = 0
         """Acknowledgements that are still missing."""
         self._chain = chain

@@ -130,6 +130,11 @@ class PartitionStore:
         else:
             self.advance(Position(base_offset + n_records, self.position.topic_id))
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether records that are not ours stand before acknowledged ones of ours."""
+        return bool(self._acknowledged_ahead)
+
     def advance(self, position: Position) -> None:
         """Moves the position on to `position`, and over what was acknowledged behind it; never back."""
         next_offset = position.next_offset

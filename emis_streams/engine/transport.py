@@ -133,8 +133,8 @@ class Consumer(driver.Consumer):
         self._committed_offsets: dict[TP, int] = {}
         self.chains_broken_total = 0
         self.lost_to_retention: dict[TP, int] = {}
-        self.last_progress = time.monotonic()
-        """Monotonic time at which a slice was delivered or done, or there was nothing to fetch."""
+        self._unfetched: dict[TP, tuple[int, float]] = {}
+        """Where partitions stand that have more to fetch and room for it, and since when (monotonic)."""
 
     def _new_consumer_thread(self) -> SliceConsumerThread:
         return SliceConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -153,9 +153,9 @@ class Consumer(driver.Consumer):
         starts = {tp: self._start_of(tp, committed[tp], begins[tp], ends[tp]) for tp in tps}
         await self._thread.seek_all(starts)
         self._under_way.clear()
+        self._unfetched.clear()
         self._chains = {tp: Chain(start) for tp, start in starts.items()}
         self._committed_offsets = {tp: offset for tp, offset in committed.items() if offset == starts[tp]}
-        self.last_progress = time.monotonic()
 
     def _start_of(self, tp: TP, committed: int | None, begin: int, end: int) -> int:
         if committed is None:
@@ -198,8 +198,6 @@ class Consumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         wait_seconds = _IDLE_SECONDS if len(with_room) == len(active) else _ROOM_CHECK_SECONDS
         fetched = await self._thread.fetch(with_room, wait_seconds)
-        if not self._under_way:
-            self.last_progress = time.monotonic()
         for run in fetched:
             if not self._may_deliver(generation):
                 return  # The chains are made anew when the flow goes on.
@@ -269,7 +267,6 @@ class Consumer(driver.Consumer):
 
     def _on_done(self, batch: Slice) -> None:
         self._under_way.pop(batch, None)
-        self.last_progress = time.monotonic()
         self._changed.set()
 
     def _on_failure(self, error: BaseException) -> None:
@@ -335,6 +332,25 @@ class Consumer(driver.Consumer):
 
     def slices_under_way(self) -> list[Slice]:
         return list(self._under_way)
+
+    def note_ends(self, ends: Mapping[TP, int]) -> None:
+        """The ends of the log, as the brokers say: which partitions have more to fetch, and stand still?"""
+        limit = options_of(self.app).buffered_slices
+        now = time.monotonic()
+        for tp, chain in self._chains.items():
+            if ends.get(tp, 0) <= chain.tail or len(chain) >= limit:
+                self._unfetched.pop(tp, None)
+            elif self._unfetched.get(tp, (None, now))[0] != chain.tail:
+                self._unfetched[tp] = (chain.tail, now)
+
+    def unfetched_since(self) -> tuple[TP, float] | None:
+        """The partition that has longest stood still with more to fetch, and since when (monotonic)."""
+        standing = [(since, tp) for tp, (_, since) in list(self._unfetched.items())]
+        return None if not standing else (min(standing)[1], min(standing)[0])
+
+    def forget_ends(self) -> None:
+        """The brokers do not answer: standing still is no fault of this worker."""
+        self._unfetched.clear()
 
     async def verify_all_partitions_active(self) -> None:
         """Faust's complaints about slow streams rest on its own acks; the watchdog looks instead."""

@@ -64,7 +64,7 @@ class Watchdog(Service):
         limit = self._limit_seconds
         if now - self._loop_seen > limit:
             return f"the event loop has stood still for {limit:g} s"
-        return self._taking_over_stuck(now) or self._slices_stuck(now)
+        return self._taking_over_stuck(now) or self._slices_stuck(now) or self._fetching_stuck(now)
 
     def _taking_over_stuck(self, now: float) -> str | None:
         catch_up = self._app.tables.recovery
@@ -82,10 +82,17 @@ class Watchdog(Service):
         return f"a rebalance has made no progress for {now - since:.0f} s"
 
     def _slices_stuck(self, now: float) -> str | None:
-        consumer = self._app.slice_consumer
-        under_way = consumer.slices_under_way()
-        if self._app.rebalancing or not under_way or now - consumer.last_progress <= self._limit_seconds:
+        """A slice that no agent has begun; one that was waits for its acknowledgement, as long as that takes."""
+        waiting = [s for s in self._app.slice_consumer.slices_under_way() if not s.begun]
+        if self._app.rebalancing or not waiting:
             return None
-        if any(batch.begun for batch in under_way):
-            return None  # They wait for acknowledgements: the brokers decide when.
-        return f"{len(under_way)} slices were not begun for {now - consumer.last_progress:.0f} s: agents stand still"
+        oldest = min(waiting, key=lambda batch: batch.delivered_at)
+        if now - oldest.delivered_at <= self._limit_seconds:
+            return None
+        return f"no agent has begun {oldest!r} for {now - oldest.delivered_at:.0f} s"
+
+    def _fetching_stuck(self, now: float) -> str | None:
+        standing = self._app.slice_consumer.unfetched_since()
+        if self._app.rebalancing or standing is None or now - standing[1] <= self._limit_seconds:
+            return None
+        return f"{standing[0]} has records to fetch and stands still for {now - standing[1]:.0f} s"

@@ -66,7 +66,7 @@ class Writer:
         )
         try:
             await producer.start()
-        except KafkaError:
+        except (KafkaError, asyncio.CancelledError):
             await producer.stop()
             raise
         self._producer = producer

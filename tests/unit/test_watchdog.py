@@ -24,7 +24,7 @@ class Worker:
     follower: Any = None
     brokers_missing: str | None = None
     slices: list[Any] = field(default_factory=list)
-    last_progress: float = LONG_AGO
+    unfetched_since: float | None = None
 
     @property
     def tables(self) -> Any:
@@ -33,7 +33,8 @@ class Worker:
 
     @property
     def slice_consumer(self) -> Any:
-        return SimpleNamespace(slices_under_way=lambda: self.slices, last_progress=self.last_progress)
+        standing = None if self.unfetched_since is None else ("events-0", self.unfetched_since)
+        return SimpleNamespace(slices_under_way=lambda: self.slices, unfetched_since=lambda: standing)
 
 
 def watchdog_of(worker: Worker, loop_seen: float = JUST_NOW, rebalancing_since: float | None = None) -> Watchdog:
@@ -47,8 +48,13 @@ def a_follower(last_progress: float, waiting_for: str | None = None) -> Any:
     return SimpleNamespace(last_progress=last_progress, waiting_for=waiting_for)
 
 
-def a_slice(begun: bool = False) -> Any:
-    return SimpleNamespace(begun=begun)
+@dataclass
+class ASlice:
+    begun: bool = False
+    delivered_at: float = LONG_AGO
+
+    def __repr__(self) -> str:
+        return "<slice>"
 
 
 def test_an_idle_worker_is_not_stuck() -> None:
@@ -110,19 +116,27 @@ def test_brokers_that_cannot_be_reached_are_waited_for() -> None:
 # -- slices -------------------------------------------------------------------------------------
 
 
-def test_slices_that_no_agent_begins() -> None:
-    worker = Worker(slices=[a_slice(), a_slice()])
-    assert watchdog_of(worker)._stuck(NOW) == "2 slices were not begun for 61 s: agents stand still"
+def test_a_slice_that_no_agent_begins_while_others_get_on() -> None:
+    worker = Worker(slices=[ASlice(delivered_at=JUST_NOW), ASlice(), ASlice(begun=True)])
+    assert watchdog_of(worker)._stuck(NOW) == "no agent has begun <slice> for 61 s"
 
 
 def test_slices_that_wait_for_acknowledgements_are_the_brokers_matter() -> None:
-    assert watchdog_of(Worker(slices=[a_slice(begun=True), a_slice()]))._stuck(NOW) is None
-
-
-def test_slices_of_a_worker_that_gets_on() -> None:
-    assert watchdog_of(Worker(slices=[a_slice()], last_progress=JUST_NOW))._stuck(NOW) is None
+    assert watchdog_of(Worker(slices=[ASlice(begun=True), ASlice(delivered_at=JUST_NOW)]))._stuck(NOW) is None
 
 
 def test_slices_during_a_rebalance_are_judged_by_the_rebalance() -> None:
-    worker = Worker(slices=[a_slice()], rebalancing=True)
+    worker = Worker(slices=[ASlice()], rebalancing=True)
     assert watchdog_of(worker, rebalancing_since=JUST_NOW)._stuck(NOW) is None
+
+
+# -- fetching -----------------------------------------------------------------------------------
+
+
+def test_a_partition_with_records_that_are_not_fetched() -> None:
+    stuck = watchdog_of(Worker(unfetched_since=LONG_AGO))._stuck(NOW)
+    assert stuck == "events-0 has records to fetch and stands still for 61 s"
+
+
+def test_a_partition_that_was_fetched_within_the_limit_is_well() -> None:
+    assert watchdog_of(Worker(unfetched_since=JUST_NOW))._stuck(NOW) is None
