@@ -1,0 +1,196 @@
+"""What must be in every store, worked out from the source topics by a client and a fold that know nothing of ours.
+
+Nothing of `emis_streams` is imported here: events are JSON, rows are the bytes that `rows.py` documents
+(time 8, rank 1, event id 16, CRC-32 4, created 8, MessagePack), read by librdkafka, RocksDB and PyMySQL.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+import pymysql  # type: ignore[import-untyped]
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from rocksdict import AccessType, Options, Rdict
+
+SOURCES = {
+    "emis.class.created": ("classes", 0),
+    "emis.class.updated": ("classes", 1),
+    "emis.class.deleted": ("classes", 2),
+    "emis.teacher.created": ("teachers", 0),
+    "emis.teacher.updated": ("teachers", 1),
+    "emis.teacher.deleted": ("teachers", 2),
+    "emis.assignment.created": ("assignments", 0),
+    "emis.assignment.deleted": ("assignments", 1),
+}
+KINDS = ("classes", "teachers", "assignments")
+GROUP = "emis-teacher-service"
+
+_FIELDS = {
+    "classes": ("className", "grade", "academicYear", "totalStudents", "schoolId", "homeroomTeacherId"),
+    "teachers": ("fullName", "email", "schoolId"),
+    "assignments": ("classId", "role", "subject"),
+}
+_COLUMNS = {
+    "classes": ("ClassInfos", "ClassId", "ClassName, Grade, AcademicYear, TotalStudents, SchoolId, HomeroomTeacherId"),
+    "teachers": ("Teachers", "TeacherId", "FullName, Email, SchoolId"),
+    "assignments": ("TeacherAssignments", "CONCAT(TeacherId, '|', AssignmentId)", "ClassId, Role, Subject"),
+}
+_READ_MODEL_PREFIX = {b"c": "classes", b"t": "teachers", b"a": "assignments"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Key = tuple[str, str]
+"""Kind, and key of the row."""
+
+
+class Kept(NamedTuple):
+    """What is to be kept of a key: where it comes from, and its fields (None: deleted)."""
+
+    time_us: int
+    rank: int
+    event_id: str
+    created_us: int
+    fields: tuple[Any, ...] | None
+
+
+# -- the sources, folded ------------------------------------------------------------------------
+
+
+def fold_of_sources(broker: str, own_ids: Collection[str]) -> dict[Key, Kept]:
+    """The winning event of each key, of the events whose record key is one of ours."""
+    wanted = {own.encode() for own in own_ids}
+    kept: dict[Key, Kept] = {}
+    for message in records(broker, list(SOURCES)):
+        if message.key() not in wanted:
+            continue
+        kind, rank = SOURCES[message.topic()]
+        event = json.loads(message.value())
+        time_us = _us(datetime.fromisoformat(event["timestamp"]))
+        is_deleted = message.topic().endswith(".deleted")
+        fields = None if is_deleted else tuple(event.get(name) for name in _FIELDS[kind])
+        key = (kind, _row_key(kind, event))
+        new = Kept(time_us, rank, event["eventId"], time_us, fields)
+        old = kept.get(key, new)
+        kept[key] = max(old, new, key=lambda k: k[:3])._replace(created_us=min(old.created_us, time_us))
+    return kept
+
+
+def _row_key(kind: str, event: Mapping[str, Any]) -> str:
+    if kind == "assignments":
+        return f"{event['teacherId']}|{event['assignmentId']}"
+    return str(event["classId" if kind == "classes" else "teacherId"])
+
+
+def _us(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+# -- the stores ---------------------------------------------------------------------------------
+
+
+def kept_in(row: bytes) -> Kept:
+    fields = tuple(msgspec.msgpack.decode(row[37:])) if len(row) > 37 else None
+    event_id = str(uuid.UUID(bytes=row[9:25]))
+    return Kept(int.from_bytes(row[:8], "big"), row[8], event_id, int.from_bytes(row[29:37], "big"), fields)
+
+
+def rows_in_changelogs(broker: str) -> dict[Key, bytes]:
+    """The last record of each key."""
+    changelogs = {f"{GROUP}-{kind}-changelog": kind for kind in KINDS}
+    return {(changelogs[m.topic()], m.key().decode()): m.value() for m in records(broker, list(changelogs))}
+
+
+def rows_in_tables(data_dir: Path) -> dict[Key, bytes]:
+    """Of a worker that was stopped."""
+    found: dict[Key, bytes] = {}
+    for kind in KINDS:
+        for path in data_dir.glob(f"**/tables/{kind}/*"):
+            found.update({(kind, key.decode()): row for key, row in _items(path) if not key.startswith(b"\x00")})
+    return found
+
+
+def rows_in_read_model(data_dir: Path) -> dict[Key, bytes]:
+    """Of a worker that was stopped."""
+    kinds = _READ_MODEL_PREFIX
+    return {(kinds[k[:1]], k[1:].decode()): v[8:] for k, v in _items(data_dir / "read-model") if k[:1] in kinds}
+
+
+def _items(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    database = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only())
+    try:
+        yield from database.items()
+    finally:
+        database.close()
+
+
+def kept_in_mysql(url: str) -> dict[Key, Kept]:
+    at = urlsplit(url)
+    connection = pymysql.connect(
+        host=at.hostname, port=at.port, user=at.username, password=at.password or "", database=at.path[1:]
+    )
+    found: dict[Key, Kept] = {}
+    with connection, connection.cursor() as cursor:
+        for kind, (table, key, columns) in _COLUMNS.items():
+            cursor.execute(f"SELECT {key}, Version, CreatedAt, DeletedAt, {columns} FROM {table}")
+            for row_key, version, created_at, deleted_at, *fields in cursor.fetchall():
+                raw = bytes.fromhex(version)
+                found[kind, row_key] = Kept(
+                    int.from_bytes(raw[:8], "big"),
+                    raw[8],
+                    str(uuid.UUID(bytes=raw[9:25])),
+                    _us(created_at.replace(tzinfo=UTC)),
+                    tuple(fields) if deleted_at is None else None,
+                )
+    return found
+
+
+# -- the brokers --------------------------------------------------------------------------------
+
+
+def records(broker: str, names: list[str]) -> Iterator[Any]:
+    """All records (confluent_kafka.Message) of topics, up to the ends at the start."""
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "independent", "enable.auto.commit": False})
+    try:
+        ends = _ends(consumer, names)
+        missing = {at: end for at, (begin, end) in ends.items() if end > begin}
+        consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for topic, n in missing])
+        while missing:
+            for message in consumer.consume(1000, timeout=1.0):
+                if message.error():
+                    raise KafkaException(message.error())
+                yield message
+                at = str(message.topic()), message.partition() or 0
+                if at in missing and (message.offset() or 0) + 1 >= missing[at]:
+                    del missing[at]
+    finally:
+        consumer.close()
+
+
+def _ends(consumer: Consumer, names: list[str]) -> dict[tuple[str, int], tuple[int, int]]:
+    known = consumer.list_topics(timeout=10).topics
+    return {
+        (topic, n): consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)
+        for topic in names
+        for n in known[topic].partitions
+    }
+
+
+class Progress(NamedTuple):
+    """Of the ingesting group, all source partitions together."""
+
+    committed: int
+    end: int
+
+
+def progress(broker: str) -> Progress:
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": GROUP, "enable.auto.commit": False})
+    try:
+        ends = _ends(consumer, list(SOURCES))
+        committed = consumer.committed([TopicPartition(topic, n) for topic, n in ends], timeout=10)
+        return Progress(sum(max(0, tp.offset) for tp in committed), sum(end for _, end in ends.values()))
+    finally:
+        consumer.close()

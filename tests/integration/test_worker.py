@@ -1,0 +1,282 @@
+"""The worker as a process: events become pages and rows, whatever is killed, stopped or sent meanwhile."""
+
+import asyncio
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emis_streams import admin
+from emis_streams.producer import EventProducer
+from tests.integration import independent
+from tests.integration.bad_events import KINDS, Bad, bad_event
+from tests.integration.independent import Kept, Key, progress
+from tests.integration.worker_rig import Country, Stack, Worker, a_class, a_teacher, an_assignment, new_id, producing
+from tests.services import free_port, kafka_cluster, mariadb_server, settings_for, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+SESSION_TIMEOUT_SECONDS = 6.0
+STALE_AFTER_SECONDS = 1.5
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder: Path = tmp_path_factory.mktemp("workers")
+    with kafka_cluster() as kafka, mariadb_server() as mariadb:
+        common: dict[str, Any] = {
+            "database_url": mariadb.create("emis"),
+            "session_timeout_seconds": SESSION_TIMEOUT_SECONDS,
+            "stale_after_seconds": STALE_AFTER_SECONDS,
+        }
+        ingest = settings_for(kafka.bootstrap, folder / "ingesting", roles="ingest,replicate", **common)
+        serve = settings_for(kafka.bootstrap, folder / "serving", roles="serve", **common)
+        asyncio.run(admin.ensure_topics(ingest))
+        stack = Stack(kafka, mariadb, Worker("ingesting-worker", ingest), Worker("serving-worker", serve))
+        yield stack
+        stack.stop()
+
+
+@pytest.fixture
+async def stack(parts: Stack) -> Stack:
+    await parts.running()
+    return parts
+
+
+async def class_name_on_page(stack: Stack, class_id: str, name: str) -> None:
+    await until(lambda: (stack.serving.get(f"/api/classes/{class_id}")[1] or {}).get("className") == name, 60)
+
+
+async def test_events_become_a_teachers_page(stack: Stack) -> None:
+    teacher_id, class_id, homeroom_id, unknown_id = (new_id() for _ in range(4))
+    async with EventProducer(stack.serving.settings) as producer:
+        for event in (
+            an_assignment(teacher_id, class_id),
+            an_assignment(teacher_id, unknown_id),
+            a_teacher(teacher_id),
+            a_class(class_id, "10A1"),
+            a_class(homeroom_id, "11B2", homeroomTeacherId=teacher_id),
+        ):
+            await producer.send(event)
+
+    def page() -> Any:
+        status, body = stack.serving.get(f"/api/teachers/{teacher_id}")
+        return body if status == 200 and len(body["classAssignments"]) == 3 and body["ageSeconds"] is not None else None
+
+    found = await until(page)
+    shown = [(c["className"], c["role"], c["isHomeroom"], c["known"]) for c in found["classAssignments"]]
+    assert sorted(shown[:2]) == [("10A1", "subject-teacher", False, True), ("11B2", "homeroom", True, True)]
+    assert shown[2] == (None, "subject-teacher", False, False)
+    assert (found["fullName"], found["source"], found["stale"]) == ("Nguyễn Thị Ánh", "local", False)
+    assert stack.serving.get(f"/api/teachers/{new_id()}")[0] == 404
+
+
+async def test_a_killed_worker_leaves_table_changelog_read_model_and_database_equal_to_the_fold_of_the_sources(
+    stack: Stack,
+) -> None:
+    country = Country(seed=1, n_classes=10_000)
+    sending = threading.Thread(target=stack.send, args=(country.events, 3_000))
+    before = progress(stack.broker).committed
+    sending.start()
+    for killed in ((stack.ingesting, stack.serving), (stack.ingesting,)):
+        at = await until(partial(_under_way, stack, before + 1_500), 60, 0.02)
+        for worker in killed:
+            worker.process.kill()
+        assert at.committed < at.end, "nothing was under way: the test shows nothing"
+        before = at.committed
+        for worker in killed:
+            worker.start()
+    sending.join()
+    await until(lambda: _all_ingested(stack), 60)
+    expected = independent.fold_of_sources(stack.broker, {*country.classes, *country.teachers})
+    assert len(expected) > 15_000
+    await until(lambda: _same(independent.kept_in_mysql(stack.database_url), expected), 60, 1.0)
+    await stack.running()
+    _check_answers(stack.serving, expected, country.classes[:60])
+    stack.stop()
+    assert (stack.ingesting.process.returncode, stack.serving.process.returncode) == (0, 0)
+    changelog = independent.rows_in_changelogs(stack.broker)
+    tables = independent.rows_in_tables(stack.ingesting.data_dir)
+    assert differences({key: independent.kept_in(row) for key, row in tables.items()}, expected) == {}
+    assert {key: changelog[key] for key in expected} == {key: tables[key] for key in expected}
+    read_model = independent.rows_in_read_model(stack.serving.data_dir)
+    assert {key: read_model[key] for key in expected} == {key: tables[key] for key in expected}
+
+
+def _under_way(stack: Stack, at_least: int) -> Any:
+    at = progress(stack.broker)
+    return at if at_least < at.committed < at.end else None
+
+
+def _all_ingested(stack: Stack) -> bool:
+    at = progress(stack.broker)
+    return at.committed == at.end
+
+
+def differences(found: dict[Key, Kept], expected: dict[Key, Kept]) -> dict[Key, tuple[Kept | None, Kept]]:
+    return {key: (found.get(key), row) for key, row in expected.items() if found.get(key) != row}
+
+
+def _same(found: dict[Key, Kept], expected: dict[Key, Kept]) -> bool:
+    return not differences(found, expected)
+
+
+def _check_answers(worker: Worker, expected: dict[Key, Kept], class_ids: list[str]) -> None:
+    for class_id in class_ids:
+        fields = expected["classes", class_id].fields
+        status, body = worker.get(f"/api/classes/{class_id}")
+        if fields is None:
+            assert status == 410, class_id
+        else:
+            assert (body["className"], body["totalStudents"], body["homeroomTeacherId"]) == (
+                fields[0],
+                fields[3],
+                fields[5],
+            )
+
+
+# -- records that cannot be used ----------------------------------------------------------------
+
+
+async def test_records_that_cannot_be_used_are_kept_as_they_came_and_cost_nobody_else(stack: Stack) -> None:
+    bad = {kind: bad_event(kind) for kind in KINDS}
+    neighbours = [a_class(new_id(), f"neighbour {n}") for n in range(3 * len(bad))]
+    with producing(stack.broker) as producer:
+        for n, (kind, (record, _)) in enumerate(bad.items()):
+            headers: list[tuple[str, str | bytes | None]] = [
+                ("kind", kind.encode()),
+                ("trace", b"\x00\xff"),
+                ("trace", b"again"),
+            ]
+            for event in neighbours[3 * n : 3 * n + 3]:
+                good = json.dumps(event).encode()
+                producer.produce(event["eventType"], good, event["classId"].encode(), partition=n % 10)
+                producer.produce(record.topic, record.value, record.key, partition=n % 10, headers=headers)
+    await until(lambda: _all_ingested(stack), 60)
+    letters = [m for m in independent.records(stack.broker, ["emis.dead-letter"]) if "kind" in dict(m.headers() or ())]
+    for kind, (record, class_id) in bad.items():
+        own = [letter for letter in letters if dict(letter.headers())["kind"] == kind.encode()]
+        assert [(letter.key(), letter.value()) for letter in own] == [(record.key, record.value)] * 3, kind
+        for letter in own:
+            _check_headers(letter.headers(), record, kind)
+        assert stack.serving.get(f"/api/classes/{class_id}")[0] == 404, kind
+    for event in neighbours:
+        await class_name_on_page(stack, event["classId"], event["className"])
+
+
+def _check_headers(headers: list[tuple[str, bytes]], record: Bad, kind: str) -> None:
+    assert headers[:3] == [("kind", kind.encode()), ("trace", b"\x00\xff"), ("trace", b"again")]
+    said = {name: value.decode() for name, value in headers[3:]}
+    assert said.keys() == {f"dlq.{name}" for name in ("topic", "partition", "offset", "timestamp", "reason", "time")}
+    assert said["dlq.topic"] == record.topic
+    assert re.search(record.reason, said["dlq.reason"], re.IGNORECASE), (kind, said["dlq.reason"])
+    for name in ("dlq.timestamp", "dlq.time"):
+        assert abs(datetime.now(UTC) - datetime.fromisoformat(said[name])) < timedelta(minutes=5)
+
+
+async def test_the_offset_moves_over_a_refused_record_only_when_the_dead_letter_is_there(stack: Stack) -> None:
+    await until(lambda: _all_ingested(stack))
+    for _ in range(3):
+        before, n_letters = progress(stack.broker), len(list(independent.records(stack.broker, ["emis.dead-letter"])))
+        with producing(stack.broker) as producer:
+            producer.produce("emis.class.updated", b"no event", new_id().encode())
+        await until(partial(_has_committed_more, stack, before.committed), 30, 0)
+        assert len(list(independent.records(stack.broker, ["emis.dead-letter"]))) == n_letters + 1
+
+
+def _has_committed_more(stack: Stack, than: int) -> bool:
+    return progress(stack.broker).committed > than
+
+
+# -- what goes away -----------------------------------------------------------------------------
+
+
+async def test_answers_say_how_old_they_can_be_while_ingestion_stands_still(stack: Stack) -> None:
+    class_id = new_id()
+    stack.send([a_class(class_id, "before")])
+    await class_name_on_page(stack, class_id, "before")
+
+    def age() -> float:
+        return float(stack.serving.get(f"/api/classes/{class_id}")[1]["ageSeconds"])
+
+    await until(lambda: not stack.serving.get(f"/api/classes/{class_id}")[1]["stale"])
+    stack.ingesting.process.send_signal(signal.SIGSTOP)
+    try:
+        stack.send([a_class(class_id, "after", "updated")])
+        first = await until(lambda: age() if age() > 0.5 else None)
+        await until(lambda: age() > first + 0.5)
+        await until(lambda: stack.serving.get(f"/api/classes/{class_id}")[1]["stale"])
+        assert stack.serving.get(f"/api/classes/{class_id}")[1]["className"] == "before"
+    finally:
+        stack.ingesting.process.send_signal(signal.SIGCONT)
+    await class_name_on_page(stack, class_id, "after")
+    await until(lambda: not stack.serving.get(f"/api/classes/{class_id}")[1]["stale"])
+    assert age() < STALE_AFTER_SECONDS
+
+
+async def test_without_its_database_a_worker_ingests_and_answers_and_says_so(stack: Stack) -> None:
+    class_id = new_id()
+    stack.send([a_class(class_id, "before")])
+    await class_name_on_page(stack, class_id, "before")
+    stack.mariadb.stop()
+    try:
+        stack.send([a_class(class_id, "meanwhile", "updated")])
+        await class_name_on_page(stack, class_id, "meanwhile")
+        await until(lambda: _all_ingested(stack))
+
+        def degraded() -> Any:
+            status, body = stack.ingesting.get("/health")
+            return body if status == 200 and body["status"] == "degraded" else None
+
+        body = await until(degraded)
+        assert [name for name, check in body["checks"].items() if check["status"] != "pass"] == ["replica"]
+        stack.send([a_class(class_id, "still meanwhile", "updated")])
+        await class_name_on_page(stack, class_id, "still meanwhile")
+    finally:
+        stack.mariadb.start()
+
+    def in_database() -> bool:
+        row = independent.kept_in_mysql(stack.database_url).get(("classes", class_id))
+        return row is not None and row.fields is not None and row.fields[0] == "still meanwhile"
+
+    await until(in_database, 60)
+    await until(lambda: stack.ingesting.get("/health")[1]["status"] == "healthy")
+    assert stack.ingesting.process.running
+
+
+# -- what is missing or wrong at the start ------------------------------------------------------
+
+
+async def test_without_brokers_a_worker_says_so_keeps_trying_and_answers_from_the_database(
+    stack: Stack, tmp_path: Path
+) -> None:
+    teacher_id, class_id = new_id(), new_id()
+    stack.send([a_teacher(teacher_id), a_class(class_id, "10A1"), an_assignment(teacher_id, class_id)])
+    await until(
+        lambda: ("assignments", teacher_id) in {(k, i[:36]) for k, i in independent.kept_in_mysql(stack.database_url)}
+    )
+    nobody = f"127.0.0.1:{free_port()}"
+    alone = Worker("alone", settings_for(nobody, tmp_path / "alone", database_url=stack.database_url))
+    alone.start()
+    try:
+        await until(lambda: alone.get(f"/api/teachers/{teacher_id}")[0] == 200)
+        _, body = alone.get(f"/api/teachers/{teacher_id}")
+        assert (body["source"], body["ageSeconds"], body["stale"]) == ("mysql", None, True)
+        assert alone.get("/readyz")[0] == 503
+        assert alone.get("/livez")[0] == 200
+        told = [line for line in alone.log().splitlines() if nobody in line]
+        assert told
+        tried = datetime.now(UTC)
+        await until(lambda: (datetime.now(UTC) - tried).total_seconds() > 3)
+        assert alone.process.running
+        assert "Traceback" not in alone.log()
+        assert [line for line in alone.log().splitlines() if nobody in line] == told, "once is enough"
+    finally:
+        alone.process.stop()
