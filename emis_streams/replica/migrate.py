@@ -1,5 +1,6 @@
 """Brings the replica's schema to the newest version (Alembic); may be called by several workers at once."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from emis_streams.replica.schema import metadata
 _FOLDER = Path(__file__).parent
 _LOCK_NAME = "emis-streams-replica-migrate"
 _LOCK_WAIT_SECONDS = 60
+logging.getLogger("alembic").setLevel(logging.WARNING)  # It would tell at each look that there was nothing to do.
 _one_at_a_time = Lock()
 """Alembic keeps what it is doing in module variables."""
 

@@ -49,9 +49,7 @@ def test_only_the_key_can_conflict(table: Table) -> None:
 async def test_mysql_s_warning_about_each_value_of_each_statement_is_not_told() -> None:
     """aiomysql makes a Python warning of it; any other one is still told."""
     engine = database.writer_engine("mysql://emis@127.0.0.1/emis", 1)
-    warnings.warn(
-        "'VALUES function' is deprecated and will be removed.", MySqlWarning, stacklevel=1
-    )
+    warnings.warn("'VALUES function' is deprecated and will be removed.", MySqlWarning, stacklevel=1)
     with pytest.raises(MySqlWarning):
         warnings.warn("Data truncated for column 'ClassName' at row 1", MySqlWarning, stacklevel=1)
     await engine.dispose()
