@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
-import pymysql  # type: ignore[import-untyped]
+import pymysql
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
@@ -148,6 +148,11 @@ def kept_in_mysql(url: str) -> dict[Key, Kept]:
     return found
 
 
+def differences(found: Mapping[Key, Kept], expected: Mapping[Key, Kept]) -> dict[Key, tuple[Kept | None, Kept]]:
+    """What was found and what was expected of each key where it is not the same."""
+    return {key: (found.get(key), row) for key, row in expected.items() if found.get(key) != row}
+
+
 # -- the brokers --------------------------------------------------------------------------------
 
 
@@ -159,7 +164,7 @@ def records(broker: str, names: list[str]) -> Iterator[Any]:
         missing = {at: end for at, (begin, end) in ends.items() if end > begin}
         consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for topic, n in missing])
         while missing:
-            for message in consumer.consume(1000, timeout=1.0):
+            for message in consumer.consume(1000, timeout=0.1):
                 if message.error():
                     raise KafkaException(message.error())
                 yield message

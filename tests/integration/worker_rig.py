@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from emis_streams.local import Child, KafkaCluster, MariaDb
 from emis_streams.local.readiness import ask, is_ready
 from emis_streams.settings import Settings
+from tests.integration.independent import progress
 from tests.services import environment_of, until
 
 Event = dict[str, Any]
@@ -83,6 +84,15 @@ class Stack:
             worker.start()
         for worker in (self.ingesting, self.serving):
             await worker.ready()
+
+    def has_ingested(self, n_records: int | None = None) -> bool:
+        """Whether the ingesting group has committed so much; all that there is by default."""
+        at = progress(self.broker)
+        return at.committed >= (at.end if n_records is None else n_records)
+
+    async def shows_class(self, class_id: str, name: str) -> None:
+        """Waits until the serving worker answers with that name."""
+        await until(lambda: (self.serving.get(f"/api/classes/{class_id}")[1] or {}).get("className") == name, 60)
 
     def stop(self) -> None:
         for worker in (self.ingesting, self.serving):
