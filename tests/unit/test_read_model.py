@@ -355,3 +355,14 @@ async def test_reset_empties_everything_since_keys_do_not_tell_their_partition(k
     assert not kept.model.caught_up
     await kept.teacher_with_class()
     assert [c.class_id for c in kept.classes()] == [CLASS]
+
+
+async def test_whoever_remembers_an_answer_sees_that_something_changed(kept: Kept) -> None:
+    seen = {kept.model.changes}
+    await kept.teacher_with_class()
+    seen.add(kept.model.changes)
+    kept.teacher()
+    assert kept.model.changes in seen
+    await kept.sink.reset(CLASSES)
+    seen.add(kept.model.changes)
+    assert len(seen) == 3
