@@ -50,13 +50,14 @@ def database_options() -> Options:
     options.set_max_write_buffer_number(2)
     options.set_write_buffer_manager(_shared_memtables)
     options.set_max_open_files(_MAX_OPEN_FILES)
-    options.set_compression_type(DBCompressionType.lz4())
+    # Rows are mostly random ids: packing them saves half the disk and costs a tenth of every read.
+    options.set_compression_type(DBCompressionType.none())
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(2)
     tables = BlockBasedOptions()
     tables.set_block_cache(_shared_cache)
     tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
-    tables.set_block_size(8 << 10)
+    tables.set_block_size(4 << 10)
     options.set_block_based_table_factory(tables)
     return options
 
