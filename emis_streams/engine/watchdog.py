@@ -39,6 +39,9 @@ class Watchdog(Service):
 
     async def on_start(self) -> None:
         loop = asyncio.get_running_loop()
+        # Faust makes its services when they are first asked for, on the asking thread's loop: were the
+        # watchdog's thread the first (brokers away at the start), their waits would never end.
+        _ = self._app.tables.recovery, self._app.slice_consumer
         thread = threading.Thread(target=self._run, args=(loop, threading.get_ident()), name="watchdog", daemon=True)
         thread.start()
 

@@ -1,22 +1,26 @@
 """`emis-streams up` as a user runs it: from nothing, again, and after everything that may happen to it."""
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
 from emis_streams.local import free_port
-from emis_streams.local.readiness import ask, teacher_to_show
-from tests.services import free_ports_in_a_row
+from emis_streams.local.ports import is_answering
+from emis_streams.local.readiness import Answer, ask, teacher_to_show
+from tests.services import free_ports_in_a_row, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -100,7 +104,7 @@ def running(place: Place, *arguments: str) -> Iterator[Up]:
             up.process.terminate()
         if up.process.stdout is not None and not up.process.stdout.closed:
             up.read_to_end()
-        _down(place)
+        _command(place, "down")
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +114,38 @@ def up(place: Place) -> Iterator[Up]:
         yield started
 
 
-def _down(place: Place) -> str:
-    command = [sys.executable, "-m", "emis_streams", "down"]
+def _command(place: Place, *arguments: str, typed: str | None = None) -> str:
+    """What another `emis-streams …` with the same settings prints."""
+    command = [sys.executable, "-m", "emis_streams", *arguments]
     environment = {**os.environ, **place.environment}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    done = subprocess.run(
+        command, env=environment, input=typed, capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout
+
+
+def _send_a_class(place: Place) -> str:
+    """Through the command line; returns the new class's id."""
+    class_id = str(uuid.uuid4())
+    event = {
+        "eventId": str(uuid.uuid4()),
+        "eventType": "emis.class.created",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "classId": class_id,
+        "className": "Lớp 10A1",
+        "grade": "10",
+        "academicYear": "2026-2027",
+        "totalStudents": 40,
+        "schoolId": str(uuid.uuid4()),
+        "homeroomTeacherId": None,
+    }
+    _command(place, "produce", "-", typed=json.dumps(event))
+    return class_id
+
+
+def _answer_200(place: Place, path: str) -> Answer | None:
+    answer = ask(HOST, place.port, path)
+    return answer if answer is not None and answer.status == 200 else None
 
 
 def _shown(place: Place) -> str | None:
@@ -171,20 +203,27 @@ def test_a_killed_worker_is_started_again_while_pages_are_answered(place: Place,
     up.read_until("worker-ingest started again")
 
 
-def test_a_killed_broker_is_started_again_while_pages_are_answered(place: Place, up: Up) -> None:
+async def test_a_killed_broker_is_started_again_and_events_flow_on_while_pages_are_answered(
+    place: Place, up: Up
+) -> None:
     up.children()["kafka"].kill()
     up.read_until("kafka-1 ended .signal 9.")
     assert _shown(place) is not None
     up.read_until("kafka-1 started again")
+    kafka_port = int(place.environment["KAFKA_BROKERS"].rpartition(":")[2])
+    await until(lambda: is_answering(kafka_port))
+    class_id = _send_a_class(place)
+    answer = await until(lambda: _answer_200(place, f"/api/classes/{class_id}"), timeout_seconds=90)
+    assert "Lớp 10A1" in answer.body
 
 
 def test_down_ends_it_from_another_window(place: Place, up: Up) -> None:
     children = up.children()
-    assert f"pid {up.process.pid}" in _down(place)
+    assert f"pid {up.process.pid}" in _command(place, "down")
     assert _gone(children)
     assert up.read_to_end()[-1].startswith("Stopped")
     assert up.process.returncode == 0
-    assert "nothing was running" in _down(place)
+    assert "nothing was running" in _command(place, "down")
 
 
 def test_after_a_kill_of_up_alone_and_after_a_kill_of_everything_the_next_one_works(place: Place) -> None:
