@@ -11,7 +11,6 @@ from mode import CrashingSupervisor
 from mode.types import ServiceT
 
 from emis_streams.engine import fatal
-from emis_streams.engine.assignor import CopartitioningAssignor
 from emis_streams.engine.catch_up import TableManager
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import SliceSchema
@@ -58,7 +57,6 @@ class App(faust.App):
             "store": "slices://",
             "Table": Table,
             "TableManager": TableManager,
-            "PartitionAssignor": CopartitioningAssignor,
             "agent_supervisor": CrashingSupervisor,
             "consumer_auto_offset_reset": "earliest",
             "stream_wait_empty": True,

@@ -3,14 +3,12 @@
 import itertools
 from collections import Counter
 
-import pytest
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emis_streams import topics
 from emis_streams.engine.app import App
-from emis_streams.engine.assignor import CopartitioningAssignor
 from emis_streams.engine.options import Options
 
 SOURCES = {name for subject in topics.SUBJECTS for name in subject.events}
@@ -68,16 +66,3 @@ def test_partitions_stay_together_and_have_one_owner_whoever_joins_and_leaves(ge
         members = {f"member-{number}": member for number, member in known.items()}
         rebalance(members)
         assert_shared_out_well(members)
-
-
-@pytest.mark.parametrize("n_workers", [1, 3, 10])
-def test_topics_of_members_that_are_alike_are_one_group_in_whatever_order_they_are_known(n_workers: int) -> None:
-    subscriptions = {f"worker-{n}": SOURCES for n in range(n_workers)}
-    for known in (subscriptions, dict(reversed(subscriptions.items()))):
-        assert [set(group) for group in CopartitioningAssignor._group_co_subscribed(SOURCES, known)] == [SOURCES]
-
-
-def test_topics_of_different_subscribers_are_shared_out_apart() -> None:
-    subscriptions = {"one": {"a", "b", "c"}, "two": {"a", "b"}, "three": {"c"}}
-    groups = CopartitioningAssignor._group_co_subscribed({"a", "b", "c"}, subscriptions)
-    assert sorted(sorted(group) for group in groups) == [["a", "b"], ["c"]]
