@@ -17,6 +17,7 @@ from emis_streams.local import plan as plans
 from emis_streams.local.data_folder import DataFolder
 from emis_streams.local.errors import LocalStackError
 from emis_streams.local.plan import Plan
+from emis_streams.local.process import end
 from emis_streams.local.progress import Progress
 from emis_streams.local.stack import Stack
 from emis_streams.settings import Settings, current
@@ -113,11 +114,7 @@ def _with_database(settings: Settings, database_url: str | None) -> Settings:
 
 
 def _end_up(holder: psutil.Process) -> str:
-    holder.terminate()
-    try:
-        holder.wait(_DOWN_TIMEOUT_SECONDS)
-    except psutil.TimeoutExpired:
-        holder.kill()
+    end(holder, _DOWN_TIMEOUT_SECONDS)
     return f"up (pid {holder.pid}) with its workers and brokers"
 
 

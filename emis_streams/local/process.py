@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from emis_streams.local.errors import LocalStackError
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _KEPT_LOG_BYTES = 10_000_000
+_POLL_SECONDS = 0.05
 _SAME_START_SECONDS = 2.0
 """A process's start time is computed from the clock, which may have been set since."""
 
@@ -122,16 +124,30 @@ def end_leftover(pid_path: Path, timeout_seconds: float = 15.0) -> str | None:
     """
     process = find(pid_path)
     if process is not None:
-        try:
-            process.terminate()
-            process.wait(timeout_seconds)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait()
-        except psutil.NoSuchProcess:
-            pass  # it ended by itself meanwhile: what was wanted
+        end(process, timeout_seconds)
     pid_path.unlink(missing_ok=True)
     return None if process is None else f"{pid_path.stem} (pid {process.pid})"
+
+
+def end(process: psutil.Process, timeout_seconds: float) -> None:
+    """SIGTERM, SIGKILL after the time-out, and wait for the end. Not only for children."""
+    try:
+        process.terminate()
+        if not _ended_within(process, timeout_seconds):
+            process.kill()
+            _ended_within(process, timeout_seconds)
+    except psutil.NoSuchProcess:
+        pass  # it ended by itself meanwhile: what was wanted
+
+
+def _ended_within(process: psutil.Process, timeout_seconds: float) -> bool:
+    """psutil's own wait takes a zombie, whose parent has not asked for it yet, for a running process."""
+    deadline = time.monotonic() + timeout_seconds
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def find(pid_path: Path) -> psutil.Process | None:
