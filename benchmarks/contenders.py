@@ -48,14 +48,14 @@ class Contender:
         }
 
 
-def ours(name: str, label: str, roles: str, is_beside: bool = False) -> Contender:
+def ours(name: str, label: str, roles: str, processes: int = 1, is_beside: bool = False) -> Contender:
     """This project's worker with the given roles."""
     return Contender(
         name,
         label,
         topics.APP_ID,
         topics.CLASSES.changelog,
-        (str(Path(sys.executable).with_name("emis-streams")), "worker"),
+        (str(Path(sys.executable).with_name("emis-streams")), "worker", "--processes", str(processes)),
         {
             "ROLES": roles,
             "PORT": str(free_port()),
@@ -86,6 +86,7 @@ def all_contenders() -> list[Contender]:
     """In the order in which they run."""
     return [
         ours("ours", "emis-streams, ROLES=ingest", "ingest"),
+        ours("ours-2", "emis-streams, ROLES=ingest, 2 processes", "ingest", processes=2),
         Contender(
             "faust",
             "stock Faust 0.15.3, tuned",
@@ -109,5 +110,5 @@ def all_contenders() -> list[Contender]:
             rounds_with_rebuild=1,
         ),
         kafka_streams(1),
-        ours("ours-all", "emis-streams, all roles in one process", "ingest,replicate,serve", True),
+        ours("ours-all", "emis-streams, all roles in one process", "ingest,replicate,serve", is_beside=True),
     ]

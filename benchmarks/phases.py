@@ -34,7 +34,7 @@ class Plan:
     latency_seconds: float = 30.0
 
 
-FULL = Plan(Load(5_000_000, 1_000_000), Load(1_000_000, 300_000), repeats=3, slow_seconds=45, most_seconds=90)
+FULL = Plan(Load(4_000_000, 1_000_000), Load(1_000_000, 300_000), repeats=2, slow_seconds=45, most_seconds=90)
 QUICK = Plan(
     Load(600_000, 200_000),
     Load(200_000, 60_000),

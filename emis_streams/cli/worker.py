@@ -8,6 +8,7 @@ import sys
 import click
 
 from emis_streams import settings
+from emis_streams.cli.processes import run_processes
 from emis_streams.settings import Settings
 
 _QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
@@ -20,7 +21,14 @@ _LINES_REMEMBERED = 1_000
 @click.option("--roles", help="Comma-separated of ingest, replicate, serve (else ROLES; default: all).")
 @click.option("--port", type=int, help="Port of the web views (else PORT; default 6066).")
 @click.option("--data-dir", help="Folder of tables and read model, one per worker (else DATA_DIR).")
-def worker(roles: str | None, port: int | None, data_dir: str | None) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="So many workers: each with its own folder below DATA_DIR, and the next port.",
+)
+def worker(roles: str | None, port: int | None, data_dir: str | None, processes: int) -> None:
     """Run a worker: ingest events, replicate to the database, serve pages.
 
     Everything can be set by environment variables; docs/operations.md lists them.
@@ -30,6 +38,8 @@ def worker(roles: str | None, port: int | None, data_dir: str | None) -> None:
     given = {"ROLES": roles, "PORT": None if port is None else str(port), "DATA_DIR": data_dir}
     os.environ.update({name: value for name, value in given.items() if value is not None})
     config = settings.current()
+    if processes > 1:
+        sys.exit(run_processes(processes, config))
     set_up_logging(config)
     _check_port(config)
     run()

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _FETCH_WAIT_MS = 50
 """A fetch that waits longer would hold up partitions that were drained after it was sent."""
+_LEAST_FETCH_BYTES = 1 << 20
 _POLL_SECONDS = 0.5
 _TOPIC_ID_CHECK_SECONDS = 10.0
 _SINK_CHECK_SECONDS = 5.0
@@ -190,6 +191,7 @@ class Follower:
             auto_offset_reset="none" if self.group is None else "earliest",
             isolation_level="read_committed",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=max(self.slice_bytes, _LEAST_FETCH_BYTES),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         )
         await self._waiting.for_(self._consumer.start, KafkaError)

@@ -7,8 +7,10 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.text.Normalizer;
 import java.time.OffsetDateTime;
 import java.time.temporal.ChronoField;
+import org.apache.kafka.common.utils.Utils;
 
 /**
  * Reads an event with Jackson's streaming parser (the fastest that Kafka's own jars bring), checks the
@@ -18,6 +20,8 @@ import java.time.temporal.ChronoField;
 final class ClassEventReader {
     static final int VERSION_BYTES = 25;
     private static final int MICROS_PER_SECOND = 1_000_000;
+    private static final long EARLIEST_MICROS = 946_684_800_000_000L;
+    private static final long MOST_AHEAD_MILLIS = 600_000;
     private final JsonFactory json = new JsonFactory();
     private final ByteBuffer row = ByteBuffer.allocate(8192);
 
@@ -26,15 +30,23 @@ final class ClassEventReader {
     private String timestamp;
     private String classId;
     private int totalStudents;
+    private long misplaced;
     private final String[] texts = new String[5];
 
     /** The row's bytes; throws IllegalArgumentException if the event is not as agreed. */
-    byte[] row(String topic, byte[] key, byte[] value) {
+    byte[] row(String topic, int partition, byte[] key, byte[] value, long recordMillis) {
         parse(value);
         check(topic, key);
+        if (Utils.toPositive(Utils.murmur2(key)) % ClassTable.PARTITIONS != partition) {
+            misplaced++;
+        }
         int rank = ClassTable.SOURCES.indexOf(topic);
+        long micros = micros(timestamp);
+        if (micros < EARLIEST_MICROS || micros > (recordMillis + MOST_AHEAD_MILLIS) * 1000) {
+            throw new IllegalArgumentException("absurd time: " + timestamp);
+        }
         row.clear();
-        row.putLong(micros(timestamp)).put((byte) rank);
+        row.putLong(micros).put((byte) rank);
         putUuid(eventId);
         if (rank < 2) {
             row.putInt(totalStudents);
@@ -83,10 +95,31 @@ final class ClassEventReader {
 
     private void check(String topic, byte[] key) {
         boolean agreed = topic.equals(eventType) && eventId != null && eventId.length() == 36 && classId != null
-                && classId.length() == 36 && timestamp != null && isSame(classId, key);
+                && classId.length() == 36 && timestamp != null && isSame(classId, key)
+                && isUuid(eventId) && (texts[3] == null || isUuid(texts[3])) && (texts[4] == null || isUuid(texts[4]))
+                && fits(texts[0], 200) && fits(texts[1], 50) && fits(texts[2], 20);
         if (!agreed) {
             throw new IllegalArgumentException("not as agreed: " + topic + " " + eventId);
         }
+    }
+
+    /** Short enough for its column, and in the form in which the same name is the same bytes. */
+    private static boolean fits(String text, int mostCharacters) {
+        return text == null || text.length() <= mostCharacters && Normalizer.isNormalized(text, Normalizer.Form.NFC);
+    }
+
+    private static boolean isUuid(String text) {
+        if (text.length() != 36) {
+            return false;
+        }
+        for (int i = 0; i < 36; i++) {
+            char c = text.charAt(i);
+            boolean isDashPlace = i == 8 || i == 13 || i == 18 || i == 23;
+            if (isDashPlace ? c != '-' : !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f')) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private static boolean isSame(String text, byte[] bytes) {

@@ -20,6 +20,7 @@ import org.apache.kafka.streams.state.Stores;
 /** Kafka Streams at the same work: three topics into one RocksDB store with its changelog. */
 public final class ClassTable {
     static final String STORE = "classes";
+    static final int PARTITIONS = 10;
     static final List<String> SOURCES =
             List.of("emis.class.created", "emis.class.updated", "emis.class.deleted");
 
@@ -65,7 +66,6 @@ public final class ClassTable {
         settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
         // It does not leave its group when it is closed; shorter, so that the next run need not wait long.
         settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), 10_000);
-        settings.put(StreamsConfig.consumerPrefix(ConsumerConfig.CHECK_CRCS_CONFIG), false);
         settings.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 20);
         settings.put(StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), 512 * 1024);
         settings.put(StreamsConfig.producerPrefix(ProducerConfig.BUFFER_MEMORY_CONFIG), 128L * 1024 * 1024);

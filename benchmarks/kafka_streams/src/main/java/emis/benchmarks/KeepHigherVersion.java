@@ -3,6 +3,7 @@ package emis.benchmarks;
 import java.util.Arrays;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.RecordMetadata;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
 
@@ -20,8 +21,8 @@ final class KeepHigherVersion implements Processor<byte[], byte[], Void, Void> {
 
     @Override
     public void process(Record<byte[], byte[]> record) {
-        String topic = context.recordMetadata().orElseThrow().topic();
-        byte[] row = reader.row(topic, record.key(), record.value());
+        RecordMetadata from = context.recordMetadata().orElseThrow();
+        byte[] row = reader.row(from.topic(), from.partition(), record.key(), record.value(), record.timestamp());
         byte[] stored = store.get(record.key());
         if (stored == null || isAtLeast(row, stored)) {
             store.put(record.key(), row);
