@@ -16,6 +16,7 @@ def create_app(config: settings.Settings) -> App:
             slice_records=config.slice_records,
             slice_bytes=config.slice_bytes,
             buffered_slices=config.buffered_slices,
+            linger_seconds=config.linger_seconds,
             drain_timeout_seconds=config.drain_timeout_seconds,
             watchdog_timeout_seconds=config.watchdog_timeout_seconds,
         ),

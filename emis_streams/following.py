@@ -50,6 +50,7 @@ def read_model_follower(config: Settings, model: ReadModel, latency: SyncLatency
         wins=rows.wins,
         partitions=[TopicPartition(name, n) for name in CHANGELOGS for n in range(topics.PARTITIONS)],
         on_level=model.note_caught_up,
+        linger_seconds=config.linger_seconds,
     )
 
 
@@ -64,6 +65,7 @@ def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency) 
         group=topics.REPLICA_GROUP,
         wait_for=(Unavailable,),
         slice_records=config.replica_batch_rows,
+        linger_seconds=config.linger_seconds,
     )
 
 

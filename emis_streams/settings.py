@@ -5,6 +5,7 @@ from here. Nothing else in the package reads the environment.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,10 @@ Count = Annotated[int, Meta(ge=1)]
 Role = Literal["ingest", "replicate", "serve"]
 
 ROLES: tuple[Role, ...] = ("ingest", "replicate", "serve")
+
+
+_PASSWORD = re.compile(r"://[^@/]*@")
+"""User and password of a URL."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +69,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     buffered_slices: Annotated[
         Annotated[int, Meta(ge=1, le=64)], Meta(description="slices under way per partition before fetching waits")
     ] = 8
+    linger_seconds: Annotated[
+        Annotated[float, Meta(ge=0, le=10)],
+        Meta(description="how long records gather when few come: 0 is soonest, more costs less processor time"),
+    ] = 0.04
     replica_batch_rows: Annotated[Count, Meta(description="most records of a partition in one transaction")] = 2_000
     replica_pool_size: Annotated[
         Count, Meta(description="connections for reading the replica; writing has three more")
@@ -119,7 +128,13 @@ def _convert(name: str, text: str, hint: Any) -> Any:
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidSetting(f"{name.upper()}={text!r} is not allowed: {error}; {describe(hint)}") from None
+        shown = without_password(text)
+        raise InvalidSetting(f"{name.upper()}={shown!r} is not allowed: {error}; {describe(hint)}") from None
+
+
+def without_password(url: str) -> str:
+    """A URL, or what should be one, as it may be shown."""
+    return _PASSWORD.sub("://***@", url)
 
 
 def describe(hint: Any) -> str:

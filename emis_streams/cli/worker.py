@@ -53,7 +53,13 @@ def run() -> None:
     # Imported late: `--help` and mistakes answer at once, and agents are only made where they run.
     from faust import Worker
 
-    from emis_streams.worker import app
+    from emis_streams.engine.store import InUse
+
+    try:
+        from emis_streams.worker import app
+    except InUse as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
 
     worker = Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # It would write control characters into logs.

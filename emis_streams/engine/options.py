@@ -13,6 +13,8 @@ class Options:
     slice_bytes: int = 1_000_000
     buffered_slices: int = 8
     """Slices under way of a partition before fetching waits."""
+    linger_seconds: float = 0.04
+    """How long records gather before the next fetch when the last one brought few: each slice has a price."""
     drain_timeout_seconds: float = 20.0
     watchdog_timeout_seconds: float = 60.0
     changelog_compression: str | None = None

@@ -76,6 +76,10 @@ def decode_position(raw: bytes) -> Position:
     return Position(int.from_bytes(raw[:8], "big"), raw[8:].decode())
 
 
+class InUse(RuntimeError):
+    """Another process has the database open."""
+
+
 Opened = TypeVar("Opened")
 
 _IN_USE = ("While lock file", "lock hold by current process")
@@ -86,7 +90,7 @@ _UNREADABLE = ("Corruption", "No such file or directory")
 def open_or_set_aside(path: Path, open_: Callable[[Path], Opened]) -> Opened:
     """Opens a database; one that cannot be read is set aside, and begun anew from its changelog.
 
-    Raises RuntimeError when another process has it open.
+    Raises InUse when another process has it open.
     """
     try:
         return open_(path)
@@ -94,7 +98,7 @@ def open_or_set_aside(path: Path, open_: Callable[[Path], Opened]) -> Opened:
         # rocksdict raises bare Exceptions: the text is all there is to tell them apart.
         reason = str(error)
         if any(text in reason for text in _IN_USE):
-            raise RuntimeError(f"{path} is in use by another worker: give each its own DATA_DIR") from error
+            raise InUse(f"{path} is in use by another worker: give each its own DATA_DIR") from error
         if not any(text in reason for text in _UNREADABLE):
             raise
     broken = path.with_name(f"{path.name}.corrupt")
@@ -165,6 +169,9 @@ class PartitionStore:
         for key, row in self._db.items():
             if key != _POSITION:
                 yield key, row
+
+    def is_empty(self) -> bool:
+        return next(iter(self.items()), None) is None
 
     def estimated_rows(self) -> int:
         return self._db.property_int_value("rocksdb.estimate-num-keys") or 0

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from emis_streams.errors import InvalidSetting
 from emis_streams.replica.statements import Dialect
+from emis_streams.settings import without_password
 
 CONNECT_TIMEOUT_SECONDS = 5
 LOCK_WAIT_SECONDS = 10
@@ -36,7 +37,7 @@ def parse(database_url: str) -> URL:
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError) as error:
-        raise InvalidSetting(f"DATABASE_URL={database_url!r} is not allowed: {error}") from None
+        raise InvalidSetting(f"DATABASE_URL={without_password(database_url)!r} is not a database URL") from error
     if url.get_backend_name() not in ("mysql", "sqlite"):
         raise InvalidSetting(f"DATABASE_URL={shown(url)!r} is not allowed: it starts with mysql:// or sqlite://")
     if not url.database or url.database == ":memory:":
