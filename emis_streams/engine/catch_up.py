@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 UNREACHABLE = (KafkaError, OSError)
 _WATCH_SECONDS = 1.0
-_CATCH_UP_PARTITIONS = 2
-"""So that the versions of a key that are near each other in the log meet in one window of the sink."""
 _CATCH_UP_RECORDS = 5_000
 _CATCH_UP_BYTES = 2_000_000
 """Nothing else is on the loop of an ingesting worker while it catches up: in larger slices more rows share a block."""
@@ -139,10 +137,8 @@ class CatchUp(Service):
             partitions=changelogs,
             slice_records=_CATCH_UP_RECORDS,
             slice_bytes=_CATCH_UP_BYTES,
-            partitions_at_once=_CATCH_UP_PARTITIONS,
         )
         await follower.catch_up()
-        await sink.flush()
         await self._send_again(sink)
         for tp, next_offset in follower.next_offsets.items():
             sink.partition(tp).advance(Position(next_offset, follower.topic_id(tp)))

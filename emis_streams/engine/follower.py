@@ -134,9 +134,7 @@ class Follower:
     slice_records: int = 500
     slice_bytes: int = 1_000_000
     linger_seconds: float = 0.04
-    """How long records gather before the next fetch when the last one brought few: each slice has a price."""
-    partitions_at_once: int = 0
-    """While catching up, read only so many partitions at a time (0: all)."""
+    """How long records gather before the next fetch when there is no backlog: each slice has a price."""
     on_level: Callable[[], None] = lambda: None
     """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
@@ -239,7 +237,7 @@ class Follower:
     async def _step(self) -> None:
         try:
             fetched = await fetch(
-                self._consumer._fetcher, self._wanted(), _POLL_SECONDS, self.slice_records, self.slice_bytes
+                self._consumer._fetcher, set(self.next_offsets), _POLL_SECONDS, self.slice_records, self.slice_bytes
             )
         except OffsetOutOfRangeError:
             await self.position(self.next_offsets)
@@ -249,14 +247,8 @@ class Follower:
         await self._check_topic_ids()
         await self._look_at_sink()
         self._show_to_group()
-        if self.caught_up and sum(len(f.records) for f in fetched) < self.slice_records:
+        if fetched and not any((self._consumer.highwater(f.tp) or 0) > f.end for f in fetched):
             await asyncio.sleep(self.linger_seconds)
-
-    def _wanted(self) -> set[TopicPartition]:
-        if not self.partitions_at_once or self.caught_up:
-            return set(self.next_offsets)
-        behind = [tp for tp, at in self.next_offsets.items() if at < self._targets[tp]]
-        return set(behind[: self.partitions_at_once])
 
     async def _apply(self, slices: list[ChangelogSlice]) -> None:
         if not await self._keep(slices):

@@ -14,7 +14,7 @@ class Options:
     buffered_slices: int = 8
     """Slices under way of a partition before fetching waits."""
     linger_seconds: float = 0.04
-    """How long records gather before the next fetch when the last one brought few: each slice has a price."""
+    """How long records gather before the next fetch when there is no backlog: each slice has a price."""
     drain_timeout_seconds: float = 20.0
     watchdog_timeout_seconds: float = 60.0
     changelog_compression: str | None = None

@@ -170,9 +170,6 @@ class PartitionStore:
             if key != _POSITION:
                 yield key, row
 
-    def is_empty(self) -> bool:
-        return next(iter(self.items()), None) is None
-
     def estimated_rows(self) -> int:
         return self._db.property_int_value("rocksdb.estimate-num-keys") or 0
 

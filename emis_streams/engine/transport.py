@@ -202,8 +202,11 @@ class Consumer(driver.Consumer):
             if not self._may_deliver(generation):
                 return  # The chains are made anew when the flow goes on.
             await self._deliver(run, generation)
-        if sum([len(run.records) for run in fetched]) < options_of(self.app).slice_records:
+        if fetched and not self._has_backlog(fetched):
             await asyncio.sleep(options_of(self.app).linger_seconds)
+
+    def _has_backlog(self, fetched: list[Fetched]) -> bool:
+        return any((self.highwater(TP(run.tp.topic, run.tp.partition)) or 0) > run.end for run in fetched)
 
     def _may_deliver(self, generation: int) -> bool:
         return self.flow_active and self.app.flow_control.is_active() and generation == self.app.consumer_generation_id
