@@ -20,17 +20,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def run_processes(n: int, config: Settings) -> int:
     """Runs n workers until they end, or one does: then the others are told to stop. Returns its exit code."""
     children = [_start(number, config) for number in range(n)]
-    told = False
-
-    def tell(*_: object) -> None:
-        nonlocal told
-        told = True
-        _stop(children)
-
     for number in _SIGNALS:
-        signal.signal(number, tell)
+        signal.signal(number, lambda *_: _stop(children))
     codes = [_wait(child, children) for child in children]
-    return 0 if told and not any(codes) else next((code for code in codes if code), 0)
+    return next((code for code in codes if code), 0)
 
 
 def _start(number: int, config: Settings) -> "subprocess.Popen[bytes]":

@@ -8,7 +8,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -281,11 +281,3 @@ class TableManager(FaustTableManager):
         for table in self.values():
             await table.stop()
         await self.writer.stop()
-
-    def positions(self) -> Mapping[TopicPartition, int]:
-        """How far each owned changelog is in the tables."""
-        return {
-            TopicPartition(table.changelog_name, number): self.position_of(TopicPartition(table.changelog_name, number))
-            for table in self.engine_tables()
-            for number in table.store.open_partitions
-        }

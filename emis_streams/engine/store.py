@@ -170,9 +170,6 @@ class PartitionStore:
             if key != _POSITION:
                 yield key, row
 
-    def estimated_rows(self) -> int:
-        return self._db.property_int_value("rocksdb.estimate-num-keys") or 0
-
     def close(self) -> None:
         """Flushes, so that the next start has little to catch up."""
         self._db.flush()
