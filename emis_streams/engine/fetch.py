@@ -20,6 +20,19 @@ _CHUNK_RECORDS = 50
 """The bytes taken so far are looked at after so many records."""
 
 
+_GATHERED_BYTES = 1 << 18
+"""A fetch that finds as much is answered at once: a backlog waits for nothing."""
+_UNGATHERED_WAIT_SECONDS = 0.05
+"""A fetch that waits longer holds up the partitions that were drained after it was sent."""
+
+
+def gathering(linger_seconds: float) -> dict[str, int]:
+    """Arguments of an aiokafka consumer: the brokers hold a fetch back for so long when few records come."""
+    if linger_seconds == 0:
+        return {"fetch_min_bytes": 1, "fetch_max_wait_ms": round(1000 * _UNGATHERED_WAIT_SECONDS)}
+    return {"fetch_min_bytes": _GATHERED_BYTES, "fetch_max_wait_ms": max(1, round(1000 * linger_seconds))}
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """Consecutive records of one partition.

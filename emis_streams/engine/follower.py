@@ -19,13 +19,11 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from emis_streams.engine.cluster import topic_ids
-from emis_streams.engine.fetch import Fetched, fetch
+from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.patience import Waiting
 
 logger = logging.getLogger(__name__)
 
-_FETCH_WAIT_MS = 50
-"""A fetch that waits longer would hold up partitions that were drained after it was sent."""
 _LEAST_FETCH_BYTES = 1 << 20
 _POLL_SECONDS = 0.5
 _TOPIC_ID_CHECK_SECONDS = 10.0
@@ -134,7 +132,7 @@ class Follower:
     slice_records: int = 500
     slice_bytes: int = 1_000_000
     linger_seconds: float = 0.04
-    """How long records gather before the next fetch when there is no backlog: each slice has a price."""
+    """How long the brokers let records gather when there is no backlog (`fetch.gathering`): each slice has a price."""
     on_level: Callable[[], None] = lambda: None
     """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
@@ -192,7 +190,7 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="none" if self.group is None else "earliest",
             isolation_level="read_committed",
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            **gathering(self.linger_seconds),
             max_partition_fetch_bytes=max(self.slice_bytes, _LEAST_FETCH_BYTES),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         )
@@ -247,8 +245,6 @@ class Follower:
         await self._check_topic_ids()
         await self._look_at_sink()
         self._show_to_group()
-        if fetched and not any((self._consumer.highwater(f.tp) or 0) > f.end for f in fetched):
-            await asyncio.sleep(self.linger_seconds)
 
     async def _apply(self, slices: list[ChangelogSlice]) -> None:
         if not await self._keep(slices):

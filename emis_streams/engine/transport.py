@@ -22,15 +22,13 @@ from mode.services import ServiceT
 
 from emis_streams.engine import fatal
 from emis_streams.engine.chain import Broken, Chain
-from emis_streams.engine.fetch import Fetched, fetch
+from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.slices import Slice
 
 logger = logging.getLogger(__name__)
 
-_FETCH_WAIT_MS = 50
-"""A fetch that waits longer holds up the partitions that were drained after it was sent."""
 _IDLE_SECONDS = 1.0
 _STOP_CHECK_SECONDS = 0.2
 _ROOM_CHECK_SECONDS = 0.02
@@ -52,7 +50,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        for name, value in gathering(options_of(self.app).linger_seconds).items():
+            setattr(consumer, f"_{name}", value)
         return consumer
 
     async def on_start(self) -> None:
@@ -70,6 +69,12 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             return answered
 
         coordinator._do_heartbeat = timed_heartbeat
+
+    async def on_thread_stop(self) -> None:
+        await super().on_thread_stop()
+        if self._consumer is not None:
+            # Whoever asked the brokers something while it closed made connections anew.
+            await self._consumer._client.close()
 
     async def _connect(self) -> None:
         """Waits for the brokers. Told to stop meanwhile, the worker ends: it has begun nothing.
@@ -202,11 +207,6 @@ class Consumer(driver.Consumer):
             if not self._may_deliver(generation):
                 return  # The chains are made anew when the flow goes on.
             await self._deliver(run, generation)
-        if fetched and not self._has_backlog(fetched):
-            await asyncio.sleep(options_of(self.app).linger_seconds)
-
-    def _has_backlog(self, fetched: list[Fetched]) -> bool:
-        return any((self.highwater(TP(run.tp.topic, run.tp.partition)) or 0) > run.end for run in fetched)
 
     def _may_deliver(self, generation: int) -> bool:
         return self.flow_active and self.app.flow_control.is_active() and generation == self.app.consumer_generation_id
