@@ -271,7 +271,7 @@ def _decode_together(
     times_us = [_to_us(e.timestamp) for e in events]
     if min(times_us) < EARLIEST_US or max(times_us) > (min(timestamps_ms) + max_ahead_seconds * 1000) * 1000:
         raise _NotAlike
-    return _decoded(contract, events, times_us)
+    return _decoded(contract, events, times_us, keys)
 
 
 def _parse_list(decoder: msgspec.json.Decoder[Any], values: Sequence[Any]) -> list[Any]:
@@ -311,7 +311,7 @@ def _to_us(time: datetime) -> int:
 _pack_version = struct.Struct(">QB16sL").pack
 
 
-def _decoded(contract: Contract, events: Sequence[Any], times_us: Sequence[int]) -> Decoded:
+def _decoded(contract: Contract, events: Sequence[Any], times_us: Sequence[int], keys: Sequence[bytes]) -> Decoded:
     rank = contract.rank
     body = contract.body
     raw_ids = bytes.fromhex("".join([e.event_id for e in events]).replace("-", ""))
@@ -320,14 +320,15 @@ def _decoded(contract: Contract, events: Sequence[Any], times_us: Sequence[int])
         _pack_version(us, rank, raw_ids[at : at + 16], crc32(b))
         for us, at, b in zip(times_us, range(0, len(raw_ids), 16), bodies, strict=True)
     ]
-    return Decoded([_row_key(contract, e) for e in events], versions, bodies)
+    return Decoded(_row_keys(contract, events, keys), versions, bodies)
 
 
-def _row_key(contract: Contract, event: Any) -> bytes:
-    key: str = getattr(event, contract.key)
-    if contract.row_key_suffix is None:
-        return key.encode()
-    return f"{key}|{getattr(event, contract.row_key_suffix)}".encode()
+def _row_keys(contract: Contract, events: Sequence[Any], keys: Sequence[bytes]) -> list[bytes]:
+    """The records' own keys, which are the events' (checked before), with the suffix if there is one."""
+    suffix = contract.row_key_suffix
+    if suffix is None:
+        return list(keys)
+    return [key + f"|{getattr(e, suffix)}".encode() for key, e in zip(keys, events, strict=True)]
 
 
 def _decode_one_by_one(
@@ -377,7 +378,7 @@ def _decode_event(
         text = getattr(event, name)
         if text is not None and not is_canonical_id(text):
             raise InvalidEvent(f"{camel(name)}: {text!r} is not a lower-case UUID of 36 characters")
-    if key != getattr(event, contract.key).encode():
+    if key is None or key != getattr(event, contract.key).encode():
         raise InvalidEvent(f"key {key!r} is not the {camel(contract.key)} of the event")
     _normalise(contract, event)
     us = _to_us(event.timestamp)
@@ -386,7 +387,7 @@ def _decode_event(
     if us > (timestamp_ms + max_ahead_seconds * 1000) * 1000:
         ahead = us // 1_000_000 - timestamp_ms // 1000
         raise InvalidEvent(f"timestamp is {ahead} s ahead of the broker's, allowed are {max_ahead_seconds}")
-    return _decoded(contract, [event], [us])
+    return _decoded(contract, [event], [us], [key])
 
 
 def _normalise(contract: Contract, event: Any) -> None:
