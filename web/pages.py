@@ -64,7 +64,8 @@ def render(
         "now": datetime.now(UTC),
         "here": request.path,
         "live_path": str(request.rel_url) if live else None,
-        "in_language": lambda language: str(request.rel_url.update_query(lang=language)),
+        # Without the path: one that begins with two slashes would lead to another host.
+        "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
         "roles": ", ".join(role for role in ("ingest", "replicate", "serve") if role in node.roles),
         "stale_after_seconds": node.settings.stale_after_seconds,

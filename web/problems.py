@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.http import HttpProcessingError
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,22 @@ def problem(status: int, title: str, detail: str, **members: Any) -> web.Respons
     )
 
 
+class _RefusalsInOneLine(logging.Filter):
+    """Makes one bounded line of what aiohttp's parser refused: it logs a traceback with all that was received."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            reason = (error.message.splitlines() or [""])[0]
+            record.msg, record.args = "%s; refused: %s", (record.getMessage(), ascii(reason)[:120])
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_REFUSALS_IN_ONE_LINE = _RefusalsInOneLine()
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every refusal of aiohttp and every failure of a handler, told the same way."""
@@ -84,5 +101,7 @@ async def add_headers(_request: web.Request, response: web.StreamResponse) -> No
 
 def setup(app: web.Application) -> None:
     """Make an application tell all errors as problems and send the headers."""
+    # One filter however many applications: the same one is not added twice.
+    logging.getLogger("aiohttp.server").addFilter(_REFUSALS_IN_ONE_LINE)
     app.middlewares.append(problems)
     app.on_response_prepare.append(add_headers)
