@@ -17,6 +17,7 @@ from benchmarks.watching import wait_until
 from emis_streams import topics
 from emis_streams.local.kafka import KafkaCluster
 from emis_streams.local.mariadb import MariaDb
+from emis_streams.local.plan import INGEST_NICENESS
 from emis_streams.local.ports import HOST, free_port, is_answering
 from emis_streams.local.process import Child
 
@@ -52,6 +53,7 @@ class Stage:
             "PORT": str(port),
             "REPLICATION_FACTOR": "1",
             "MIN_INSYNC_REPLICAS": "1",
+            "NICENESS": str(0 if "serve" in roles else INGEST_NICENESS),
             "LOG_LEVEL": "warning",
         }
         with self._process(name, [_EMIS_STREAMS, "worker"], environment) as child:

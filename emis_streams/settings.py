@@ -45,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     roles: Annotated[str, Meta(description="comma-separated of ingest, replicate, serve")] = "ingest,replicate,serve"
     host: Annotated[str, Meta(min_length=1, description="address that the web views listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port that the web views listen on")] = 6066
+    niceness: Annotated[
+        Annotated[int, Meta(ge=0, le=19)],
+        Meta(description="how far this worker gives way to other processes of the machine; `up` sets 10 to ingest"),
+    ] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="least important log record shown")
     ] = "info"

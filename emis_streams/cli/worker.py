@@ -1,9 +1,11 @@
 """`emis-streams worker`: runs the Faust worker with the roles of its settings."""
 
 import asyncio
+import gc
 import logging
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -13,6 +15,8 @@ from emis_streams.settings import Settings
 
 _QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
 """Loggers whose records below warnings tell an operator nothing (asked for by LOG_LEVEL=debug)."""
+_GARBAGE_OBJECTS = 20_000
+_AUTOGROUP = Path("/proc/self/autogroup")
 _REPEAT_SECONDS = 60.0
 _LINES_REMEMBERED = 1_000
 
@@ -42,7 +46,25 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
         sys.exit(run_processes(processes, config))
     set_up_logging(config)
     _check_port(config)
+    give_way(config.niceness)
     run()
+
+
+def give_way(niceness: int) -> None:
+    """Lowers this process's share of the processors where others want them too.
+
+    Where Linux groups processes by session (sched_autogroup), niceness only counts within a session,
+    and the session has one of its own (`man 7 sched`); it is set if this worker is the whole session.
+    """
+    if niceness == 0:
+        return
+    os.nice(niceness)
+    if os.getsid(0) != os.getpid() or not _AUTOGROUP.exists():
+        return
+    try:
+        _AUTOGROUP.write_text(str(niceness))
+    except OSError as error:
+        logging.getLogger(__name__).warning("NICENESS=%d has no effect on its session: %s", niceness, error)
 
 
 def run() -> None:
@@ -61,9 +83,21 @@ def run() -> None:
         click.echo(str(error), err=True)
         sys.exit(1)
 
+    _collect_garbage_seldom()
     worker = Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # It would write control characters into logs.
     worker.execute_from_commandline()
+
+
+def _collect_garbage_seldom() -> None:
+    """Slices make many objects that reference counting frees; modules are never freed.
+
+    Not looking through both for cycles so often, and one copy of the keys less, made ingestion 8 % faster
+    (docs/benchmarks.md).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_OBJECTS)
 
 
 def _check_port(config: Settings) -> None:

@@ -16,6 +16,9 @@ _LAST_PORT = 65_535
 SESSION_TIMEOUT_SECONDS = 10.0
 """A killed worker's partitions are free again after this; Kafka's 45 s are long for one who watches."""
 
+INGEST_NICENESS = 10
+"""Whoever looks at a page comes first (docs/decisions/0012-pages-first.md)."""
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -92,8 +95,9 @@ def _workers(common: Settings, data: Path, *, one_process: bool) -> tuple[Worker
         return (_worker("all", common, data, roles=",".join(ROLES), port=common.port),)
     if common.port == _LAST_PORT:
         raise InvalidSetting("PORT=65535: the ingesting worker listens on the next port; choose a lower one")
+    giving_way = msgspec.structs.replace(common, niceness=_unless_set(common, "niceness", INGEST_NICENESS))
     return (
-        _worker("ingest", common, data, roles="ingest,replicate", port=common.port + 1),
+        _worker("ingest", giving_way, data, roles="ingest,replicate", port=common.port + 1),
         _worker("serve", common, data, roles="serve", port=common.port),
     )
 

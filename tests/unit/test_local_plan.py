@@ -49,6 +49,12 @@ def test_a_dead_worker_is_noticed_in_ten_seconds_unless_it_was_set_otherwise() -
     assert _plan(session_timeout_seconds=20.0).workers[0].settings.session_timeout_seconds == 20
 
 
+def test_the_ingesting_worker_gives_way_to_the_pages_unless_it_was_set_otherwise() -> None:
+    assert [w.settings.niceness for w in _plan().workers] == [plans.INGEST_NICENESS, 0]
+    assert [w.settings.niceness for w in _plan(niceness=3).workers] == [3, 3]
+    assert _plan(one_process=True).workers[0].settings.niceness == 0
+
+
 def test_the_environment_of_a_worker_reads_back_as_its_settings() -> None:
     for worker in _plan(n_brokers=3, stale_after_seconds=2.5).workers:
         assert read(worker.environment()) == worker.settings
