@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 
 from emis_streams.local import kafka_config, kafka_jars
 from emis_streams.local.errors import LocalStackError
-from emis_streams.local.kafka_config import Endpoint
+from emis_streams.local.kafka_config import Endpoint, Listener
 from emis_streams.local.ports import free_port, is_answering, is_free
 from emis_streams.local.process import Child, end_leftover
 
@@ -30,9 +30,12 @@ _POLL_SECONDS = 0.1
 class KafkaNode:
     """One broker-and-controller; its data and logs are in a folder of its own."""
 
-    def __init__(self, endpoint: Endpoint, cluster: Sequence[Endpoint], folder: Path, heap_mb: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, cluster: Sequence[Endpoint], folder: Path, heap_mb: int, changes: Mapping[str, str]
+    ) -> None:
         self.endpoint = endpoint
         self.folder = folder
+        self._changes = changes
         self._properties = folder / "server.properties"
         self._cluster = cluster
         self._heap_mb = heap_mb
@@ -49,7 +52,7 @@ class KafkaNode:
     def begin_format(self, cluster_id: str) -> "subprocess.Popen[bytes] | None":
         """Start formatting the storage, unless that was done; `end_format` waits for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kafka_config.write(self._properties, self.endpoint, self._cluster, self.folder)
+        kafka_config.write(self._properties, self.endpoint, self._cluster, self.folder, self._changes)
         if (self.folder / "formatted").exists():
             return None
         shutil.rmtree(self.folder / "data", ignore_errors=True)  # what an interrupted formatting left
@@ -84,17 +87,31 @@ class KafkaCluster:
     """One node (replication 1) or three (replication 3, min ISR 2). Data in the folder is kept between runs.
 
     `ports`: the brokers' ports, one per node; free ones by default. Controllers get free ports of their own.
+    `listeners`: further ones, a sequence per node. `changes`: broker settings, over those of `kafka_config`.
     """
 
     def __init__(
-        self, folder: Path, *, n_nodes: int = 1, ports: Sequence[int] | None = None, heap_mb: int = 512
+        self,
+        folder: Path,
+        *,
+        n_nodes: int = 1,
+        ports: Sequence[int] | None = None,
+        heap_mb: int = 512,
+        listeners: Sequence[Sequence[Listener]] | None = None,
+        changes: Mapping[str, str] | None = None,
     ) -> None:
         if ports is not None and len(ports) != n_nodes:
             raise ValueError(f"{n_nodes} nodes need {n_nodes} ports, not {len(ports)}")
         self.folder = folder.absolute()
         broker_ports = ports or [free_port() for _ in range(n_nodes)]
-        endpoints = [Endpoint(i + 1, port, free_port()) for i, port in enumerate(broker_ports)]
-        self.nodes = [KafkaNode(e, endpoints, self.folder / f"kafka-{e.node_id}", heap_mb) for e in endpoints]
+        more = listeners or [()] * n_nodes
+        endpoints = [
+            Endpoint(i + 1, port, free_port(), listeners=tuple(own))
+            for i, (port, own) in enumerate(zip(broker_ports, more, strict=True))
+        ]
+        self.nodes = [
+            KafkaNode(e, endpoints, self.folder / f"kafka-{e.node_id}", heap_mb, changes or {}) for e in endpoints
+        ]
 
     @property
     def bootstrap(self) -> str:
