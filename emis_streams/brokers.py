@@ -138,7 +138,8 @@ class Brokers:
     async def timestamps(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
         """Unix seconds of the first record at or after an offset.
 
-        Left out: partitions where none came in time, or whose offset is not in the log.
+        Left out: partitions where none came in time, whose offset is not in the log, or whose record has a
+        header name that is not UTF-8 (aiokafka raises at it).
         """
         if not offsets:
             return {}
@@ -157,7 +158,7 @@ class Brokers:
             left = max(0.01, deadline - asyncio.get_running_loop().time())
             try:
                 record = await asyncio.wait_for(self._records.getone(tp), left)
-            except (KafkaError, TimeoutError) as error:
+            except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
                 log.info("No record to tell the time at %s: %r", tp, error)
                 continue
             found[tp] = record.timestamp / 1000

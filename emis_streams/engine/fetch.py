@@ -13,8 +13,10 @@ from itertools import islice
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.errors import ConsumerStoppedError
+
+from emis_streams.engine.header_names import Unread, read_again, unread
 
 _CHUNK_RECORDS = 50
 """The bytes taken so far are looked at after so many records."""
@@ -58,9 +60,12 @@ async def fetch(
     while True:
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
+        await _read_again(fetcher, tps)
         taken = _take_ready(fetcher, tps, max_records, max_bytes)
         if taken or timeout_seconds <= 0:
             return taken
+        if unread(fetcher, tps):
+            continue
         waiter = fetcher._create_fetch_waiter()
         done, pending = await asyncio.wait([waiter], timeout=timeout_seconds)
         if fetcher._closed:
@@ -71,6 +76,12 @@ async def fetch(
             return []
         for future in done:
             future.result()
+
+
+async def _read_again(fetcher: Fetcher, tps: Collection[TopicPartition]) -> None:
+    for tp, result in unread(fetcher, tps):
+        if not await read_again(fetcher, tp, result):
+            _forget(fetcher, tp)
 
 
 def _take_ready(fetcher: Fetcher, tps: Collection[TopicPartition], max_records: int, max_bytes: int) -> list[Fetched]:
@@ -97,7 +108,7 @@ def _take_ready(fetcher: Fetcher, tps: Collection[TopicPartition], max_records: 
 
 def _forget(fetcher: Fetcher, tp: TopicPartition) -> None:
     """Lets the background routine fetch the partition's next records."""
-    del fetcher._records[tp]
+    fetcher._records.pop(tp, None)
     fetcher._notify(fetcher._wait_consume_future)
 
 
@@ -108,18 +119,24 @@ def _take(result: FetchResult, tp: TopicPartition, max_records: int, max_bytes: 
     source._consumer_record = _as_parsed
     base = source.next_fetch_offset
     records: list[Any] = []
-    n_bytes = 0
-    while len(records) < max_records and n_bytes < max_bytes:
-        if source._records_iterator is None:
-            break
-        chunk = list(islice(source, min(_CHUNK_RECORDS, max_records - len(records))))
-        records += chunk
-        n_bytes += sum([len(record.value or b"") for record in chunk])
+    try:
+        _take_records(source, records, max_records, max_bytes)
+    except UnicodeDecodeError:  # Of a header name; the records before it are taken.
+        result._partition_records = Unread(source.next_fetch_offset)
     result._update_position()
     if source._records_iterator is None:
         result._partition_records = None
     end = source.next_fetch_offset
     return Fetched(tp, base, end, records) if end > base else None
+
+
+def _take_records(source: PartitionRecords, records: list[Any], max_records: int, max_bytes: int) -> None:
+    """Adds records to the list; those before one that cannot be parsed are in it when that raises."""
+    n_bytes = 0
+    while len(records) < max_records and n_bytes < max_bytes and source._records_iterator is not None:
+        n_before = len(records)
+        records.extend(islice(source, min(_CHUNK_RECORDS, max_records - n_before)))
+        n_bytes += sum([len(record.value or b"") for record in records[n_before:]])
 
 
 def _as_parsed(_tp: TopicPartition, record: Any) -> Any:
