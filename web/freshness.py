@@ -4,6 +4,7 @@ Thousands of requests a second need the same figure, which changes once a second
 """
 
 import time
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -12,6 +13,14 @@ from emis_streams.answers import ClassDetail, Source, TeacherDetail
 from emis_streams.node import Node
 
 REMEMBERED_SECONDS = 0.1
+
+
+class Age(NamedTuple):
+    """How old an answer can be that comes from there."""
+
+    source: Source
+    seconds: float | None
+    stale: bool
 
 
 class Freshness:
@@ -47,11 +56,14 @@ class Freshness:
     def _is_stale(self, age_seconds: float | None) -> bool:
         return age_seconds is None or age_seconds > self._stale_after_seconds
 
+    def age(self, source: Source) -> Age:
+        """How old an answer of now can be, and whether that is too old."""
+        seconds = self.age_seconds(source)
+        return Age(source, seconds, self._is_stale(seconds))
+
     def mark(self, answer: TeacherDetail | ClassDetail) -> None:
-        """Write into an answer how old it can be, and whether that is too old."""
-        age = self.age_seconds(answer.source)
-        answer.age_seconds = age
-        answer.stale = self._is_stale(age)
+        """Writes its age into an answer."""
+        _, answer.age_seconds, answer.stale = self.age(answer.source)
 
 
 FRESHNESS: web.AppKey[Freshness] = web.AppKey("freshness", Freshness)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
-from emis_streams.answers import ClassDetail, Gone, TeacherDetail
+from emis_streams.answers import ClassDetail, Gone, Source, TeacherDetail
 from emis_streams.errors import Unavailable
 from emis_streams.events import is_canonical_id
 from emis_streams.node import NODE, Node
@@ -31,15 +31,17 @@ async def find(
         return Refusal("malformed", subject, given)
     node = request.app[NODE]
     found: Detail | Gone | None
+    source: Source = "local"
     if node.read_model is not None and node.read_model.caught_up:
         found = read_local(node.read_model, given)
     else:
+        source = "mysql"
         try:
             found = await _ask_database(node, given, read_database)
         except Unavailable:
             return Refusal("not_ready", subject, given)
     if found is None or isinstance(found, Gone):
-        return refusal_of(found, subject, given)
+        return refusal_of(found, subject, given, request.app[FRESHNESS].age(source))
     request.app[FRESHNESS].mark(found)
     return found
 

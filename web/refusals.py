@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp import web
 
 from emis_streams.answers import Gone
+from web.freshness import Age
 from web.pages import render, texts_of, wants_html
 from web.problems import problem
 
@@ -38,18 +39,22 @@ class Refusal:
     subject: Subject
     given: str
     deleted_at: datetime | None = None
+    age: Age | None = None
+    """Of unknown and deleted: that there is nothing may be old news, too."""
 
 
-def refusal_of(found: Gone | None, subject: Subject, given: str) -> Refusal:
+def refusal_of(found: Gone | None, subject: Subject, given: str, age: Age) -> Refusal:
     """What an empty or a `Gone` answer means to who asked."""
     if found is None:
-        return Refusal("unknown", subject, given)
-    return Refusal("deleted", subject, given, found.deleted_at)
+        return Refusal("unknown", subject, given, age=age)
+    return Refusal("deleted", subject, given, found.deleted_at, age)
 
 
 def as_problem(refusal: Refusal) -> web.Response:
     """The refusal as problem+json."""
-    more = {} if refusal.deleted_at is None else {"deletedAt": refusal.deleted_at}
+    more: dict[str, Any] = {} if refusal.deleted_at is None else {"deletedAt": refusal.deleted_at}
+    if refusal.age is not None:
+        more |= {"source": refusal.age.source, "ageSeconds": refusal.age.seconds, "stale": refusal.age.stale}
     response = problem(
         STATUS[refusal.reason],
         TITLES[refusal.reason],

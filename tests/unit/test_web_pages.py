@@ -238,6 +238,14 @@ async def test_until_the_copy_is_caught_up_the_database_answers(empty_model: Rea
         assert "the database replica" in await page.text()
 
 
+@pytest.mark.parametrize("nothing", [NOBODY, GONE_TEACHER])
+async def test_that_there_is_nothing_may_be_old_news_and_says_so(model: ReadModel, nothing: str) -> None:
+    for age, stale in ((0.4, False), (64.0, True), (None, True)):
+        async with asking(a_node(model, ToldLag(a_report(), age=age))) as client:
+            body = await problem(await client.get(f"/api/teachers/{nothing}"))
+            assert (body["source"], body["ageSeconds"], body["stale"]) == ("local", age, stale)
+
+
 @pytest.mark.parametrize("reader", [None, Database(Unavailable("away")), Database(None)])
 async def test_what_nobody_can_tell_yet_is_503_and_asked_again(empty_model: ReadModel, reader: Database | None) -> None:
     async with asking(a_node(empty_model, None, reader=reader)) as client:
