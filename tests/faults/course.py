@@ -1,0 +1,381 @@
+"""One row of the fault matrix from its beginning to its verdict.
+
+load and reads begin → undisturbed for a while (the control) → the fault, with work in flight → healed →
+caught up → load ends → every store compared → workers stopped, their databases opened and compared →
+databases deleted, workers started, every answer compared again
+"""
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emis_streams.local import Child
+from tests.faults.checker import history, stores
+from tests.faults.checker.findings import KINDS, Findings
+from tests.faults.checker.history import Read, Send
+from tests.faults.checker.truth import Truth, of_sources
+from tests.faults.district import District
+from tests.faults.stage import ROOT, SESSION_TIMEOUT_SECONDS, STALE_AFTER_SECONDS, FaultWorker, NotInTime, Stage, until
+from tests.integration import independent
+
+EVENTS_PER_SECOND, READS_PER_SECOND = 200.0, 60.0
+CONTROL_SECONDS = 4.0
+AFTERWARDS_SECONDS = 2.5
+CAUGHT_UP_SECONDS = 60.0
+QUIET_SECONDS = 60.0
+OK_PERCENT, P99_MS = 99.9, 500.0
+REPLAY_SECONDS = 10.0
+"""Allowed on top of the session's time-out."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Evidence:
+    """That the fault bit."""
+
+    bit: bool
+    said: dict[str, Any] = field(default_factory=dict)
+    healed_at: float | None = None
+    """Monotonic: recovery counts from then (of a killed worker from its end). None: from when the fault returned."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault. `fault` does it and, unless recovery is what is looked at, undoes it."""
+
+    id: str
+    name: str
+    fault: "Callable[[Course], Awaitable[Evidence]]"
+    poison_share: float = 0.0
+    skew_seconds: float = 0.0
+    events_per_second: float = EVENTS_PER_SECOND
+    in_ci: bool = False
+    needs_work_in_flight: bool = True
+    recovery_seconds: float = SESSION_TIMEOUT_SECONDS + REPLAY_SECONDS
+    loses_sources: bool = False
+    """Source records are deleted: what was sent is then the truth's only witness, and alarms count them."""
+
+
+@dataclass
+class Verdict:
+    seed: int
+    row: str
+    n_events: int = 0
+    n_keys: int = 0
+    lost: int = 0
+    dup_effect: int = 0
+    reorder: int = 0
+    resurrect: int = 0
+    divergent: int = 0
+    phantom: int = 0
+    unflagged_stale: int = 0
+    ok_pct: float = 0.0
+    p99_ms: float | None = None
+    rto_s: float | None = None
+    valid: bool = False
+    name: str = ""
+    p99_control_ms: float | None = None
+    alarm_count: int | None = None
+    unplanned_ends: int = 0
+    seconds: float = 0.0
+    said: dict[str, Any] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    """Each bound that was not kept, in words."""
+
+    @property
+    def green(self) -> bool:
+        return self.valid and not self.broken
+
+    def line(self) -> str:
+        """What is printed: one JSON object."""
+        names = [
+            *("seed", "row", "n_events", "n_keys", *KINDS, "ok_pct", "p99_ms", "rto_s", "valid"),
+            *(["alarm_count"] if self.alarm_count is not None else []),
+        ]
+        return json.dumps({name: asdict(self)[name] for name in names})
+
+
+class Course:
+    """Runs one row on a stage whose workers are ready, and leaves it with workers that are ready again."""
+
+    def __init__(self, stage: Stage, row: Row, seed: int, folder: Path, say: Say) -> None:
+        self.stage = stage
+        self.row = row
+        self.folder = folder
+        self.say = say
+        self.district = District(f"{seed} {row.id} {time.time_ns()}")
+        self.truth = Truth()
+        self.findings = Findings()
+        self.verdict = Verdict(seed, row.id, name=row.name)
+        self.began_fault = self.healed = 0.0
+        self._phases: dict[str, float] = {}
+        self._sender = self._process("sends", self._sends_command())
+        self._reader = self._process("reads", self._reads_command())
+
+    # -- for rows -----------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> list[FaultWorker]:
+        return self.stage.workers
+
+    async def progress(self) -> independent.Progress:
+        """Of the ingesting group, all districts together."""
+        return await asyncio.to_thread(independent.progress, self.stage.brokers)
+
+    async def in_flight(self) -> int:
+        """Records that were there and not committed: what was committed is asked first, so it may be too many."""
+        committed = (await self.progress()).committed
+        return (await self.progress()).end - committed
+
+    async def owner_of(self, topic: str, partition: int) -> FaultWorker:
+        """The worker that ingests the partition, by its own word."""
+        for worker in self.workers:
+            if worker.can_serve and await self._owns(worker, topic, partition):
+                return worker
+        raise NotInTime(f"nobody owns {topic} {partition}")
+
+    async def _owns(self, worker: FaultWorker, topic: str, partition: int) -> bool:
+        _, text = await asyncio.to_thread(worker.get, "/api/consumer-lag")
+        return any(
+            p["topic"] == topic and p["partition"] == partition and f":{worker.port}" in json.dumps(p["owner"])
+            for group in text["groups"]
+            for p in group["partitions"]
+        )
+
+    async def caught_up(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
+        """Until the group is within two seconds of the ends, and all workers that should run are ready."""
+        near = 2 * self.row.events_per_second
+
+        async def is_near() -> bool:
+            at = await self.progress()
+            return at.end - at.committed <= near and all(w.can_serve for w in self.workers if w.wanted)
+
+        await until(is_near, timeout_seconds, "the group is near the ends of its topics", 0.3)
+
+    async def rest(self, seconds: float) -> None:
+        """A fault's duration."""
+        await asyncio.sleep(seconds)
+
+    # -- the course ---------------------------------------------------------------------------
+
+    async def run(self) -> Verdict:
+        began = time.monotonic()
+        try:
+            await self._run()
+        except NotInTime as late:
+            self.verdict.broken.append(str(late))
+        finally:
+            await self._end_processes()
+            await self.stage.heal()
+        self.verdict.seconds = round(time.monotonic() - began, 1)
+        self.verdict.said["phases"] = self._phases
+        return self.verdict
+
+    def _phase(self, name: str, since: float) -> float:
+        """Notes how long it took; returns now."""
+        now = time.monotonic()
+        self._phases[name] = round(now - since, 1)
+        return now
+
+    async def _run(self) -> None:
+        began = time.monotonic()
+        self._sender.start()
+        await until(self._has_begun, 60, "the district is on the pages")
+        self._reader.start()
+        control_at = self._phase("begin", began)
+        await self.rest(CONTROL_SECONDS)
+        n_in_flight = await self.in_flight()
+        self.began_fault = self._phase("control", control_at)
+        evidence = await self.row.fault(self)
+        ended_at = self._phase("fault", self.began_fault)
+        self.healed = evidence.healed_at or ended_at
+        await self.caught_up()
+        caught_up_at = self._phase("catch up", ended_at)
+        await self.rest(AFTERWARDS_SECONDS)
+        await self._end_processes()
+        self.verdict.said = {**evidence.said, "in_flight": n_in_flight}
+        self.verdict.valid = evidence.bit and (n_in_flight > 0 or not self.row.needs_work_in_flight)
+        self._phase("load ends", caught_up_at)
+        await self._compare(control_at, caught_up_at)
+
+    async def _has_begun(self) -> bool:
+        last = self.district.assignments[-1][0]
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(w.get, f"/api/teachers/{last}") for w in self.workers if w.can_serve)
+        )
+        if self.row.poison_share == 1:
+            return True
+        return all(status in (200, 410) for status, _ in answers)
+
+    async def _end_processes(self) -> None:
+        for process in (self._sender, self._reader):
+            process.send_signal(signal.SIGTERM)
+        for process in (self._sender, self._reader):
+            if not await asyncio.to_thread(process.wait, 90.0):
+                self.verdict.broken.append(f"{process.name} did not end")
+                process.kill()
+
+    async def _compare(self, control_at: float, caught_up_at: float) -> None:
+        brokers, own = self.stage.brokers, self.district.own_ids
+        began = time.monotonic()
+        self.truth = await asyncio.to_thread(of_sources, brokers, own)
+        await self._quiet()
+        quiet_at = self._phase("quiet", began)
+        sent, read = history.sends(self.folder / "sends.jsonl"), history.reads(self.folder / "reads.jsonl")
+        await asyncio.to_thread(self._compare_online, sent, read)
+        compared_at = self._phase("compare", quiet_at)
+        await self._compare_stopped()
+        stopped_at = self._phase("stopped", compared_at)
+        await self._compare_rebuilt()
+        self._phase("rebuilt", stopped_at)
+        self._judge(sent, read, control_at, caught_up_at)
+
+    async def _quiet(self) -> None:
+        """Until everything is committed and in MariaDB; what is not there by then is found by the comparison."""
+        try:
+            await until(self._all_committed, QUIET_SECONDS, "everything is committed")
+            await until(self._in_mysql, QUIET_SECONDS, "everything is in MariaDB", 0.5)
+            await until(self._in_read_models, QUIET_SECONDS, "the followers are level", 0.3)
+        except NotInTime as late:
+            self.verdict.broken.append(str(late))
+
+    async def _all_committed(self) -> bool:
+        at = await self.progress()
+        return at.committed >= at.end
+
+    async def _in_mysql(self) -> bool:
+        found = await asyncio.to_thread(self._mysql_rows)
+        return not independent.differences(found, self.truth.expected)
+
+    async def _in_read_models(self) -> bool:
+        return not any([await self._wrong_answers(worker, Findings()) for worker in self.workers if worker.wanted])
+
+    def _mysql_rows(self) -> dict[independent.Key, independent.Kept]:
+        own = self.district.own_ids
+        kept = independent.kept_in_mysql(self.stage.database_url)
+        return {key: row for key, row in kept.items() if key[1][:36] in own}
+
+    def _compare_online(self, sent: Sequence[Send], read: Sequence[Read]) -> None:
+        findings, truth, brokers = self.findings, self.truth, self.stage.brokers
+        history.check_sends(sent, truth, findings)
+        history.check_reads(read, sent, truth, STALE_AFTER_SECONDS, findings)
+        self.changelog = stores.changelog_rows(brokers, self.district.own_ids, findings)
+        stores.compare("changelog", {k: independent.kept_in(r) for k, r in self.changelog.items()}, truth, findings)
+        stores.compare("MariaDB", self._mysql_rows(), truth, findings)
+        stores.check_dead_letters(brokers, truth, findings)
+        self._check_mysql_order()
+
+    def _check_mysql_order(self) -> None:
+        """What the trigger saw (tests/faults/stage.py)."""
+        for class_id, old, new in self.stage.version_decreases():
+            if class_id in self.district.own_ids:
+                self.findings.add("reorder", class_id, f"MariaDB went from {old} to {new}")
+
+    async def _compare_stopped(self) -> None:
+        for worker in self.workers:
+            await self._answers(worker)
+        await asyncio.gather(*(worker.stop() for worker in self.workers))
+        dirs, own = [w.data_dir for w in self.workers], self.district.own_ids
+        tables = await asyncio.to_thread(stores.table_rows, dirs, own)
+        stores.compare("the tables", tables, self.truth, self.findings)
+        for worker in self.workers:
+            rows = await asyncio.to_thread(stores.read_model_rows, worker.data_dir, own)
+            stores.compare(f"the read model of {worker.name}", rows, self.truth, self.findings)
+
+    async def _compare_rebuilt(self) -> None:
+        for worker in self.workers:
+            shutil.rmtree(worker.data_dir, ignore_errors=True)
+            worker.start()
+        await self.stage.all_ready()
+        for worker in self.workers:
+            await self._answers(worker)
+
+    async def _answers(self, worker: FaultWorker) -> None:
+        """Asks for every key; what is wrong is found again until it is level, so only what stays wrong counts."""
+        try:
+            await until(lambda: self._is_right(worker), 30, f"{worker.name} answers as it should", 0.5)
+        except NotInTime:
+            await self._wrong_answers(worker, self.findings)
+
+    async def _is_right(self, worker: FaultWorker) -> bool:
+        return not await self._wrong_answers(worker, Findings())
+
+    async def _wrong_answers(self, worker: FaultWorker, findings: Findings) -> bool:
+        await asyncio.to_thread(self._ask_all, worker, findings)
+        return not findings.is_clean
+
+    def _ask_all(self, worker: FaultWorker, findings: Findings) -> None:
+        for kind, keys in (("classes", self.district.classes), ("teachers", self.district.teachers)):
+            for key in keys:
+                status, body = worker.get(f"/api/{kind}/{key}")
+                stores.compare_answer(worker.name, kind, key, status, body, self.truth, findings)
+
+    # -- the verdict --------------------------------------------------------------------------
+
+    def _judge(self, sent: Sequence[Send], read: Sequence[Read], control_at: float, caught_up_at: float) -> None:
+        v, findings = self.verdict, self.findings
+        v.n_events, v.n_keys = self.truth.n_events, len(self.truth.expected)
+        for kind in KINDS:
+            setattr(v, kind, findings.count(kind))
+        asked = [one for one in read if self._could_serve(one)]
+        good = [one for one in asked if one.status in history.GOOD]
+        v.ok_pct = round(100 * len(good) / len(asked), 3) if asked else 0.0
+        control = [one.took for one in good if one.ended < self.began_fault]
+        during = [one.took for one in good if self.began_fault <= one.due <= caught_up_at]
+        v.p99_control_ms, v.p99_ms = _ms(history.percentile(control, 0.99)), _ms(history.percentile(during, 0.99))
+        recovered = history.recovery_seconds([one for one in good if one.ended >= self.healed], sent, self.healed)
+        v.rto_s = None if recovered is None else round(recovered, 2)
+        v.unplanned_ends = sum(not o.planned for w in self.workers for o in w.outages if o.since >= control_at)
+        v.said.update(findings.notes)
+        v.broken += findings.examples()
+        v.broken += self._bounds_broken(v)
+
+    def _could_serve(self, one: Read) -> bool:
+        """Whether the worker ran and was ready all the time from when the request was due until it ended."""
+        worker = next(w for w in self.workers if w.name == one.worker)
+        return not any(o.since <= one.ended and (o.until is None or o.until >= one.due) for o in worker.outages)
+
+    def _bounds_broken(self, v: Verdict) -> list[str]:
+        broken = []
+        if v.ok_pct < OK_PERCENT:
+            broken.append(f"answers ok: {v.ok_pct} % < {OK_PERCENT} %")
+        if v.p99_ms is not None and v.p99_ms > P99_MS:
+            broken.append(f"p99 during the fault: {v.p99_ms} ms > {P99_MS} ms")
+        if v.rto_s is None or v.rto_s > self.row.recovery_seconds:
+            broken.append(f"recovery: {v.rto_s} s, allowed are {self.row.recovery_seconds} s")
+        if not v.valid:
+            broken.append(f"the fault did not bite: {v.said}")
+        return broken
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def _process(self, name: str, command: list[str]) -> Child:
+        return Child(name, command, self.folder)
+
+    def _sends_command(self) -> list[str]:
+        row = self.row
+        numbers = [str(row.events_per_second), str(self.folder / "sends.jsonl")]
+        program = str(ROOT / "tests/faults/sends.py")
+        seed = self.district.seed
+        return [
+            *(sys.executable, program, self.stage.brokers, seed),
+            *(*numbers, str(row.poison_share), str(row.skew_seconds)),
+        ]
+
+    def _reads_command(self) -> list[str]:
+        ports = [f"{w.name}={w.port}" for w in self.workers]
+        out = str(self.folder / "reads.jsonl")
+        program = str(ROOT / "tests/faults/reads.py")
+        return [sys.executable, program, self.district.seed, str(READS_PER_SECOND), out, *ports]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
