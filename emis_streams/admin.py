@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 
 from emis_streams import topics
 from emis_streams.errors import InvalidSetting, Unavailable
+from emis_streams.kafka_refusals import unavailable
 from emis_streams.settings import Settings
 from emis_streams.topics import Topic
 
@@ -40,7 +41,7 @@ async def admin_client(settings: Settings) -> AsyncIterator[Any]:
         await client.start()
     except KafkaConnectionError as error:
         await client.close()
-        raise Unavailable(f"no broker answers at KAFKA_BROKERS={settings.kafka_brokers!r}: {error}") from None
+        raise await unavailable(settings, error) from None
     try:
         yield client
     finally:

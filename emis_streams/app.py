@@ -1,6 +1,8 @@
 """The Faust app, and nothing else: agents, tables and pages are put to it by `worker.py`."""
 
-from emis_streams import engine, settings, topics
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
+
+from emis_streams import engine, exposure, kafka_security, settings, topics
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
 
@@ -8,7 +10,8 @@ __all__ = ["App", "app", "create_app"]
 
 
 def create_app(config: settings.Settings) -> App:
-    """The app of these settings."""
+    """The app of these settings; raises InvalidSetting where its pages would be open to all by mistake."""
+    exposure.check(config)
     return App(
         topics.APP_ID,
         engine_options=Options(
@@ -22,6 +25,7 @@ def create_app(config: settings.Settings) -> App:
         ),
         ingests="ingest" in config.roles_enabled(),
         broker=";".join(f"{engine.SCHEME}://{server}" for server in config.bootstrap_servers),
+        broker_credentials=broker_credentials(config),
         datadir=config.data_path,
         topic_partitions=topics.PARTITIONS,
         broker_session_timeout=config.session_timeout_seconds,
@@ -33,9 +37,28 @@ def create_app(config: settings.Settings) -> App:
         web_host=config.host,
         web_bind=config.host,
         web_port=config.port,
+        web_ssl_context=exposure.ssl_context(config),
         web_tables_enabled=False,
         web_stats_enabled=False,
         table_standby_replicas=0,
+    )
+
+
+def broker_credentials(config: settings.Settings) -> Credentials | None:
+    """What the group's own consumer, which Faust makes, proves itself with: the same as all clients of ours.
+
+    Never without a TLS context: Faust would silently take SASL in the clear.
+    """
+    given = kafka_security.client_arguments(config)
+    if not given:
+        return None
+    if "sasl_mechanism" not in given:
+        return SSLCredentials(given["ssl_context"])
+    return SASLCredentials(
+        username=given["sasl_plain_username"],
+        password=given["sasl_plain_password"],
+        ssl_context=given["ssl_context"],
+        mechanism=given["sasl_mechanism"],
     )
 
 

@@ -11,6 +11,8 @@ import msgspec
 
 from emis_streams import lag_assembly, lag_rules
 from emis_streams.brokers import UNREACHABLE, Brokers
+from emis_streams.engine.denied import denied
+from emis_streams.kafka_refusals import why
 from emis_streams.lag_assembly import Assembly
 from emis_streams.lag_measurement import Asking, Measurement, RecordTimes, Watched, watched
 from emis_streams.lag_report import GroupLag, HistoryPoint, LagReport, Thresholds
@@ -95,7 +97,8 @@ class LagMonitor:
         except UNREACHABLE as error:
             await self.close()
             self._failures += 1
-            report = self._failed(f"The brokers at {self._settings.kafka_brokers} cannot be asked: {_text(error)}")
+            reason = denied(error) or await why(self._settings) or _text(error)
+            report = self._failed(f"The brokers at {self._settings.kafka_brokers} cannot be asked: {reason}")
         else:
             if self._failures:
                 log.info("The brokers at %s can be asked again", self._settings.kafka_brokers)

@@ -18,8 +18,9 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import events, settings, topics
-from emis_streams.errors import InvalidEvent, Unavailable
+from emis_streams.errors import InvalidEvent
 from emis_streams.events import CONTRACTS, Contract
+from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.partitioner import partitions_of
 from emis_streams.settings import Settings
 
@@ -146,7 +147,7 @@ class EventProducer:
             await self._producer.start()
         except KafkaConnectionError as error:
             await self._producer.stop()
-            raise Unavailable(f"no broker answers at {self._brokers}: {error}") from None
+            raise await unavailable(self._settings, error) from None
         return self
 
     async def __aexit__(
@@ -220,7 +221,7 @@ class EventProducer:
                 while topic not in (await self._producer.client.fetch_all_metadata()).topics():
                     await asyncio.sleep(_TOPIC_POLL_SECONDS)
         except TimeoutError:
-            raise Unavailable(f"no topic {topic} at {self._brokers}: make it with `emis-streams topics`") from None
+            raise no_topic(self._settings, topic) from None
         self._known_topics.add(topic)
 
     def _follow(self, delivery: "asyncio.Future[Any]") -> None:
@@ -229,13 +230,10 @@ class EventProducer:
 
     def _delivered(self, delivery: "asyncio.Future[Any]") -> None:
         self._under_way.discard(delivery)
-        if not delivery.cancelled() and self._failure is None:
-            self._failure = delivery.exception()
+        failure = None if delivery.cancelled() else delivery.exception()
+        if self._failure is None:
+            self._failure = failure
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-    @property
-    def _brokers(self) -> str:
-        return f"KAFKA_BROKERS={self._settings.kafka_brokers!r}"

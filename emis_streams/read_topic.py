@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from emis_streams.errors import Unavailable
+from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.settings import Settings
 
 FETCH_RECORDS = 5_000
@@ -29,7 +29,7 @@ async def reader(settings: Settings) -> AsyncIterator[Any]:
         await consumer.start()
     except KafkaConnectionError as error:
         await consumer.stop()
-        raise Unavailable(f"no broker answers at KAFKA_BROKERS={settings.kafka_brokers!r}: {error}") from None
+        raise await unavailable(settings, error) from None
     try:
         yield consumer
     finally:
@@ -40,9 +40,7 @@ async def partitions_of_topic(consumer: Any, settings: Settings, topic: str) -> 
     """Its partitions; raises Unavailable if there is no such topic."""
     cluster = await consumer._client.fetch_all_metadata()
     if topic not in cluster.topics():
-        raise Unavailable(
-            f"no topic {topic} at KAFKA_BROKERS={settings.kafka_brokers!r}: make it with `emis-streams topics`"
-        )
+        raise no_topic(settings, topic)
     return [TopicPartition(topic, p) for p in sorted(cluster.partitions_for_topic(topic))]
 
 

@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from emis_streams import kafka_security
 from emis_streams.errors import InvalidSetting
+from emis_streams.secret_files import Secret
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -34,6 +36,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_brokers: Annotated[str, Meta(min_length=1, description="host:port of brokers, comma-separated")] = (
         "localhost:9092"
     )
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_SSL"],
+        Meta(description="how clients talk to the brokers; SASL is within TLS only, so that no password is ever shown"),
+    ] = "PLAINTEXT"
+    kafka_sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"], Meta(description="how SASL_SSL proves the password")
+    ] = "SCRAM-SHA-512"
+    kafka_username: Annotated[str, Meta(description="user of SASL_SSL")] = ""
+    kafka_password_file: Annotated[str, Meta(description="file with the user's password, of mode 600 or 640")] = ""
+    kafka_password: Annotated[str, Meta(description="the password itself, if there is no file")] = ""
+    kafka_ca_file: Annotated[
+        str, Meta(description="PEM of the authorities that sign the brokers' certificates; the system's by default")
+    ] = ""
+    kafka_cert_file: Annotated[str, Meta(description="PEM of the client's own certificate, if brokers want one")] = ""
+    kafka_key_file: Annotated[str, Meta(description="PEM of its key, of mode 600 or 640")] = ""
     database_url: Annotated[
         str,
         Meta(
@@ -45,6 +62,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     roles: Annotated[str, Meta(description="comma-separated of ingest, replicate, serve")] = "ingest,replicate,serve"
     host: Annotated[str, Meta(min_length=1, description="address that the web views listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="port that the web views listen on")] = 6066
+    web_cert_file: Annotated[str, Meta(description="PEM of the web views' certificate: they speak TLS then")] = ""
+    web_key_file: Annotated[str, Meta(description="PEM of its key, of mode 600 or 640")] = ""
+    web_tokens_file: Annotated[
+        str, Meta(description="file of lines reader:TOKEN and operator:TOKEN, of mode 600 or 640: who asks needs one")
+    ] = ""
+    web_open: Annotated[
+        bool, Meta(description="listen beyond this machine without TLS or tokens: something in front protects")
+    ] = False
+    web_allowed_hosts: Annotated[
+        str,
+        Meta(description="names that browsers may use, comma-separated, beside localhost, HOST and addresses; *: any"),
+    ] = ""
     niceness: Annotated[
         Annotated[int, Meta(ge=0, le=19)],
         Meta(description="how far this worker gives way to other processes of the machine; `up` sets 10 to ingest"),
@@ -97,6 +126,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     git_commit: Annotated[str, Meta(description="commit this was built from, as /info tells it")] = ""
 
+    def __repr__(self) -> str:
+        """Without passwords: a setting that ends up in a log must not tell them."""
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, _shown(name, getattr(self, name))) for name in self.__struct_fields__]
+
     def roles_enabled(self) -> frozenset[Role]:
         """The roles of this worker; raises InvalidSetting."""
         named = [part.strip() for part in self.roles.split(",")]
@@ -115,7 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def kafka_client(self) -> dict[str, Any]:
         """What every Kafka client of ours is made with."""
-        return {"bootstrap_servers": self.bootstrap_servers}
+        return {"bootstrap_servers": self.bootstrap_servers, **kafka_security.client_arguments(self)}
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -125,6 +161,7 @@ def read(environment: Mapping[str, str]) -> Settings:
     values = {name: _convert(name, text, hints[name]) for name, text in given.items()}
     settings = Settings(**values)
     settings.roles_enabled()
+    kafka_security.check(settings)
     return settings
 
 
@@ -134,6 +171,12 @@ def _convert(name: str, text: str, hint: Any) -> Any:
     except msgspec.ValidationError as error:
         shown = without_password(text)
         raise InvalidSetting(f"{name.upper()}={shown!r} is not allowed: {error}; {describe(hint)}") from None
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name == "kafka_password":
+        return Secret(value)
+    return without_password(value) if name == "database_url" else value
 
 
 def without_password(url: str) -> str:

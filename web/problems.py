@@ -30,6 +30,13 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+HEADERS = {
+    "Server": "emis-streams",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer; `Server` in place of the versions that aiohttp would tell."""
 DETAILS = {
     404: "Nothing is here. GET /info tells what this service is.",
     405: "This address does not take {method}.",
@@ -76,6 +83,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         response = _told(request, error.status, error.reason, None if error.text == standard else error.text)
         if isinstance(error, web.HTTPMethodNotAllowed):
             response.headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
+        for challenge in error.headers.getall(hdrs.WWW_AUTHENTICATE, ()):
+            response.headers.add(hdrs.WWW_AUTHENTICATE, challenge)
         return response
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
@@ -90,9 +99,11 @@ def _told(request: web.Request, status: int, title: str, detail: str | None = No
     return problem(status, title, detail, instance=request.path)
 
 
-async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Signal `on_response_prepare`: nobody guesses types; pages run only what is served with them."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: nobody guesses types, other sites get nothing, pages run only what is theirs."""
+    response.headers.update(HEADERS)
+    if request.secure:
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if response.content_type == "text/html":
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         response.headers["Referrer-Policy"] = "same-origin"

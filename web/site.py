@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from web import classes, consumer_lag, health, metrics, overview, pages, problems, refusals, remembered, teachers
+from web import access, classes, consumer_lag, health, metrics, overview, pages, problems, refusals, remembered, teachers
 
 PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
 """Each has its `routes`."""
@@ -12,6 +12,7 @@ def setup(app: web.Application) -> None:
     """What the views need of their application, which must have `app[NODE]`."""
     metrics.setup(app)
     problems.setup(app)
+    access.setup(app)
     pages.setup(app)
     remembered.setup(app)
     app[problems.PROBLEM_PAGE] = refusals.problem_page

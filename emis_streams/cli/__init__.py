@@ -72,13 +72,20 @@ def _kafka_error_line(error: Exception) -> str | None:
     """One line for an error of the Kafka client, None for any other error."""
     if "aiokafka" not in sys.modules:
         return None
+    import asyncio
+
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
+    from emis_streams.engine.denied import denied
+    from emis_streams.kafka_refusals import unavailable
     from emis_streams.settings import current
 
     brokers = f"KAFKA_BROKERS={current().kafka_brokers!r}"
     if isinstance(error, KafkaConnectionError):
-        return f"no broker answers at {brokers}: {error}"
+        return str(asyncio.run(unavailable(current(), error)))
+    refusal = denied(error)
+    if refusal is not None:
+        return f"{brokers}: {refusal}"
     if isinstance(error, KafkaError):
         return f"Kafka at {brokers} says {type(error).__name__}: {error}"
     return None

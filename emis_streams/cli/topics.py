@@ -1,4 +1,4 @@
-"""`emis-streams topics`: makes the topics and says what differs in existing ones."""
+"""`emis-streams topics`: makes the topics, says what differs in existing ones, lists what users need."""
 
 import asyncio
 import sys
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import click
 
-from emis_streams import admin, settings
+from emis_streams import acls, admin, settings
 from emis_streams.admin import Difference
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Make nothing, only say what differs.")
-def topics(check: bool) -> None:
+@click.option("--acls", "list_acls", is_flag=True, help="Ask no broker: print the kafka-acls commands of each user.")
+def topics(check: bool, list_acls: bool) -> None:
     """Make the topics that are missing; say what differs in existing ones, changelogs included.
 
     New topics have REPLICATION_FACTOR copies and MIN_INSYNC_REPLICAS (1 and 1 with one broker).
@@ -20,6 +21,9 @@ def topics(check: bool) -> None:
     Exit code 1 if something differs.
     """
     chosen = settings.current()
+    if list_acls:
+        click.echo("\n".join(acls.lines(chosen.kafka_brokers)))
+        return
     if not check:
         for name in asyncio.run(admin.ensure_topics(chosen)):
             click.echo(f"made {name}")

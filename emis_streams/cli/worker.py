@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from emis_streams import settings
+from emis_streams import exposure, settings
 from emis_streams.cli.processes import run_processes
 from emis_streams.settings import Settings
 
@@ -42,6 +42,7 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
     given = {"ROLES": roles, "PORT": None if port is None else str(port), "DATA_DIR": data_dir}
     os.environ.update({name: value for name, value in given.items() if value is not None})
     config = settings.current()
+    exposure.check(config)
     if processes > 1:
         sys.exit(run_processes(processes, config))
     set_up_logging(config)

@@ -181,9 +181,16 @@ class CatchUp(Service):
             await patiently(asker.start, UNREACHABLE)
             while not self.should_stop:
                 await self.sleep(_WATCH_SECONDS)
+                await self._check_group()
                 await self._look(asker)
         finally:
             await asker.stop()
+
+    async def _check_group(self) -> None:
+        try:
+            await self.consumer.check_group()
+        except KafkaError as error:
+            fatal.end_process(self.app, "taking part in the group failed", error)
 
     async def _look(self, asker: AIOKafkaConsumer) -> None:
         if not self._owned or self.started_at is not None:

@@ -19,6 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from emis_streams.engine.cluster import topic_ids
+from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.patience import Waiting
 
@@ -121,7 +122,7 @@ class Follower:
     """
 
     name: str
-    client: Mapping[str, Any]
+    client: Mapping[str, Any] = field(repr=False)
     """Keyword arguments of every Kafka client: bootstrap servers, security."""
     sink: Sink
     wins: Wins
@@ -234,9 +235,9 @@ class Follower:
 
     async def _step(self) -> None:
         try:
-            fetched = await fetch(
-                self._consumer._fetcher, set(self.next_offsets), _POLL_SECONDS, self.slice_records, self.slice_bytes
-            )
+            fetched = await self._fetch()
+        except DENIED:
+            fetched = await self._fetch_when_granted()
         except OffsetOutOfRangeError:
             await self.position(self.next_offsets)
             return
@@ -245,6 +246,23 @@ class Follower:
         await self._check_topic_ids()
         await self._look_at_sink()
         self._show_to_group()
+
+    async def _fetch(self) -> list[Fetched]:
+        if self.group is not None:
+            self._consumer._coordinator.check_errors()  # It waits for ever to be asked, and does not join meanwhile.
+        return await fetch(
+            self._consumer._fetcher, set(self.next_offsets), _POLL_SECONDS, self.slice_records, self.slice_bytes
+        )
+
+    async def _fetch_when_granted(self) -> list[Fetched]:
+        """A grant that is missing costs no reader: what was copied so far goes on to answer."""
+        fetched: list[Fetched] = []
+
+        async def fetch_again() -> None:
+            fetched[:] = await self._fetch()
+
+        await self._waiting.for_(fetch_again, *DENIED)
+        return fetched
 
     async def _apply(self, slices: list[ChangelogSlice]) -> None:
         if not await self._keep(slices):

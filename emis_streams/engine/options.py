@@ -7,7 +7,7 @@ from typing import Any, cast
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    client: Mapping[str, Any] = field(default_factory=dict)
+    client: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Keyword arguments of every Kafka client of the engine's own: bootstrap servers, security."""
     slice_records: int = 500
     slice_bytes: int = 1_000_000

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import stamina
 
+from emis_streams.engine.denied import denied
+
 Call = Callable[[], Awaitable[None]]
 
 
@@ -26,7 +28,10 @@ async def patiently(
 
 
 def in_words(error: Exception) -> str:
-    """Kind and text of the error (Kafka's own texts begin with the kind)."""
+    """Kind and text of the error (Kafka's own texts begin with the kind), or what is to be done about it."""
+    refusal = denied(error)
+    if refusal is not None:
+        return refusal
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}".rstrip(": ")
 

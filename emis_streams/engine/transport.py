@@ -100,6 +100,13 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             options.slice_bytes,
         )
 
+    async def check_group(self) -> None:
+        """Raises what the group's coordination failed with, which otherwise waits for ever to be asked."""
+        await self.call_thread(self._check_group)
+
+    async def _check_group(self) -> None:
+        self._ensure_consumer()._coordinator.check_errors()
+
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """What the group has committed, None where it never has."""
         return await self.call_thread(self._committed, list(tps))
@@ -180,6 +187,10 @@ class Consumer(driver.Consumer):
             tp,
             n_records,
         )
+
+    async def check_group(self) -> None:
+        """Raises what taking part in the group failed with (an aiokafka.errors.KafkaError)."""
+        await self._thread.check_group()
 
     # -- from fetch to agent ------------------------------------------------------------------
 

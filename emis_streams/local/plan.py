@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from emis_streams import exposure
 from emis_streams.errors import InvalidSetting
 from emis_streams.settings import ROLES, Settings
 
@@ -54,6 +55,7 @@ class Plan:
 
 def make(settings: Settings, *, n_brokers: int, one_process: bool) -> Plan:
     """Raises InvalidSetting when KAFKA_BROKERS names another machine, or ports leave no room."""
+    _check_security(settings)
     data = settings.data_path.absolute()
     common = msgspec.structs.replace(
         settings,
@@ -66,6 +68,14 @@ def make(settings: Settings, *, n_brokers: int, one_process: bool) -> Plan:
     ports = kafka_ports(settings.kafka_brokers, n_brokers)
     common = msgspec.structs.replace(common, kafka_brokers=",".join(f"127.0.0.1:{port}" for port in ports))
     return Plan(common, ports, _workers(common, data, one_process=one_process))
+
+
+def _check_security(settings: Settings) -> None:
+    """`up` is for one machine: its brokers have no TLS, and it asks its workers' pages itself."""
+    for name in ("kafka_security_protocol", "web_cert_file", "web_tokens_file"):
+        if getattr(settings, name) != getattr(_DEFAULTS, name):
+            raise InvalidSetting(f"{name.upper()} is not allowed with `up`, which is for one machine: leave it out")
+    exposure.check(settings)
 
 
 def kafka_ports(kafka_brokers: str, n_brokers: int) -> tuple[int, ...]:

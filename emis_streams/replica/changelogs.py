@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from emis_streams import topics
+from emis_streams.engine.denied import denied
 from emis_streams.errors import Unavailable
+from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.replica.comparison import winner
 from emis_streams.settings import Settings
 
@@ -65,18 +67,20 @@ async def open_changelogs(settings: Settings) -> AsyncIterator[Changelogs]:
     )
     try:
         await consumer.start()
-        yield Changelogs(consumer, await _partitions(consumer))
+        yield Changelogs(consumer, await _partitions(consumer, settings))
+    except KafkaConnectionError as error:
+        raise await unavailable(settings, error) from error
     except KafkaError as error:
-        reason = str(error) or type(error).__name__
+        reason = denied(error) or str(error) or type(error).__name__
         raise Unavailable(f"Kafka at KAFKA_BROKERS={settings.kafka_brokers!r}: {reason}") from error
     finally:
         await consumer.stop()
 
 
-async def _partitions(consumer: Any) -> list[TopicPartition]:
+async def _partitions(consumer: Any, settings: Settings) -> list[TopicPartition]:
     cluster = await consumer._client.fetch_all_metadata()
     names = [subject.changelog for subject in topics.SUBJECTS]
     missing = sorted(set(names) - cluster.topics())
     if missing:
-        raise Unavailable(f"there is no topic {missing[0]}: make it with `emis-streams topics`")
+        raise no_topic(settings, missing[0])
     return [TopicPartition(name, partition) for name in names for partition in cluster.partitions_for_topic(name)]

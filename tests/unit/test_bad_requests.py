@@ -31,7 +31,7 @@ async def _answer(model: ReadModel, request: bytes) -> bytes:
 
 
 async def test_a_path_of_two_slashes_leads_nowhere_else(model: ReadModel) -> None:
-    request = b"GET //evil.example/ HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+    request = b"GET //evil.example/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
     answer = await _answer(model, request)
     assert answer.startswith(b"HTTP/1.1 404")
     assert b'href="?lang=en"' in answer

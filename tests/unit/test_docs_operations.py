@@ -50,12 +50,16 @@ def settings_table() -> str:
 
 
 def _default(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`" if value != "" else ""
 
 
 def _allowed(about: dict[str, Any]) -> str:
     if "enum" in about:
         return ", ".join(f"`{value}`" for value in about["enum"])
+    if about.get("type") == "boolean":
+        return "`false`, `true`"
     if "maximum" in about:
         return f"{about['minimum']:,} to {about['maximum']:,}"
     if "minimum" in about:

@@ -93,4 +93,4 @@ def test_the_last_port_leaves_none_for_the_ingesting_worker() -> None:
 
 @pytest.mark.parametrize(("host", "reached"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
 def test_pages_are_asked_where_this_machine_reaches_them(host: str, reached: str) -> None:
-    assert _plan(host=host).web_host == reached
+    assert _plan(host=host, web_open=True).web_host == reached

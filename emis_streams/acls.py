@@ -1,0 +1,79 @@
+"""What each user of the brokers needs, and no more: for brokers with an authorizer that denies by default."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from emis_streams import topics
+
+Kind = Literal["topic", "group"]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Operations on a topic or a group (Read and Write imply Describe)."""
+
+    operations: tuple[str, ...]
+    kind: Kind
+    name: str
+
+
+OFFSETS_TOPIC = "__consumer_offsets"
+"""Only described: that it is there tells that there are groups, whose lag can be asked."""
+
+_SOURCES = [topic.name for topic in topics.source_topics()]
+_CHANGELOGS = [topic.name for topic in topics.changelog_topics()]
+_ALL = [topic.name for topic in topics.all_topics()]
+_GROUPS = (topics.APP_ID, topics.REPLICA_GROUP)
+
+
+def _topics(names: Sequence[str], *operations: str) -> list[Grant]:
+    return [Grant(operations, "topic", name) for name in names]
+
+
+def _groups(names: Sequence[str], *operations: str) -> list[Grant]:
+    return [Grant(operations, "group", name) for name in names]
+
+
+_LOOKING = [
+    *_topics(_SOURCES, "Read"),
+    *_topics(_CHANGELOGS, "Read"),
+    *_topics([topics.DEAD_LETTER], "Read"),
+    *_topics([OFFSETS_TOPIC], "Describe"),
+    *_groups(_GROUPS, "Describe"),
+]
+"""Lag and its age, in records and seconds: every worker shows it, and `emis-streams lag`."""
+
+GRANTS: dict[str, list[Grant]] = {
+    "emis-ingest": [
+        *_LOOKING,
+        *_topics(_CHANGELOGS, "Write"),
+        *_topics([topics.DEAD_LETTER], "Write"),
+        *_groups([topics.APP_ID], "Read"),
+    ],
+    "emis-replicate": [
+        *_LOOKING,
+        *_topics([topics.DEAD_LETTER], "Write"),
+        *_groups([topics.REPLICA_GROUP], "Read"),
+    ],
+    "emis-serve": _LOOKING,
+    "emis-producer": _topics(_SOURCES, "Write"),
+    "emis-operator": [
+        *_LOOKING,
+        *_topics(_SOURCES, "Write"),
+        *_topics(_ALL, "Create", "DescribeConfigs"),
+    ],
+}
+"""By user: workers of each role, services that send events, and who types commands (topics, lag, sync, replay).
+
+A worker of several roles needs what each of them needs.
+"""
+
+
+def lines(bootstrap: str) -> Iterator[str]:
+    """The commands of Kafka's own tool that make these grants."""
+    for user, grants in GRANTS.items():
+        for operations, kind in dict.fromkeys((grant.operations, grant.kind) for grant in grants):
+            names = [grant.name for grant in grants if (grant.operations, grant.kind) == (operations, kind)]
+            what = [f"--operation {operation}" for operation in operations] + [f"--{kind} {name}" for name in names]
+            yield f"kafka-acls.sh --bootstrap-server {bootstrap} --add --allow-principal User:{user} {' '.join(what)}"

@@ -1,0 +1,33 @@
+"""What the brokers' authorizer refuses, in words: a matter of grants, not of the worker."""
+
+from collections.abc import Iterable
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
+
+DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+
+_THINGS = {
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "group",
+    ClusterAuthorizationFailedError: "cluster",
+}
+
+
+def denied(error: BaseException | None) -> str | None:
+    """One line that names the thing and the way out; None for any other error."""
+    if not isinstance(error, DENIED):
+        return None
+    return f"the brokers deny it to this user: {_what(error)}; `emis-streams topics --acls` lists what it needs"
+
+
+def _what(error: BaseException) -> str:
+    """The thing by its name, or the sentence about it that the error was raised with."""
+    thing = next(name for kind, name in _THINGS.items() if isinstance(error, kind))
+    said = error.args[0] if error.args else ""
+    if not isinstance(said, str) and isinstance(said, Iterable):
+        said = ", ".join(sorted(map(str, said)))
+    return str(said) if thing in str(said).split() else f"{thing} {said}".rstrip()
