@@ -230,7 +230,7 @@ class Stage:
                 self.add_worker(f"worker-{number}", proxied=number == 3)
             await admin.ensure_topics(self.worker_settings("admin", self.brokers))
             await asyncio.to_thread(upgrade, self.database_url)
-            self.mariadb.execute(_TRIGGER)
+            self.watch_versions()
             self._keeping = asyncio.create_task(self._keep_running())
             for worker in self.workers:
                 worker.start()
@@ -298,6 +298,10 @@ class Stage:
                     setattr(proxy.knobs, name, value)
 
         self.proxies.do(act)
+
+    def watch_versions(self) -> None:
+        """By a trigger of ClassInfos, as long as that table is not dropped."""
+        self.mariadb.execute(_TRIGGER)
 
     def version_decreases(self) -> list[list[str]]:
         """ClassId, old and new version of each row of MariaDB that went back."""

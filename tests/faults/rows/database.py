@@ -1,0 +1,308 @@
+"""The replica's database: killed, read-only, slow, locked, full of connections, restored, emptied.
+
+Ingestion and pages must not notice any of it; the replica is level again afterwards by itself.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+
+from emis_streams.local.ports import HOST
+from tests.faults.course import Course, Evidence, Row
+from tests.faults.rows.logs import NewLines
+from tests.faults.stage import Stage, until
+
+_LOCK_WAIT_SECONDS = 10.0
+"""What the replica's sessions set (emis_streams/replica/database.py)."""
+_LIMIT_SECONDS = 15.0
+
+
+def _connection(stage: Stage, *, as_root: bool = True) -> "pymysql.Connection[Any]":
+    """Not through the proxy."""
+    user, password = ("root", "") if as_root else ("emis", "emis")
+    return pymysql.connect(
+        host=HOST, port=stage.mariadb.port, user=user, password=password, database="emis", autocommit=True
+    )
+
+
+@contextmanager
+def _root(stage: Stage) -> "Iterator[pymysql.cursors.Cursor]":
+    connection = _connection(stage)
+    try:
+        yield connection.cursor()
+    finally:
+        connection.close()
+
+
+def _number(cursor: "pymysql.cursors.Cursor", query: str) -> int:
+    cursor.execute(query)
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _n_open_transactions(cursor: "pymysql.cursors.Cursor") -> int:
+    return _number(cursor, "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 0")
+
+
+async def _replica_lag(course: Course) -> dict[str, int]:
+    """Records behind, of the ingesting group and of the replica's, as a worker tells them."""
+    _, body = await asyncio.to_thread(course.workers[0].get, "/api/consumer-lag")
+    return {
+        group["groupId"]: sum(partition["lag"] or 0 for partition in group["partitions"]) for group in body["groups"]
+    }
+
+
+async def commit_cut(course: Course) -> Evidence:
+    """The server commits, and its answer never arrives: whether it did is not known to the replica."""
+    proxy = course.stage.db_proxy
+    course.stage.set_knobs([proxy], cut_answer_to=b"COMMIT")
+    await until(lambda: proxy.n_cut >= 3, _LIMIT_SECONDS, "three commits are cut")
+    proxies_cut = proxy.n_cut
+    course.stage.set_knobs([proxy], cut_answer_to=None)
+    return Evidence(bit=proxies_cut >= 3, said={"commits_cut": proxies_cut})
+
+
+async def killed(course: Course) -> Evidence:
+    """SIGKILL while a transaction has written rows and has not committed."""
+    stage = course.stage
+    stage.set_knobs([stage.db_proxy], latency_seconds=0.1)  # so that transactions last
+    n_open = 0
+    with _root(stage) as cursor:
+
+        def is_writing() -> bool:
+            nonlocal n_open
+            n_open = _n_open_transactions(cursor)
+            return n_open > 0
+
+        await until(is_writing, _LIMIT_SECONDS, "a transaction has written", 0.01)
+        pid = stage.mariadb.process.pid
+        stage.mariadb.process.kill()
+    stage.set_knobs([stage.db_proxy], latency_seconds=0.0)
+    await course.rest(5)
+    stage.mariadb.start()
+    return Evidence(bit=n_open > 0 and stage.mariadb.process.pid != pid, said={"open_transactions": n_open, "pid": pid})
+
+
+async def read_only(course: Course) -> Evidence:
+    """As a replica that was not promoted, or a failover that went wrong."""
+    log = NewLines(course.workers)
+    with _root(course.stage) as cursor:
+        cursor.execute("SET GLOBAL read_only = ON")
+        try:
+            await until(lambda: bool(log.with_any(["1290"])), _LIMIT_SECONDS, "a write is refused")
+            await course.rest(6)
+        finally:
+            cursor.execute("SET GLOBAL read_only = OFF")
+    refused = log.with_any(["1290"])
+    return Evidence(bit=bool(refused), said={"refused": len(refused), "first": refused[0][-160:]})
+
+
+async def slow(course: Course) -> Evidence:
+    """Each piece takes five seconds, either way."""
+    course.stage.set_knobs([course.stage.db_proxy], latency_seconds=5.0)
+    return await _ingests_without_database(course, 9)
+
+
+async def hung(course: Course) -> Evidence:
+    """The server's process stands still: connections stay open, nothing is answered."""
+    process = course.stage.mariadb.process
+    process.send_signal(signal.SIGSTOP)
+    evidence = await _ingests_without_database(course, 9)
+    process.send_signal(signal.SIGCONT)
+    return evidence
+
+
+async def _ingests_without_database(course: Course, seconds: float) -> Evidence:
+    """Bites if the replica falls behind by what comes meanwhile, and ingestion does not."""
+    before = await course.progress()
+    await course.rest(seconds)
+    lag = await _replica_lag(course)
+    after = await course.progress()
+    course.stage.proxies.do(course.stage.db_proxy.heal)
+    ingested = after.committed - before.committed
+    expected = course.row.events_per_second * seconds
+    bit = lag["emis-teacher-service-replica"] > 0.3 * expected and ingested > 0.6 * expected
+    return Evidence(bit=bit, said={"ingested": ingested, "lag": lag})
+
+
+async def deadlock(course: Course) -> Evidence:
+    """Another one has rows and wants positions, while the replica has positions and wants rows."""
+    stage = course.stage
+    with _root(stage) as cursor:
+        before = _deadlocks(cursor)
+        _make_heavy(cursor)
+        for _ in range(3):
+            await _lock_the_other_way(stage)
+        deadlocks = _deadlocks(cursor) - before
+    log = NewLines(course.workers)
+    waited = await _lock_rows(course, log)
+    return Evidence(bit=deadlocks > 0 and waited > 0, said={"deadlocks_1213": deadlocks, "lock_waits_1205": waited})
+
+
+def _deadlocks(cursor: "pymysql.cursors.Cursor") -> int:
+    return _number(
+        cursor, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_DEADLOCKS'"
+    )
+
+
+def _make_heavy(cursor: "pymysql.cursors.Cursor") -> None:
+    """The transaction that changed fewer rows is the one that InnoDB gives up: it shall be the replica's."""
+    cursor.execute("CREATE TABLE IF NOT EXISTS checks.Ballast (n INT)")
+
+
+async def _lock_the_other_way(stage: Stage) -> None:
+    other = _connection(stage)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO checks.Ballast SELECT seq FROM seq_1_to_5000")
+            cursor.execute("SELECT ClassId FROM ClassInfos FOR UPDATE")
+            with _root(stage) as asker:
+                waiting = "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'"
+                await until(lambda: _number(asker, waiting) > 0, _LIMIT_SECONDS, "the replica waits", 0.02)
+            await asyncio.to_thread(cursor.execute, "SELECT * FROM ReplicaPositions FOR UPDATE")
+            cursor.execute("ROLLBACK")
+    finally:
+        other.close()
+
+
+async def _lock_rows(course: Course, log: NewLines) -> int:
+    """Until the replica's patience is over."""
+    other = _connection(course.stage)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT ClassId FROM ClassInfos FOR UPDATE")
+            limit = _LOCK_WAIT_SECONDS + _LIMIT_SECONDS
+            await until(lambda: bool(log.with_any(["1205"])), limit, "the replica waited for a lock in vain")
+            cursor.execute("ROLLBACK")
+    finally:
+        other.close()
+    return len(log.with_any(["1205"]))
+
+
+async def connections_exhausted(course: Course) -> Evidence:
+    """Idle connections of others take all that the server gives."""
+    stage, log = course.stage, NewLines(course.workers)
+    idle: list[pymysql.Connection[Any]] = []
+    with _root(stage) as cursor:
+        most = _number(cursor, "SELECT @@max_connections")
+        cursor.execute("SET GLOBAL max_connections = 20")
+        stage.set_knobs([stage.db_proxy], refuse=True)
+        stage.proxies.do(stage.db_proxy.cut_all)
+        try:
+            await asyncio.to_thread(_take_all, stage, idle)
+            stage.set_knobs([stage.db_proxy], refuse=False)
+            await until(lambda: bool(log.with_any(["1040"])), _LIMIT_SECONDS, "a worker gets no connection")
+            await course.rest(5)
+        finally:
+            for connection in idle:
+                connection.close()
+            cursor.execute(f"SET GLOBAL max_connections = {most}")
+    refused = log.with_any(["1040"])
+    return Evidence(bit=bool(refused), said={"taken": len(idle), "refused": len(refused)})
+
+
+def _take_all(stage: Stage, idle: "list[pymysql.Connection[Any]]") -> None:
+    """Connections of workers that were just cut end late: so twice."""
+    for _ in range(2):
+        try:
+            while True:
+                idle.append(_connection(stage, as_root=False))
+        except pymysql.err.OperationalError as error:
+            if error.args[0] != 1040:
+                raise
+        time.sleep(0.5)
+
+
+async def small_packets(course: Course) -> Evidence:
+    """A backlog that does not fit into the largest packet that the server takes."""
+    stage, log = course.stage, NewLines(course.workers)
+    with _root(stage) as cursor:
+        most = _number(cursor, "SELECT @@max_allowed_packet")
+        cursor.execute("SET GLOBAL max_allowed_packet = 4096")
+        stage.set_knobs([stage.db_proxy], refuse=True)
+        stage.proxies.do(stage.db_proxy.cut_all)
+        await course.rest(4)
+        stage.set_knobs([stage.db_proxy], refuse=False)
+        try:
+            await course.rest(8)
+            lag = await _replica_lag(course)
+        finally:
+            cursor.execute(f"SET GLOBAL max_allowed_packet = {most}")
+            stage.proxies.do(stage.db_proxy.cut_all)
+    told = log.with_any(["1153", "max_allowed_packet", "replica"])
+    return Evidence(bit=bool(told), said={"told": [line[-200:] for line in told[:3]], "lag": lag})
+
+
+async def restored(course: Course) -> Evidence:
+    """The application is locked out, an old dump is put in the place of the database, and it may come in again."""
+    stage = course.stage
+    dump = await asyncio.to_thread(_client, stage, "mariadb-dump", "--single-transaction", "emis")
+    with _root(stage) as cursor:
+        before = _kept_offsets(cursor)
+    await course.rest(5)
+    stage.set_knobs([stage.db_proxy], refuse=True)
+    stage.proxies.do(stage.db_proxy.cut_all)
+    with _root(stage) as cursor:
+        last = _kept_offsets(cursor)
+        await asyncio.to_thread(_client, stage, "mariadb", "emis", given=dump)
+        restored_to = _kept_offsets(cursor)
+    stage.set_knobs([stage.db_proxy], refuse=False)
+    return Evidence(bit=restored_to == before < last, said={"offsets_before": last, "offsets_restored": restored_to})
+
+
+def _kept_offsets(cursor: "pymysql.cursors.Cursor") -> int:
+    return _number(cursor, "SELECT COALESCE(SUM(NextOffset), 0) FROM ReplicaPositions")
+
+
+def _client(stage: Stage, program: str, *args: str, given: bytes | None = None) -> bytes:
+    command = [program, "--no-defaults", f"--host={HOST}", f"--port={stage.mariadb.port}", "--user=root", *args]
+    done = subprocess.run(command, input=given, capture_output=True, check=True, timeout=60, env=dict(os.environ))
+    return done.stdout
+
+
+async def emptied(course: Course) -> Evidence:
+    """All rows of a table are deleted; then all tables with their positions; then the tables themselves are dropped."""
+    stage = course.stage
+    n_removed: list[int] = []
+    with _root(stage) as cursor:
+        n_removed.append(cursor.execute("DELETE FROM ClassInfos"))
+        await until(lambda: _has_filled(cursor, n_removed[0]), 20, "ClassInfos is filled again", 0.2)
+        tables = ("ClassInfos", "Teachers", "TeacherAssignments", "ReplicaPositions")
+        n_removed.append(sum(cursor.execute(f"DELETE FROM {table}") for table in tables))
+        await until(lambda: _has_filled(cursor, n_removed[0]), 20, "everything is filled again", 0.2)
+        cursor.execute(f"DROP TABLE {', '.join((*tables, 'ReplicaSchemaVersion'))}")
+        n_removed.append(_number(cursor, _N_TABLES) == 0)
+        await until(lambda: _number(cursor, _N_TABLES) == 5, 20, "the tables are made again", 0.1)
+    stage.watch_versions()
+    return Evidence(bit=all(n_removed), said={"rows_deleted": n_removed[:2], "tables_dropped": bool(n_removed[2])})
+
+
+_N_TABLES = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'emis'"
+
+
+def _has_filled(cursor: "pymysql.cursors.Cursor", n_rows: int) -> bool:
+    return _number(cursor, "SELECT COUNT(*) FROM ClassInfos") >= n_rows
+
+
+ROWS = [
+    Row("16", "the answer to MySQL's COMMIT is cut", commit_cut, in_ci=True),
+    Row("16a", "MySQL is killed within a transaction", killed),
+    Row("17", "MySQL is read-only", read_only),
+    Row("18", "MySQL is slow", slow),
+    Row("18a", "MySQL hangs", hung),
+    Row("19", "deadlocks and lock waits in MySQL", deadlock),
+    Row("20", "all of MySQL's connections are taken", connections_exhausted),
+    Row("22", "MySQL takes small packets only", small_packets),
+    Row("23", "MySQL is restored to an old backup", restored),
+    Row("emptied", "MySQL is emptied while it runs", emptied),
+]
