@@ -23,14 +23,20 @@ check: system-test .venv/.dev  ## Style, types and the rule of who may import wh
 	$(BIN)/lint-imports
 bench: system-bench .venv/.dev  ## Measure this worker and its peers side by side (long; ARGS="--help")
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+load: system-test .venv/.dev  ## Ask the pages more than they can answer, and as clients that mean no good (2 minutes)
+	@exec $(BIN)/python -m tests.faults.load
 lock:  ## Pin the newest allowed versions, with hashes
 	for name in runtime dev uv; do $(UV) pip compile --python-version 3.11 --upgrade --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links -q -o requirements/$$name.txt requirements/$$name.in; done
+sbom: .venv/.dev  ## Write the list of packages that run in production as CycloneDX: build/sbom.cdx.json
+	$(BIN)/cyclonedx-py requirements --output-reproducible --output-file build/sbom.cdx.json requirements/runtime.txt
+licences: .venv/.dev  ## Print the licences of those packages; fails if one is not allowed
+	@$(BIN)/python scripts/licences --check
 clean:  ## Delete what was set up or measured here; data/ stays (emis-streams up --fresh empties that)
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 system-%:
 	@PYTHON=$(PYTHON) scripts/system-packages $*
-.PHONY: help run down test check bench lock clean
+.PHONY: help run down test check bench load lock sbom licences clean
 
 # Stamps: a second run finds them and is quick. What development needs includes what running needs.
 $(UV): requirements/uv.txt | system-python
