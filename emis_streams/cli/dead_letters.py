@@ -11,6 +11,7 @@ import msgspec
 
 from emis_streams import dead_letters as letters_
 from emis_streams import settings
+from emis_streams.cli.logs import visible
 from emis_streams.dead_letters import DeadLetter, NoSuchLetter, original_headers, replay_of
 from emis_streams.errors import InvalidEvent
 from emis_streams.producer import EventProducer, records_of
@@ -74,7 +75,7 @@ def _line(letter: DeadLetter, refused_again: bool) -> str:
     reason = letter.reason.strip().splitlines()[-1] if letter.reason.strip() else ""
     shown = reason if len(reason) <= REASON_SHOWN else reason[: REASON_SHOWN - 1] + "…"
     again = " (replayed, refused again)" if refused_again else ""
-    return f"{letter.place:>8}  {letter.said('time') or '?':24}  {letter.origin}  {shown}{again}"
+    return visible(f"{letter.place:>8}  {letter.said('time') or '?':24}  {letter.origin}  {shown}{again}")
 
 
 @dead_letters.command()
@@ -88,9 +89,9 @@ def show(place: tuple[int, int], value_only: bool) -> None:
         return
     click.echo(f"dead letter  {letter.place}\ncame from    {letter.origin}")
     click.echo(f"sent at      {letter.said('timestamp')}\nrefused at   {letter.said('time')}")
-    click.echo(f"reason       {letter.reason}")
+    click.echo("reason       " + "\n".join(visible(line) for line in letter.reason.splitlines()))
     for name, value in original_headers(letter.headers):
-        click.echo(f"header       {name}: {_readable(value)}")
+        click.echo(f"header       {visible(name)}: {_readable(value)}")
     click.echo(f"key          {_readable(letter.key)}\nvalue        {_readable(letter.value)}")
 
 

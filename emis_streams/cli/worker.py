@@ -10,15 +10,12 @@ from pathlib import Path
 import click
 
 from emis_streams import exposure, settings
+from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.processes import run_processes
 from emis_streams.settings import Settings
 
-_QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
-"""Loggers whose records below warnings tell an operator nothing (asked for by LOG_LEVEL=debug)."""
 _GARBAGE_OBJECTS = 20_000
 _AUTOGROUP = Path("/proc/self/autogroup")
-_REPEAT_SECONDS = 60.0
-_LINES_REMEMBERED = 1_000
 
 
 @click.command()
@@ -112,44 +109,3 @@ def _check_port(config: Settings) -> None:
         except OSError as error:
             click.echo(f"cannot listen on HOST={config.host} PORT={config.port}: {error.strerror}", err=True)
             sys.exit(1)
-
-
-def set_up_logging(config: Settings) -> None:
-    """Log records to standard error, as text or as JSON lines."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_json_formatter() if config.log_format == "json" else _text_formatter())
-    handler.addFilter(OncePerMinute())
-    logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
-    logging.raiseExceptions = False
-    if config.log_level != "debug":
-        for name in _QUIET:
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-
-class OncePerMinute(logging.Filter):
-    """Lets the same line through once a minute: clients of brokers that are away repeat themselves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING or record.exc_info:
-            return True
-        line = record.getMessage()
-        if record.created - self._said.get(line, float("-inf")) < _REPEAT_SECONDS:
-            return False
-        if len(self._said) >= _LINES_REMEMBERED:
-            self._said.clear()
-        self._said[line] = record.created
-        return True
-
-
-def _text_formatter() -> logging.Formatter:
-    return logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-
-def _json_formatter() -> logging.Formatter:
-    from ecs_logging import StdlibFormatter
-
-    return StdlibFormatter()

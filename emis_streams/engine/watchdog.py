@@ -55,8 +55,8 @@ class Watchdog(Service):
             stuck = self._stuck(time.monotonic())
             if stuck is not None:
                 frames = sys._current_frames().get(loop_thread)
-                where = "".join(traceback.format_stack(frames)) if frames else "unknown"
-                logger.critical("the event loop is at:\n%s", where)
+                where = [f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_stack(frames)]
+                logger.critical("the event loop is at: %s", "; ".join(where) if frames else "unknown")
                 fatal.end_process(self._app, stuck, code=fatal.EXIT_STALLED)
 
     def _see_loop(self) -> None:

@@ -40,6 +40,8 @@ from tests.services import settings_for
 
 PASSWORD = "canary-{user}-5fd924625f6ab16a"
 WRONG_PASSWORD = "canary-wrong-6de9c5c4e2c4"
+PLAIN_USER = "emis-plain"
+"""Known to the brokers by name and password, for SASL PLAIN."""
 OTHER_HOST = "other.example"
 
 _OPERATIONS = {
@@ -177,11 +179,13 @@ def _keystore(cert: trustme.LeafCert) -> bytes:
 
 def _changes(folder: Path) -> dict[str, str]:
     scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    password = PASSWORD.format(user=PLAIN_USER)
+    plain = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{PLAIN_USER}="{password}";'
     changes = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": "User:ANONYMOUS",
-        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
         "listener.name.mutual.ssl.client.auth": "required",
         "listener.name.mutual.ssl.truststore.type": "PEM",
         "listener.name.mutual.ssl.truststore.location": str(folder / "ca.pem"),
@@ -190,4 +194,5 @@ def _changes(folder: Path) -> dict[str, str]:
         changes[f"listener.name.{listener}.ssl.keystore.type"] = "PEM"
         changes[f"listener.name.{listener}.ssl.keystore.location"] = str(folder / f"{pem}.pem")
         changes[f"listener.name.{listener}.scram-sha-512.sasl.jaas.config"] = scram
+        changes[f"listener.name.{listener}.plain.sasl.jaas.config"] = plain
     return changes
