@@ -45,6 +45,8 @@ class Evidence:
     said: dict[str, Any] = field(default_factory=dict)
     healed_at: float | None = None
     """Monotonic: recovery counts from then (of a killed worker from its end). None: from when the fault returned."""
+    broken: list[str] = field(default_factory=list)
+    """What else did not hold, in words."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ class Course:
         await self.rest(AFTERWARDS_SECONDS)
         await self._end_processes()
         self.verdict.said = {**evidence.said, "in_flight": n_in_flight}
+        self.verdict.broken += [*evidence.broken, *self._all_down()]
         self.verdict.valid = evidence.bit and (n_in_flight > 0 or not self.row.needs_work_in_flight)
         self._phase("load ends", caught_up_at)
         await self._compare(control_at, caught_up_at)
@@ -342,6 +345,15 @@ class Course:
         """Whether the worker ran and was ready all the time from when the request was due until it ended."""
         worker = next(w for w in self.workers if w.name == one.worker)
         return not any(o.since <= one.ended and (o.until is None or o.until >= one.due) for o in worker.outages)
+
+    def _all_down(self) -> list[str]:
+        """That at one moment of the fault no worker could be asked, one of them having ended by itself."""
+        outages = [o for w in self.workers for o in w.outages]
+        for at in sorted(o.since for o in outages if o.since >= self.began_fault):
+            out = [o for o in outages if o.since <= at and (o.until is None or o.until > at)]
+            if len({o.worker for o in out}) == len(self.workers) and not all(o.planned for o in out):
+                return [f"no worker could be asked {at - self.began_fault:.1f} s after the fault began"]
+        return []
 
     def _bounds_broken(self, v: Verdict) -> list[str]:
         broken = []

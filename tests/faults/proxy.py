@@ -7,11 +7,14 @@ piece that passes.
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 HOST = "127.0.0.1"
 _PIECE_BYTES = 64 * 1024
+_MOST_ON_THE_WAY = 1024
+"""Pieces of one direction of a connection; then its sender waits."""
 
 
 @dataclass
@@ -84,22 +87,47 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cutting: asyncio.Event, *, is_up: bool
     ) -> None:
+        """Latency holds each piece back, not those behind it: the line stays as wide as it is."""
+        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MOST_ON_THE_WAY)
+        arriving = asyncio.create_task(self._arrive(on_the_way, writer, cutting, is_up))
         try:
             while piece := await reader.read(self.knobs.slice_bytes or _PIECE_BYTES):
                 if cutting.is_set() and not is_up:
                     self.n_cut += 1
                     writer.transport.abort()
                     return
-                await self._pass(piece, writer, cutting, is_up)
+                knobs = self.knobs
+                delay = max(0.0, knobs.latency_seconds + random.uniform(-1, 1) * knobs.jitter_seconds)
+                await on_the_way.put((time.monotonic() + delay, piece))
+            await on_the_way.put((time.monotonic(), b""))
+            await arriving
         except OSError:
             return
         finally:
+            arriving.cancel()
             writer.close()
+
+    async def _arrive(
+        self,
+        on_the_way: "asyncio.Queue[tuple[float, bytes]]",
+        writer: asyncio.StreamWriter,
+        cutting: asyncio.Event,
+        is_up: bool,
+    ) -> None:
+        """In the order in which they were sent; an empty piece is the end."""
+        try:
+            while True:
+                due, piece = await on_the_way.get()
+                if not piece:
+                    return
+                if (left := due - time.monotonic()) > 0:
+                    await asyncio.sleep(left)
+                await self._pass(piece, writer, cutting, is_up)
+        except OSError:
+            writer.transport.abort()
 
     async def _pass(self, piece: bytes, writer: asyncio.StreamWriter, cutting: asyncio.Event, is_up: bool) -> None:
         knobs = self.knobs
-        if knobs.latency_seconds:
-            await asyncio.sleep(max(0.0, knobs.latency_seconds + random.uniform(-1, 1) * knobs.jitter_seconds))
         if knobs.swallow_up if is_up else knobs.swallow_down:
             self.bytes_swallowed += len(piece)
             return
