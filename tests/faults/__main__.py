@@ -13,7 +13,8 @@ from pathlib import Path
 
 import click
 
-from tests.faults.course import Course, Row, Verdict
+from tests.faults.checker.verdict import Verdict
+from tests.faults.course import Course, Row
 from tests.faults.rows import ALL
 from tests.faults.stage import ROOT, Stage
 

@@ -11,16 +11,18 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from emis_streams.local import Child
-from tests.faults.checker import history, stores
-from tests.faults.checker.findings import KINDS, Findings
+from tests.faults.checker import history, stores, verdict
+from tests.faults.checker.findings import Findings
 from tests.faults.checker.history import Read, Send
-from tests.faults.checker.truth import Truth, of_sources
+from tests.faults.checker.truth import Place, Record, Truth, of_sources
+from tests.faults.checker.verdict import Verdict
 from tests.faults.district import District
 from tests.faults.stage import ROOT, SESSION_TIMEOUT_SECONDS, STALE_AFTER_SECONDS, FaultWorker, NotInTime, Stage, until
 from tests.integration import independent
@@ -30,7 +32,6 @@ CONTROL_SECONDS = 4.0
 AFTERWARDS_SECONDS = 2.5
 CAUGHT_UP_SECONDS = 60.0
 QUIET_SECONDS = 60.0
-OK_PERCENT, P99_MS = 99.9, 500.0
 REPLAY_SECONDS = 10.0
 """Allowed on top of the session's time-out."""
 
@@ -45,6 +46,8 @@ class Evidence:
     said: dict[str, Any] = field(default_factory=dict)
     healed_at: float | None = None
     """Monotonic: recovery counts from then (of a killed worker from its end). None: from when the fault returned."""
+    alarm_count: int | None = None
+    """Records that the workers themselves said they could not read."""
     broken: list[str] = field(default_factory=list)
     """What else did not hold, in words."""
 
@@ -66,45 +69,6 @@ class Row:
     """Source records are deleted: what was sent is then the truth's only witness, and alarms count them."""
 
 
-@dataclass
-class Verdict:
-    seed: int
-    row: str
-    n_events: int = 0
-    n_keys: int = 0
-    lost: int = 0
-    dup_effect: int = 0
-    reorder: int = 0
-    resurrect: int = 0
-    divergent: int = 0
-    phantom: int = 0
-    unflagged_stale: int = 0
-    ok_pct: float = 0.0
-    p99_ms: float | None = None
-    rto_s: float | None = None
-    valid: bool = False
-    name: str = ""
-    p99_control_ms: float | None = None
-    alarm_count: int | None = None
-    unplanned_ends: int = 0
-    seconds: float = 0.0
-    said: dict[str, Any] = field(default_factory=dict)
-    broken: list[str] = field(default_factory=list)
-    """Each bound that was not kept, in words."""
-
-    @property
-    def green(self) -> bool:
-        return self.valid and not self.broken
-
-    def line(self) -> str:
-        """What is printed: one JSON object."""
-        names = [
-            *("seed", "row", "n_events", "n_keys", *KINDS, "ok_pct", "p99_ms", "rto_s", "valid"),
-            *(["alarm_count"] if self.alarm_count is not None else []),
-        ]
-        return json.dumps({name: asdict(self)[name] for name in names})
-
-
 class Course:
     """Runs one row on a stage whose workers are ready, and leaves it with workers that are ready again."""
 
@@ -115,6 +79,10 @@ class Course:
         self.say = say
         self.district = District(f"{seed} {row.id} {time.time_ns()}")
         self.truth = Truth()
+        self.gone: list[Record] = []
+        """Records that the row deleted from their topics after they were read, or with an alarm."""
+        self.skipped: set[Place] = set()
+        """What the workers could not read, as the row saw to it."""
         self.findings = Findings()
         self.verdict = Verdict(seed, row.id, name=row.name)
         self.began_fault = self.healed = 0.0
@@ -162,6 +130,22 @@ class Course:
 
         await until(is_near, timeout_seconds, "the group is near the ends of its topics", 0.3)
 
+    @asynccontextmanager
+    async def paused_load(self) -> AsyncIterator[None]:
+        """Nothing is sent meanwhile, and what was sent before is committed."""
+        self._sender.send_signal(signal.SIGSTOP)
+        try:
+            await self.committed()
+            yield
+        finally:
+            self._sender.send_signal(signal.SIGCONT)
+
+    async def committed(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
+        """Until all that was sent is committed, twice within a second: records may still have been on their way."""
+        await until(self._all_committed, timeout_seconds, "everything is committed")
+        await asyncio.sleep(1)
+        await until(self._all_committed, timeout_seconds, "everything is committed")
+
     async def rest(self, seconds: float) -> None:
         """A fault's duration."""
         await asyncio.sleep(seconds)
@@ -204,6 +188,7 @@ class Course:
         await self.rest(AFTERWARDS_SECONDS)
         await self._end_processes()
         self.verdict.said = {**evidence.said, "in_flight": n_in_flight}
+        self.verdict.alarm_count = evidence.alarm_count
         self.verdict.broken += [*evidence.broken, *self._all_down()]
         self.verdict.valid = evidence.bit and (n_in_flight > 0 or not self.row.needs_work_in_flight)
         self._phase("load ends", caught_up_at)
@@ -229,7 +214,7 @@ class Course:
     async def _compare(self, control_at: float, caught_up_at: float) -> None:
         brokers, own = self.stage.brokers, self.district.own_ids
         began = time.monotonic()
-        self.truth = await asyncio.to_thread(of_sources, brokers, own)
+        self.truth = await asyncio.to_thread(of_sources, brokers, own, gone=self.gone, skipped=self.skipped)
         await self._quiet()
         quiet_at = self._phase("quiet", began)
         sent, read = history.sends(self.folder / "sends.jsonl"), history.reads(self.folder / "reads.jsonl")
@@ -324,27 +309,12 @@ class Course:
     # -- the verdict --------------------------------------------------------------------------
 
     def _judge(self, sent: Sequence[Send], read: Sequence[Read], control_at: float, caught_up_at: float) -> None:
-        v, findings = self.verdict, self.findings
-        v.n_events, v.n_keys = self.truth.n_events, len(self.truth.expected)
-        for kind in KINDS:
-            setattr(v, kind, findings.count(kind))
-        asked = [one for one in read if self._could_serve(one)]
-        good = [one for one in asked if one.status in history.GOOD]
-        v.ok_pct = round(100 * len(good) / len(asked), 3) if asked else 0.0
-        control = [one.took for one in good if one.ended < self.began_fault]
-        during = [one.took for one in good if self.began_fault <= one.due <= caught_up_at]
-        v.p99_control_ms, v.p99_ms = _ms(history.percentile(control, 0.99)), _ms(history.percentile(during, 0.99))
-        recovered = history.recovery_seconds([one for one in good if one.ended >= self.healed], sent, self.healed)
-        v.rto_s = None if recovered is None else round(recovered, 2)
-        v.unplanned_ends = sum(not o.planned for w in self.workers for o in w.outages if o.since >= control_at)
-        v.said.update(findings.notes)
-        v.broken += findings.examples()
-        v.broken += self._bounds_broken(v)
-
-    def _could_serve(self, one: Read) -> bool:
-        """Whether the worker ran and was ready all the time from when the request was due until it ended."""
-        worker = next(w for w in self.workers if w.name == one.worker)
-        return not any(o.since <= one.ended and (o.until is None or o.until >= one.due) for o in worker.outages)
+        at = verdict.Moments(control_at, self.began_fault, self.healed, caught_up_at)
+        bounds = verdict.Bounds(self.row.recovery_seconds, READS_PER_SECOND)
+        verdict.count(self.verdict, self.truth, self.findings)
+        outages = [outage for worker in self.workers for outage in worker.outages]
+        verdict.measure(self.verdict, read, sent, outages, at)
+        verdict.judge(self.verdict, read, at, bounds)
 
     def _all_down(self) -> list[str]:
         """That at one moment of the fault no worker could be asked, one of them having ended by itself."""
@@ -354,18 +324,6 @@ class Course:
             if len({o.worker for o in out}) == len(self.workers) and not all(o.planned for o in out):
                 return [f"no worker could be asked {at - self.began_fault:.1f} s after the fault began"]
         return []
-
-    def _bounds_broken(self, v: Verdict) -> list[str]:
-        broken = []
-        if v.ok_pct < OK_PERCENT:
-            broken.append(f"answers ok: {v.ok_pct} % < {OK_PERCENT} %")
-        if v.p99_ms is not None and v.p99_ms > P99_MS:
-            broken.append(f"p99 during the fault: {v.p99_ms} ms > {P99_MS} ms")
-        if v.rto_s is None or v.rto_s > self.row.recovery_seconds:
-            broken.append(f"recovery: {v.rto_s} s, allowed are {self.row.recovery_seconds} s")
-        if not v.valid:
-            broken.append(f"the fault did not bite: {v.said}")
-        return broken
 
     # -- processes ----------------------------------------------------------------------------
 
@@ -387,7 +345,3 @@ class Course:
         out = str(self.folder / "reads.jsonl")
         program = str(ROOT / "tests/faults/reads.py")
         return [sys.executable, program, self.district.seed, str(READS_PER_SECOND), out, *ports]
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(1000 * seconds, 1)

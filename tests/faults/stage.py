@@ -25,6 +25,7 @@ from emis_streams.local.ports import is_answering
 from emis_streams.local.readiness import ask, is_ready
 from emis_streams.replica.migrate import upgrade
 from emis_streams.settings import Settings
+from tests.faults.checker.verdict import Outage
 from tests.faults.proxy import Proxies, Proxy
 from tests.services import environment_of
 
@@ -35,6 +36,9 @@ N_WORKERS = 3
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 1.0
 _POLL_SECONDS = 0.1
+
+_OFTEN = {"log.retention.check.interval.ms": "1000", "log.cleaner.backoff.ms": "1000"}
+"""How often brokers look at what to delete and to compact: rows that make logs old do not wait for minutes."""
 
 _TRIGGER = """
 CREATE DATABASE IF NOT EXISTS checks;
@@ -49,17 +53,6 @@ END IF//
 
 Command = Sequence[str]
 WORKER: Command = (sys.executable, "-P", "-m", "emis_streams", "worker")
-
-
-@dataclass
-class Outage:
-    """From when to when a worker could not be asked (None: still)."""
-
-    worker: str
-    since: float
-    until: float | None = None
-    planned: bool = True
-    """Whether a row did it; else the worker ended by itself."""
 
 
 @dataclass
@@ -181,7 +174,7 @@ class Stage:
             [Listener("PROXIED", port, advertised_port=p.port)]
             for port, p in zip(inner, self.broker_proxies, strict=True)
         ]
-        self.kafka = KafkaCluster(folder / "kafka", n_nodes=3, heap_mb=384, listeners=listeners)
+        self.kafka = KafkaCluster(folder / "kafka", n_nodes=3, heap_mb=384, listeners=listeners, changes=_OFTEN)
         self.mariadb = MariaDb(folder / "mariadb")
         self.db_proxy = self.proxies.add(free_port(), self.mariadb.port)
         self.database_url = ""

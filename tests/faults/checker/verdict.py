@@ -1,0 +1,152 @@
+"""The verdict on a row: its figures, and each bound that was not kept in words."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tests.faults.checker import history
+from tests.faults.checker.findings import KINDS, Findings
+from tests.faults.checker.history import Read, Send
+from tests.faults.checker.truth import Truth
+
+LEAST_SHARE_ASKED = 0.8
+"""Of the requests that are due at the readers' rate; with fewer the readers themselves were hindered."""
+
+
+@dataclass
+class Outage:
+    """From when to when a worker could not be asked (None: still)."""
+
+    worker: str
+    since: float
+    until: float | None = None
+    planned: bool = True
+    """Whether a row did it; else the worker ended by itself."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of a course, on the monotonic clock."""
+
+    control: float
+    fault: float
+    healed: float
+    caught_up: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    recovery_seconds: float
+    reads_per_second: float
+    ok_percent: float = 99.9
+    p99_ms: float = 500.0
+
+
+@dataclass
+class Verdict:
+    seed: int
+    row: str
+    n_events: int = 0
+    n_keys: int = 0
+    lost: int = 0
+    dup_effect: int = 0
+    reorder: int = 0
+    resurrect: int = 0
+    divergent: int = 0
+    phantom: int = 0
+    unflagged_stale: int = 0
+    ok_pct: float = 0.0
+    p99_ms: float | None = None
+    rto_s: float | None = None
+    valid: bool = False
+    name: str = ""
+    p99_control_ms: float | None = None
+    alarm_count: int | None = None
+    unplanned_ends: int = 0
+    seconds: float = 0.0
+    said: dict[str, Any] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    """Each bound that was not kept, in words."""
+
+    @property
+    def green(self) -> bool:
+        return self.valid and not self.broken
+
+    @property
+    def found(self) -> dict[str, int]:
+        """How many of each kind of finding there are, of those that there are."""
+        return {kind: n for kind in KINDS if (n := getattr(self, kind))}
+
+    def line(self) -> str:
+        """What is printed: one JSON object."""
+        names = [
+            *("seed", "row", "n_events", "n_keys", *KINDS, "ok_pct", "p99_ms", "rto_s", "valid"),
+            *(["alarm_count"] if self.alarm_count is not None else []),
+        ]
+        return json.dumps({name: asdict(self)[name] for name in names})
+
+
+def count(verdict: Verdict, truth: Truth, findings: Findings) -> None:
+    """What was found in the stores and in the history."""
+    verdict.n_events, verdict.n_keys = truth.n_events, len(truth.expected)
+    for kind in KINDS:
+        setattr(verdict, kind, findings.count(kind))
+    verdict.said.update(findings.notes)
+    verdict.broken += findings.examples()
+
+
+def measure(
+    verdict: Verdict, read: Sequence[Read], sent: Sequence[Send], outages: Sequence[Outage], at: Moments
+) -> None:
+    """Availability, latency and recovery, of the answers of workers that could be asked."""
+    asked = [one for one in read if could_serve(one, outages)]
+    good = [one for one in asked if one.status in history.GOOD]
+    verdict.ok_pct = round(100 * len(good) / len(asked), 3) if asked else 0.0
+    verdict.p99_control_ms = _p99_ms(one for one in good if one.ended < at.fault)
+    verdict.p99_ms = _p99_ms(one for one in good if at.fault <= one.due <= at.caught_up)
+    recovered = history.recovery_seconds([one for one in good if one.ended >= at.healed], sent, at.healed)
+    verdict.rto_s = None if recovered is None else round(recovered, 2)
+    verdict.unplanned_ends = sum(not o.planned for o in outages if o.since >= at.control)
+
+
+def judge(verdict: Verdict, read: Sequence[Read], at: Moments, bounds: Bounds) -> None:
+    """Says which bounds were not kept, and whether the run can say anything at all."""
+    broken = verdict.broken
+    if verdict.ok_pct < bounds.ok_percent:
+        broken.append(f"answers ok: {verdict.ok_pct} % < {bounds.ok_percent} %")
+    if verdict.p99_ms is not None and verdict.p99_ms > bounds.p99_ms:
+        broken.append(f"p99 during the fault: {verdict.p99_ms} ms > {bounds.p99_ms} ms")
+    if verdict.rto_s is None or verdict.rto_s > bounds.recovery_seconds:
+        broken.append(f"recovery: {verdict.rto_s} s, allowed are {bounds.recovery_seconds} s")
+    if not verdict.valid:
+        broken.append(f"the fault did not bite: {verdict.said}")
+    missing = _missing(verdict, read, at, bounds)
+    verdict.valid = verdict.valid and not missing
+    broken += missing
+
+
+def _missing(verdict: Verdict, read: Sequence[Read], at: Moments, bounds: Bounds) -> list[str]:
+    """Without these a run shows nothing: not that all is well either."""
+    missing = []
+    if not verdict.n_events:
+        missing.append("nothing was sent")
+    if verdict.p99_control_ms is None:
+        missing.append("no answer before the fault: there is no control")
+    n_read = sum(at.fault <= one.due <= at.caught_up for one in read)
+    n_due = (at.caught_up - at.fault) * bounds.reads_per_second
+    if n_read < LEAST_SHARE_ASKED * n_due:
+        missing.append(f"the readers asked {n_read} times during the fault, due were {n_due:.0f}")
+    return missing
+
+
+def could_serve(one: Read, outages: Iterable[Outage]) -> bool:
+    """Whether the worker ran and was ready all the time from when the request was due until it ended."""
+    return not any(
+        o.worker == one.worker and o.since <= one.ended and (o.until is None or o.until >= one.due) for o in outages
+    )
+
+
+def _p99_ms(read: Iterable[Read]) -> float | None:
+    p99 = history.percentile([one.took for one in read], 0.99)
+    return None if p99 is None else round(1000 * p99, 1)
