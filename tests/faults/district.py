@@ -43,7 +43,8 @@ class District:
     seed: str
     poison_share: float = 0.0
     skew_seconds: float = 0.0
-    """How far the producer's clock is wrong, to either side."""
+    """How far the producer's clock is wrong at most, to either side and anew with each event."""
+    _is_beginning: bool = field(default=False, init=False)
     _dice: random.Random = field(init=False, repr=False)
     _n: int = field(default=0, init=False)
     _earlier: list[Sent] = field(default_factory=list, init=False, repr=False)
@@ -61,13 +62,15 @@ class District:
         return {*self.classes, *self.teachers}
 
     def beginning(self) -> Iterator[Sent]:
-        """Everything is created once."""
+        """Everything is created once. A clock that is wrong is late then: what is of the future would be refused."""
+        self._is_beginning = True
         for teacher_id in self.teachers:
             yield self._teacher(teacher_id, "created")
         for class_id in self.classes:
             yield self._class(class_id, "created")
         for assignment in self.assignments:
             yield self._assignment(assignment, "created")
+        self._is_beginning = False
 
     def life(self) -> Iterator[Sent]:
         """What happens afterwards, without end: late, twice, deleted, bad."""
@@ -143,7 +146,7 @@ class District:
 
     def _wrong_by(self) -> float:
         late = self._dice.uniform(0, _MOST_SECONDS_LATE) if self._dice.random() < _LATE else 0.0
-        return late + self._dice.uniform(-1, 1) * self.skew_seconds
+        return late + self._dice.uniform(0 if self._is_beginning else -1, 1) * self.skew_seconds
 
     def _poison(self) -> Sent:
         """About a class of ours, and of no use."""

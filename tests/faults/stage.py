@@ -97,9 +97,10 @@ class FaultWorker:
         self.process = self._child(command, environment or {})
         self.process.start()
 
-    def begin_outage(self, *, planned: bool = True) -> None:
+    def begin_outage(self, *, planned: bool = True, since: float | None = None) -> None:
+        """`since`: monotonic, if it was earlier than now."""
         if self.can_serve:
-            self.outages.append(Outage(self.name, time.monotonic(), planned=planned))
+            self.outages.append(Outage(self.name, since or time.monotonic(), planned=planned))
 
     def end_outage(self) -> None:
         if not self.can_serve:

@@ -109,10 +109,7 @@ def check_sends(sent: Iterable[Send], truth: Truth, findings: Findings) -> None:
             findings.notes["sends_unknown"] += 1
             continue
         place = Place(one.topic, one.partition, one.offset)
-        if one.bad:
-            if place not in truth.bad:
-                findings.add("lost", place, "an acknowledged bad record is not in the log")
-        elif truth.places.get(place) != one.version[2]:
+        if not truth.holds(place, "" if one.bad else one.version[2]):
             findings.add("lost", place, "an acknowledged event is not in the log where the brokers said")
 
 
@@ -122,7 +119,8 @@ def check_reads(
     """`limit_seconds`: what is older than that has to be told as stale."""
     acked: dict[str, list[tuple[float, Version]]] = defaultdict(list)
     for one in sent:
-        if one.acked is not None and not one.bad and one.topic.startswith("emis.class."):
+        known = truth.versions.get(("classes", one.key), ())
+        if one.acked is not None and one.topic.startswith("emis.class.") and one.version in known:
             acked[one.key].append((one.acked, one.version))
     for told, floor in zip(read, _floors(read), strict=True):
         if told.status not in GOOD:
@@ -181,13 +179,19 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def recovery_seconds(read: Iterable[Read], sent: Sequence[Send], since: float) -> float | None:
-    """Until of every partition something was read that was sent after `since`; None: never, of some partition."""
+    """Until of every partition something was read that was sent after `since`; None: never, of some partition.
+
+    Of partitions that got useful events at any time: with nothing but useless ones there is nothing to read.
+    """
     fresh = {
         (one.row_key, one.version[:2]): one.partition
         for one in sent
         if one.topic.startswith("emis.class.") and one.sent >= since and one.acked is not None and not one.bad
     }
-    missing = {one.partition for one in sent if one.topic.startswith("emis.class.") and one.partition is not None}
+    good = [one for one in sent if one.topic.startswith("emis.class.") and not one.bad]
+    missing = {one.partition for one in good if one.partition is not None}
+    if not missing:
+        return 0.0
     for one in sorted(read, key=lambda r: r.ended):
         if one.kind == "classes" and one.version is not None:
             missing.discard(fresh.get((one.key, one.version[:2])))

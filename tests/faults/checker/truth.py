@@ -2,7 +2,8 @@
 
 Nothing of the application is imported: topics are read by librdkafka, events are JSON, and the rule is
 written down here once more: of a key's events the highest (time, rank, event id) counts, a row was
-created when its earliest event says, a delete leaves nothing but its version.
+created when its earliest event says, a delete leaves nothing but its version. An event of the future
+(by more than ten minutes of the brokers' clock, which stamps the records) is refused.
 """
 
 import json
@@ -23,6 +24,7 @@ _FIELDS = {
 }
 _ID = {"classes": "classId", "teachers": "teacherId"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOST_AHEAD_US = 10 * 60 * 1_000_000
 
 
 class Place(NamedTuple):
@@ -31,6 +33,17 @@ class Place(NamedTuple):
     topic: str
     partition: int
     offset: int
+
+
+class Record(NamedTuple):
+    """A record of a source topic."""
+
+    place: Place
+    key: bytes | None
+    value: bytes
+    is_bad: bool
+    ms: int
+    """When the brokers took it."""
 
 
 @dataclass
@@ -45,20 +58,33 @@ class Truth:
     places: dict[Place, str] = field(default_factory=dict)
     """Event id by place."""
     bad: dict[Place, bytes] = field(default_factory=dict)
-    """Records that their producer marked as useless, as they were sent."""
+    """Records that their producer marked as useless, or that are of the future, as they were sent."""
+    refused: dict[Place, str] = field(default_factory=dict)
+    """Event ids of those that are of the future."""
+    former: dict[Place, str] = field(default_factory=dict)
+    """Event ids of records that were deleted from the log, or skipped, by a row ("": useless ones)."""
 
     @property
     def n_events(self) -> int:
         return len(self.places) + len(self.bad)
 
-    def add(self, place: Place, key: bytes | None, value: bytes, is_bad: bool) -> None:
-        """Takes a record of the log into account, in any order."""
+    def holds(self, place: Place, event_id: str) -> bool:
+        """Whether the log has that event there ("": a useless record), or had it until a row deleted it."""
+        there = "" if place in self.bad and place not in self.refused else None
+        return event_id in (there, self.places.get(place), self.refused.get(place), self.former.get(place))
+
+    def add(self, place: Place, key: bytes | None, value: bytes, is_bad: bool, ms: int | None = None) -> None:
+        """Takes a record of the log, which the brokers took at `ms`, into account, in any order."""
         if is_bad:
             self.bad[place] = value
             return
         event = json.loads(value)
         kind, rank = SOURCES[place.topic]
         us = _us(datetime.fromisoformat(event["timestamp"]))
+        if ms is not None and us > ms * 1000 + MOST_AHEAD_US:
+            self.bad[place] = value
+            self.refused[place] = event["eventId"]
+            return
         row_key = _row_key(kind, event)
         own = (kind, row_key)
         self.places[place] = event["eventId"]
@@ -72,15 +98,40 @@ class Truth:
         self.expected[own] = max(old, new, key=lambda k: k[:3])._replace(created_us=min(old.created_us, us))
 
 
-def of_sources(brokers: str, own_ids: Collection[str], topics: Iterable[str] = tuple(SOURCES)) -> Truth:
-    """Reads the source topics from their first records to their ends."""
-    wanted = {own.encode() for own in own_ids}
+def of_sources(
+    brokers: str,
+    own_ids: Collection[str],
+    topics: Iterable[str] = tuple(SOURCES),
+    *,
+    gone: Iterable[Record] = (),
+    skipped: Collection[Place] = (),
+) -> Truth:
+    """Reads the source topics from their first records to their ends.
+
+    `gone`: records that were deleted from the topics after they were there for the workers. `skipped`: what
+    the workers could not read, as a row saw to it, and had to say so.
+    """
     truth = Truth()
-    for message in records(brokers, list(topics)):
-        if message.key() in wanted:
-            place = Place(message.topic(), message.partition(), message.offset())
-            truth.add(place, message.key(), message.value(), _is_bad(message))
+    for record in gone:
+        truth.former[record.place] = "" if record.is_bad else json.loads(record.value)["eventId"]
+    for record in [*gone, *records_of(brokers, own_ids, topics)]:
+        if record.place in skipped:
+            truth.former[record.place] = "" if record.is_bad else json.loads(record.value)["eventId"]
+        else:
+            truth.add(*record)
     return truth
+
+
+def records_of(brokers: str, own_ids: Collection[str], topics: Iterable[str] = tuple(SOURCES)) -> list[Record]:
+    """All records about these ids."""
+    wanted = {own.encode() for own in own_ids}
+    return [
+        Record(
+            Place(m.topic(), m.partition(), m.offset()), m.key(), m.value() or b"", _is_bad(m), int(m.timestamp()[1])
+        )
+        for m in records(brokers, list(topics))
+        if m.key() in wanted
+    ]
 
 
 def _is_bad(message: Any) -> bool:
