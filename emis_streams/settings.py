@@ -74,6 +74,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="names that browsers may use, comma-separated, beside localhost, HOST and addresses; *: any"),
     ] = ""
+    web_max_connections: Annotated[
+        Count, Meta(description="web connections open at once; for one more, the one waited for longest is closed")
+    ] = 1_000
+    web_max_requests: Annotated[
+        Count, Meta(description="web requests under way at once; more get 503, but for probes, /health and /metrics")
+    ] = 200
+    web_idle_seconds: Annotated[Positive, Meta(description="a web connection without a request is closed")] = 75.0
+    web_receive_seconds: Annotated[
+        Positive, Meta(description="most time for a request to arrive, from its first byte to its last")
+    ] = 10.0
+    web_send_seconds: Annotated[
+        Positive, Meta(description="most time that a client takes nothing more of its answer")
+    ] = 20.0
+    web_max_body_bytes: Annotated[
+        Annotated[int, Meta(ge=0)], Meta(description="body of a request from which it gets 413 (none is ever read)")
+    ] = 65_536
     niceness: Annotated[
         Annotated[int, Meta(ge=0, le=19)],
         Meta(description="how far this worker gives way to other processes of the machine; `up` sets 10 to ingest"),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -15,6 +16,7 @@ from aiokafka import TopicPartition
 
 from emis_streams import events, rows
 from emis_streams.answers import Source
+from emis_streams.engine.door import Runner
 from emis_streams.engine.follower import ChangelogSlice
 from emis_streams.events import AssignmentCreated, ClassDeleted, Event, TeacherCreated, TeacherDeleted
 from emis_streams.generate import Country, created
@@ -256,6 +258,13 @@ async def filled_model(folder: Path) -> AsyncIterator[ReadModel]:
         model.close()
 
 
+class SiteServer(TestServer):
+    """Behind its door, as in a worker."""
+
+    async def _make_runner(self, **_kwargs: Any) -> Runner:
+        return Runner(self.app)
+
+
 @asynccontextmanager
 async def serving(node: Node) -> AsyncIterator[TestServer]:
     """The web views of a node on a free loopback port, put together as the worker does."""
@@ -264,7 +273,7 @@ async def serving(node: Node) -> AsyncIterator[TestServer]:
     setup(app)
     for page in PAGES:
         app.add_routes(page.routes)
-    server = TestServer(app, host="127.0.0.1")
+    server = SiteServer(app, host="127.0.0.1")
     await server.start_server()
     try:
         yield server

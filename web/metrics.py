@@ -10,8 +10,10 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from emis_streams.engine.door import DOOR
 from emis_streams.metrics import registry
 from emis_streams.node import NODE
+from web.limits import DoorCollector
 from web.problems import Handler
 
 routes = web.RouteTableDef()
@@ -84,8 +86,9 @@ async def durations(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 def setup(app: web.Application) -> None:
-    """Make an application count its requests; `app[NODE]` must be there. Before `problems.setup`."""
+    """Make an application count its requests; `app[NODE]` and a door must be there. Before `problems.setup`."""
     own = registry(app[NODE])
+    own.register(DoorCollector(app[DOOR]))
     app[REGISTRY] = own
     app[DURATIONS] = Durations(own)
     app.middlewares.append(durations)

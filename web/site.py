@@ -2,7 +2,20 @@
 
 from aiohttp import web
 
-from web import access, classes, consumer_lag, health, metrics, overview, pages, problems, refusals, remembered, teachers
+from web import (
+    access,
+    classes,
+    consumer_lag,
+    health,
+    limits,
+    metrics,
+    overview,
+    pages,
+    problems,
+    refusals,
+    remembered,
+    teachers,
+)
 
 PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
 """Each has its `routes`."""
@@ -10,6 +23,7 @@ PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
 
 def setup(app: web.Application) -> None:
     """What the views need of their application, which must have `app[NODE]`."""
+    limits.setup(app)
     metrics.setup(app)
     problems.setup(app)
     access.setup(app)

@@ -16,6 +16,7 @@ from emis_streams.engine.options import Options
 from emis_streams.engine.slices import SliceSchema
 from emis_streams.engine.table import Table
 from emis_streams.engine.transport import Consumer
+from emis_streams.engine.web import Web
 
 
 class Boot(BootStrategy):
@@ -64,6 +65,9 @@ class App(faust.App):
             "topic_disable_leader": True,
         }
         super().__init__(*args, **{**defaults, **kwargs})
+
+    def _new_web(self) -> Web:
+        return Web(self)
 
     def slices(self, *topics: str) -> Any:
         """The channel of an agent: slices of these topics' records, acknowledged by the slice itself."""

@@ -18,7 +18,7 @@ from tests.pages import ToldLag, a_node, a_report
 from tests.unit.test_docs import OPERATIONS, README, ROOT, code_in
 from tests.unit.test_health_checks import a_follower, an_ingest
 from tests.unit.test_health_endpoints import Told
-from web import PAGES, health_checks, metrics
+from web import PAGES, health_checks, limits, metrics
 from web.resources import Usage
 
 
@@ -137,6 +137,7 @@ def test_all_metrics_are_explained_and_only_those() -> None:
     )
     app = web.Application()
     app[NODE] = node
+    limits.setup(app)
     metrics.setup(app)
     given = {_exposed(family) for family in app[metrics.REGISTRY].collect()}
     text = section("Metrics and alarms")

@@ -1,0 +1,164 @@
+"""One connection of a web server: sees what passes between its client and aiohttp's handler, for the `Door`."""
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Literal, cast
+
+from aiohttp.web_protocol import RequestHandler
+
+if TYPE_CHECKING:
+    from emis_streams.engine.door import Door
+
+Reason = Literal["overload", "full", "idle", "slow_request", "slow_reader"]
+END = b"\r\n\r\n"
+"""Of a request without a body."""
+_SEND_BUFFER_BYTES = 131_072
+"""The system's own buffer of a connection: it would take some megabytes of answers that nobody reads."""
+
+
+class Connection(asyncio.Protocol):
+    """Passes everything on to aiohttp's handler, which is made with the first byte: idle ones cost little."""
+
+    __slots__ = (
+        "_begun",
+        "_closing_since",
+        "_door",
+        "_is_whole",
+        "_loop",
+        "_part_since",
+        "_stuck_since",
+        "_transport",
+        "_waits_since",
+        "handler",
+        "over",
+    )
+
+    def __init__(self, door: "Door") -> None:
+        self.handler: RequestHandler | None = None
+        self.over = False
+        """Whether its request came when there were enough."""
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._begun = False
+        self._is_whole = True
+        """Whether everything so far ended where a request without a body does."""
+        self._waits_since = self._loop.time()
+        self._part_since: float | None = None
+        self._stuck_since: float | None = None
+        self._closing_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio's.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        self._door.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        if not self._begun and self._part_since is None:
+            if self._door.is_full and self._is_at_the_begin() and self._refused(data):
+                return
+            self._part_since = self._loop.time()
+        self._is_whole = self._is_whole and data.endswith(END)
+        if self.handler is None:
+            self.handler = self._door.handler(self)
+            self.handler.connection_made(self._transport)
+        self.handler.data_received(data)
+        if self.handler._messages:
+            _forget_where(self.handler._messages[-1][0])
+            self.begin()
+
+    def _is_at_the_begin(self) -> bool:
+        """Whether what comes now must be the begin of a request: all before was read to its end, and answered.
+
+        Else a refusal could get in between, and whoever shares the connection (behind a proxy) be told
+        the answer of another.
+        """
+        return self._is_whole and (self.handler is None or self.handler._waiter is not None)
+
+    def _refused(self, data: bytes) -> bool:
+        refusal = self._door.refusal_of(data)
+        if refusal is None:
+            return False
+        assert self._transport is not None
+        answer, stays = refusal
+        self._transport.write(answer)
+        if not stays:
+            self._transport.close()
+        return True
+
+    def begin(self) -> None:
+        """A whole request is here (or something that is none, and gets its 400)."""
+        if self._begun or self._stuck_since is not None:
+            return
+        self.over = self._door.is_full
+        self._begun = True
+        self._door.begun(self)
+
+    def answered(self) -> None:
+        """The answer is about to be written; if more was sent meanwhile, the next one is begun."""
+        self._part_since = None
+        self._done()
+        if self.handler is not None and self.handler._messages:
+            self.begin()
+
+    def _done(self) -> None:
+        if self._begun:
+            self._begun = False
+            self._waits_since = self._loop.time()
+            self._door.done(self)
+
+    def pause_writing(self) -> None:
+        self._stuck_since = self._loop.time()
+        self._done()
+        if self.handler is not None:
+            self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stuck_since = None
+        if self.handler is not None:
+            self.handler.resume_writing()
+            if self.handler._messages:
+                self.begin()
+
+    def eof_received(self) -> None:
+        if self.handler is not None:
+            self.handler.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        if self.handler is not None:
+            self.handler.connection_lost(exc)
+
+    def end(self) -> None:
+        """At once, whatever was not taken yet."""
+        self._leave()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _leave(self) -> None:
+        self._door.leave(self)
+        self._done()
+
+    def overdue(self, now: float) -> Reason | None:
+        """Why it has been waited for long enough, if so."""
+        limits = self._door.limits
+        assert self._transport is not None
+        if self._closing_since is None and self._transport.is_closing():
+            self._closing_since = now
+        for since in (self._stuck_since, self._closing_since):
+            if since is not None and now - since > limits.send_seconds:
+                return "slow_reader"
+        if self._begun or self._stuck_since is not None:
+            return None
+        if self._part_since is not None:
+            return "slow_request" if now - self._part_since > limits.receive_seconds else None
+        return "idle" if now - self._waits_since > limits.idle_seconds else None
+
+
+def _forget_where(message: object) -> None:
+    """What the parser refused is kept as an error: its frames would keep all that was received until garbage is
+    collected, which can be hundreds of megabytes."""
+    error = getattr(message, "exc", None)
+    if error is not None:
+        error.__traceback__ = None

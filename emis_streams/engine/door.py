@@ -1,0 +1,196 @@
+"""The door of a web server: how many come in, how many are answered at once, how long anybody is waited for.
+
+aiohttp has no bound on connections, on requests under way, or on the time that a client takes to send a
+request or to take its answer. A `Connection` stands before each of its handlers and sees what passes; the
+`Door` keeps the bounds over all of them.
+
+What waits in a loop that is behind are requests that were read and not answered yet: all that came in
+one turn of the loop. Their number times the time of one answer is how long the next one waits. So from
+`max_requests` on, a request is refused before it is parsed, for a small part of what an answer costs.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from emis_streams.engine.connection import END, Connection, Reason
+
+REASONS: tuple[Reason, ...] = ("overload", "full", "idle", "slow_request", "slow_reader")
+
+_LOOK_EVERY_SECONDS = 0.25
+_LINGERING_SECONDS = 1.0
+"""For the rest of a body that nobody reads, so that its client gets the answer and not a reset."""
+_MORE_THAN_A_LINE = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding|connection|upgrade|expect)\s*:")
+"""Headers that make a request other than one with no body on a connection that stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    max_connections: int = 1_000
+    max_requests: int = 200
+    idle_seconds: float = 75.0
+    """For a connection without a request."""
+    receive_seconds: float = 10.0
+    """For a request from its first byte to its last."""
+    send_seconds: float = 20.0
+    """For a client that takes nothing more of its answer."""
+    max_body_bytes: int = 65_536
+    spared: tuple[str, ...] = ()
+    """Paths that are answered also when there are too many requests: how else could anybody ask why?"""
+    refusal: bytes = b""
+    """Headers and body of the 503, from the second line on."""
+
+
+class Door:
+    """Of one server. `counts` says how many requests and connections were turned away, and why."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.counts: Counter[Reason] = Counter()
+        self.n_requests = 0
+        """Read and not answered yet."""
+        self._connections: dict[Connection, None] = {}
+        self._waiting: dict[Connection, None] = {}
+        """Those that wait for their client, the longest first."""
+        self._of_handler: dict[object, Connection] = {}
+        self._server: web.Server | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._spared = tuple(f"{method} {path}".encode() for path in limits.spared for method in ("GET", "HEAD"))
+        self._refusal = b"HTTP/1.1 503 Service Unavailable\r\n" + limits.refusal
+        self._refusal_and_close = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n" + limits.refusal
+
+    @property
+    def n_connections(self) -> int:
+        return len(self._connections)
+
+    @property
+    def is_full(self) -> bool:
+        return self.n_requests >= self.limits.max_requests
+
+    def open(self, server: web.Server) -> None:
+        self._server = server
+        self._watch = asyncio.create_task(self._look_now_and_then())
+
+    def close(self) -> None:
+        """No longer watches, and ends what waits without having asked for anything."""
+        if self._watch is not None:
+            self._watch.cancel()
+        for connection in [c for c in self._connections if c.handler is None]:
+            connection.end()
+
+    def __call__(self) -> Connection:
+        """A protocol for a new connection."""
+        return Connection(self)
+
+    def handler(self, connection: Connection) -> RequestHandler:
+        assert self._server is not None
+        handler = self._server()
+        self._of_handler[handler] = connection
+        return handler
+
+    def enter(self, connection: Connection) -> None:
+        """A full house shows out who has been waited for longest."""
+        if len(self._connections) >= self.limits.max_connections:
+            victim = next(iter(self._waiting), connection)
+            victim.end()
+            self.counts["full"] += 1
+            if victim is connection:
+                return
+        self._connections[connection] = self._waiting[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
+        self._waiting.pop(connection, None)
+        if connection.handler is not None:
+            self._of_handler.pop(connection.handler, None)
+
+    def begun(self, connection: Connection) -> None:
+        self.n_requests += 1
+        self._waiting.pop(connection, None)
+
+    def done(self, connection: Connection) -> None:
+        self.n_requests -= 1
+        if connection in self._connections:
+            self._waiting[connection] = None
+
+    @contextmanager
+    def answering(self, request: web.Request) -> Iterator[bool]:
+        """While a handler works on it; says whether it should be refused."""
+        connection = self._of_handler.get(request.protocol)
+        if connection is None:  # It has gone already.
+            yield False
+            return
+        connection.begin()
+        try:
+            yield connection.over and not request.path.startswith(self.limits.spared)
+        finally:
+            connection.answered()
+
+    def refusal_of(self, data: bytes) -> tuple[bytes, bool] | None:
+        """What to answer to the first bytes of a request, and whether the connection stays; None: let it in."""
+        if data.startswith(self._spared):
+            return None
+        self.counts["overload"] += 1
+        stays = (
+            data.startswith(b"GET ")
+            and data.find(END) == len(data) - len(END)
+            and b" HTTP/1.1\r\n" in data
+            and _MORE_THAN_A_LINE.search(data) is None
+        )
+        return (self._refusal, True) if stays else (self._refusal_and_close, False)
+
+    async def _look_now_and_then(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            now = loop.time()
+            for connection in list(self._connections):
+                reason = connection.overdue(now)
+                if reason is not None:
+                    self.counts[reason] += 1
+                    connection.end()
+
+
+DOOR: web.AppKey[Door] = web.AppKey("door", Door)
+"""Where a web application has its door, if it has one."""
+
+
+class Runner(web.AppRunner):
+    """Runs an application behind its door."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._door = app[DOOR]
+        limits = self._door.limits
+        super().__init__(
+            app,
+            access_log=None,
+            keepalive_timeout=2 * limits.idle_seconds,
+            lingering_time=_LINGERING_SECONDS,
+            auto_decompress=False,
+        )
+
+    @property
+    def server(self) -> Callable[[], asyncio.Protocol] | None:  # type: ignore[override]
+        """What a site makes its connections with."""
+        return None if self._server is None else self._door
+
+    async def setup(self) -> None:
+        await super().setup()
+        assert self._server is not None
+        self._door.open(self._server)
+
+    async def cleanup(self) -> None:
+        self._door.close()
+        await super().cleanup()
+
+
+def too_large(request: web.Request, limits: Limits) -> bool:
+    """Whether more comes with it than anybody will read."""
+    length = request.content_length
+    return length > limits.max_body_bytes if length is not None else request.can_read_body

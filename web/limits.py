@@ -1,0 +1,85 @@
+"""What the web server takes on at most, by the settings: more is refused with 503 and Retry-After at once."""
+
+from collections.abc import Iterator
+
+from aiohttp import web
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from emis_streams.engine.door import DOOR, REASONS, Door, Limits, too_large
+from emis_streams.node import NODE
+from emis_streams.settings import Settings
+from web.problems import HEADERS, Handler, problem
+
+RETRY_AFTER_SECONDS = 1
+SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
+"""Answered also under overload: orchestrators and people must be able to see what is going on."""
+_TITLE = "Overloaded"
+_DETAIL = "This worker has more requests than it can answer soon."
+
+
+def limits_of(settings: Settings) -> Limits:
+    body = _refusal().body
+    assert isinstance(body, bytes)
+    headers = {
+        "Content-Type": "application/problem+json",
+        "Retry-After": str(RETRY_AFTER_SECONDS),
+        "Cache-Control": "no-store",
+        **HEADERS,
+        "Content-Length": str(len(body)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+    return Limits(
+        max_connections=settings.web_max_connections,
+        max_requests=settings.web_max_requests,
+        idle_seconds=settings.web_idle_seconds,
+        receive_seconds=settings.web_receive_seconds,
+        send_seconds=settings.web_send_seconds,
+        max_body_bytes=settings.web_max_body_bytes,
+        spared=SPARED,
+        refusal=head.encode() + body,
+    )
+
+
+def _refusal() -> web.Response:
+    response = problem(503, _TITLE, _DETAIL)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+@web.middleware
+async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Counts what is under way; refuses what is too much or too large."""
+    door = request.app[DOOR]
+    with door.answering(request) as over:
+        if over:
+            door.counts["overload"] += 1
+            return _refusal()
+        if too_large(request, door.limits):
+            response = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
+            response.force_close()
+            return response
+        return await handler(request)
+
+
+class DoorCollector(Collector):
+    """The door as metric families."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("emis_http_connections", "Open connections.", self._door.n_connections)
+        yield GaugeMetricFamily("emis_http_requests", "Requests read and not answered yet.", self._door.n_requests)
+        turned_away = CounterMetricFamily(
+            "emis_http_turned_away", "Requests (overload) and connections (the others) turned away.", labels=["reason"]
+        )
+        for reason in REASONS:
+            turned_away.add_metric([reason], self._door.counts[reason])
+        yield turned_away
+
+
+def setup(app: web.Application) -> None:
+    """Give an application its door; `app[NODE]` must be there. Before all others: its middleware is the outermost."""
+    app[DOOR] = Door(limits_of(app[NODE].settings))
+    app.middlewares.append(limits)
