@@ -21,7 +21,10 @@ RETRY_AFTER_SECONDS = 1
 @routes.get("/api/consumer-lag")
 async def consumer_lag_json(request: web.Request) -> web.Response:
     """The last measurement; `?history=false` leaves the trend out. 503 before the first."""
-    found = consumer_lag(request.app[NODE], with_history=request.query.get("history") != "false")
+    history = request.query.get("history", "true")
+    if history not in ("true", "false"):
+        return problem(400, "Malformed query", f"history is true or false, not {history!r}.")
+    found = consumer_lag(request.app[NODE], with_history=history == "true")
     if found is None:
         response = problem(503, "Not measured yet", "The brokers were not asked yet; this takes about a second.")
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
