@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from emis_streams import events, rows, topics
 from emis_streams.errors import InvalidEvent
@@ -25,6 +26,10 @@ REPLAYED = "dlq.replayed"
 READ_TIMEOUT_SECONDS = 10.0
 MAX_REASON_BYTES = 8_000
 """With the other headers well below the 64 KiB that the dead-letter topic has more than a source."""
+CUT = "dlq.cut"
+"""On a dead letter that is not whole: how large the refused record was."""
+CUT_BYTES = 64 * 1024
+"""So much is left of key and value of a record that is cut."""
 
 
 def headers_for(
@@ -48,6 +53,21 @@ def _to_bytes(text: str) -> bytes:
     if len(raw) <= MAX_REASON_BYTES:
         return raw
     return raw[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode() + "…".encode()
+
+
+def fitting(
+    key: bytes | None, value: bytes | None, headers: Headers
+) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    """Key, value and headers of a refused record as a dead letter can have them.
+
+    The brokers' limit is for packed batches: what was in one may be many times larger than the dead-letter
+    topic takes. Of such a record the beginnings of key and value are left, and a header that says so.
+    """
+    n_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
+    if n_bytes <= topics.MAX_MESSAGE_BYTES:
+        return key, value, list(headers)
+    sizes = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes, {len(headers)} headers"
+    return key and key[:CUT_BYTES], value and value[:CUT_BYTES], [(CUT, sizes.encode())]
 
 
 def _time_text(ms: int) -> str:
@@ -177,6 +197,11 @@ def replay_of(letter: DeadLetter) -> Replay:
     if topic not in events.CONTRACTS:
         raise InvalidEvent(
             f"dead letter {letter.place} is of {topic or 'no known topic'}, not of a topic of events: nothing to replay"
+        )
+    if (whole := letter.said("cut")) is not None:
+        raise InvalidEvent(
+            f"dead letter {letter.place} was cut when it was refused ({whole}): the whole record is at "
+            f"{letter.origin}, while that topic keeps it"
         )
     partition = letter.said("partition") or ""
     keeps_place = letter.key is None and partition.isdigit()

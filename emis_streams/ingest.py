@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from emis_streams import topics
 from emis_streams.app import App
-from emis_streams.dead_letters import headers_for
+from emis_streams.dead_letters import fitting, headers_for
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.writer import Writer
 from emis_streams.events import CONTRACTS, Decoded, decode
@@ -74,7 +74,8 @@ class Ingest:
         now_ms = time.time_ns() // 1_000_000
         ours = headers_for(batch.topic, batch.partition, record.offset, record.timestamp, reason, now_ms)
         writer: Writer = self.app.tables.writer
-        return writer.send_record(topics.DEAD_LETTER, record.key, record.value, [*record.headers, *ours])
+        key, value, headers = fitting(record.key, record.value, record.headers)
+        return writer.send_record(topics.DEAD_LETTER, key, value, [*headers, *ours])
 
     def status(self) -> IngestStatus:
         consumer = self.app.slice_consumer

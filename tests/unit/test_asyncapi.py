@@ -99,7 +99,7 @@ def test_headers_of_dead_letters_are_those_that_are_sent() -> None:
     documented = MESSAGES["DeadLetter"]["headers"]
     sent = [name for name, _value in dead_letters.headers_for("t", 0, 0, 0, "", 0)]
     assert documented["required"] == sent
-    assert set(documented["properties"]) == {*sent, dead_letters.REPLAYED}
+    assert set(documented["properties"]) == {*sent, dead_letters.CUT, dead_letters.REPLAYED}
 
 
 def test_all_references_lead_somewhere() -> None:

@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 import pytest
 
 from emis_streams import dead_letters, topics
-from emis_streams.dead_letters import DeadLetter, headers_for, original_headers, refused_again, replay_of
+from emis_streams.dead_letters import (
+    CUT_BYTES,
+    DeadLetter,
+    fitting,
+    headers_for,
+    original_headers,
+    refused_again,
+    replay_of,
+)
 from emis_streams.errors import InvalidEvent
 
 NOON_MS = int(datetime(2026, 9, 5, 12, tzinfo=UTC).timestamp() * 1000)
@@ -84,3 +92,47 @@ def test_what_came_back_from_a_replay_is_known_by_its_old_place() -> None:
     first = a_letter()
     back = DeadLetter(2, 5, b"key", b"value", [*first.headers, (dead_letters.REPLAYED, b"1:17")])
     assert refused_again([first, back]) == {"1:17"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"key", b"x" * 1_048_000, []),
+        (b"x" * 1_048_000, None, []),
+        (None, b"", [("trace", b"x" * 1_048_000)]),
+        (b"key", b"value", [("h", b"")] * 10_000),
+    ],
+    ids=["value", "key", "header", "headers"],
+)
+def test_what_a_topic_takes_is_kept_whole(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    assert fitting(key, value, headers) == (key, value, headers)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"key", b"x" * 30_000_000, []),
+        (b"x" * 2_000_000, None, []),
+        (None, b"", [("trace", b"x" * 2_000_000)]),
+        (b"key", b"value", [("h", b"")] * 400_000),
+    ],
+    ids=["value", "key", "header", "headers"],
+)
+def test_what_was_larger_once_unpacked_is_cut_and_says_how_large_it_was(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    kept_key, kept_value, kept_headers = fitting(key, value, headers)
+    assert (kept_key, kept_value) == (key and key[:CUT_BYTES], value and value[:CUT_BYTES])
+    sizes = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes, {len(headers)} headers"
+    assert kept_headers == [("dlq.cut", sizes.encode())]
+
+
+def test_a_letter_that_was_cut_is_not_replayed() -> None:
+    whole = a_letter()
+    key, value, headers = fitting(b"key", b"x" * 2_000_000, [])
+    cut = DeadLetter(1, 17, key, value, [*headers, *headers_for("emis.class.created", 3, 42, 0, "because", 0)])
+    assert replay_of(whole).value == b"value"
+    with pytest.raises(InvalidEvent, match=r"1:17 was cut.*value of 2000000 bytes.*at emis\.class\.created:3:42"):
+        replay_of(cut)
