@@ -113,9 +113,11 @@ class Connection(asyncio.Protocol):
         self._done()
         if self.handler is not None:
             self.handler.pause_writing()
+        self._door.stuck(self)
 
     def resume_writing(self) -> None:
         self._stuck_since = None
+        self._door.goes_on(self)
         if self.handler is not None:
             self.handler.resume_writing()
             if self.handler._messages:

@@ -26,6 +26,8 @@ REASONS: tuple[Reason, ...] = ("overload", "full", "idle", "slow_request", "slow
 _LOOK_EVERY_SECONDS = 0.25
 _LINGERING_SECONDS = 1.0
 """For the rest of a body that nobody reads, so that its client gets the answer and not a reset."""
+_MOST_STUCK = 100
+"""Connections whose client takes nothing more: each holds an answer, and what is in its buffers."""
 _MORE_THAN_A_LINE = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding|connection|upgrade|expect)\s*:")
 """Headers that make a request other than one with no body on a connection that stays."""
 
@@ -58,6 +60,7 @@ class Door:
         self._connections: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}
         """Those that wait for their client, the longest first."""
+        self._stuck: dict[Connection, None] = {}
         self._of_handler: dict[object, Connection] = {}
         self._server: web.Server | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -107,6 +110,7 @@ class Door:
     def leave(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
         self._waiting.pop(connection, None)
+        self._stuck.pop(connection, None)
         if connection.handler is not None:
             self._of_handler.pop(connection.handler, None)
 
@@ -118,6 +122,16 @@ class Door:
         self.n_requests -= 1
         if connection in self._connections:
             self._waiting[connection] = None
+
+    def stuck(self, connection: Connection) -> None:
+        """Of many that take nothing more, the first has had the most time."""
+        self._stuck[connection] = None
+        if len(self._stuck) > _MOST_STUCK:
+            self.counts["slow_reader"] += 1
+            next(iter(self._stuck)).end()
+
+    def goes_on(self, connection: Connection) -> None:
+        self._stuck.pop(connection, None)
 
     @contextmanager
     def answering(self, request: web.Request) -> Iterator[bool]:

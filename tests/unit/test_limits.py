@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from emis_streams.engine import door
 from emis_streams.engine.door import DOOR, Door
 from emis_streams.node import NODE
 from emis_streams.read_model.model import ReadModel
@@ -278,6 +279,17 @@ async def test_who_does_not_read_is_cut_off(site_with: Any) -> None:
         await until(lambda: site.door.counts["slow_reader"] == 1)
         assert site.door.n_requests == 0
         await until(lambda: site.door.n_connections == 0)
+
+
+async def test_of_many_that_do_not_read_only_some_are_kept(site_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "_MOST_STUCK", 3)
+    async with site_with() as site:
+        for _ in range(10):
+            _, writer = await site.connect(receive_buffer=4_096)
+            writer.transport.pause_reading()
+            writer.write(get("/api/consumer-lag") * 100)
+        await until(lambda: site.door.n_connections == 3)
+        assert site.door.counts == {"slow_reader": 7}
 
 
 async def test_who_does_not_read_is_not_counted_as_under_way(site_with: Any) -> None:
