@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import events, settings, topics
@@ -148,6 +148,9 @@ class EventProducer:
         except KafkaConnectionError as error:
             await self._producer.stop()
             raise await unavailable(self._settings, error) from None
+        except KafkaError:
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(

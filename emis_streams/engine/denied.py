@@ -28,6 +28,9 @@ def _what(error: BaseException) -> str:
     """The thing by its name, or the sentence about it that the error was raised with."""
     thing = next(name for kind, name in _THINGS.items() if isinstance(error, kind))
     said = error.args[0] if error.args else ""
+    said = getattr(said, "topic", said)  # of a partition
     if not isinstance(said, str) and isinstance(said, Iterable):
         said = ", ".join(sorted(map(str, said)))
+    if not said and thing == "cluster":
+        return "cluster, or any topic to write to"  # What an idempotent producer needs at the least.
     return str(said) if thing in str(said).split() else f"{thing} {said}".rstrip()

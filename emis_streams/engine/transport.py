@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -105,7 +105,12 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         await self.call_thread(self._check_group)
 
     async def _check_group(self) -> None:
-        self._ensure_consumer()._coordinator.check_errors()
+        consumer = self._ensure_consumer()
+        consumer._coordinator.check_errors()
+        # Faust's assignor would go on without them.
+        hidden = consumer._client.cluster.unauthorized_topics & consumer.subscription()
+        if hidden:
+            raise TopicAuthorizationFailedError(hidden)
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
         """What the group has committed, None where it never has."""

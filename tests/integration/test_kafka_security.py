@@ -363,7 +363,8 @@ async def test_the_replica_waits_for_its_grants(secure: SecureKafka, running: di
 @pytest.mark.parametrize(
     ("user", "command", "denied"),
     [
-        ("emis-serve", ("produce", "-"), "emis.class.created"),
+        ("emis-serve", ("produce", "-"), "any topic to write to"),
+        ("emis-ingest", ("produce", "-"), "topic emis.class.created"),
         ("emis-producer", ("topics", "--check"), "emis.class.created"),
         ("emis-producer", ("dead-letters", "list"), topics.DEAD_LETTER),
     ],
