@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ CONTROL_SECONDS = 4.0
 AFTERWARDS_SECONDS = 2.5
 CAUGHT_UP_SECONDS = 60.0
 QUIET_SECONDS = 60.0
+LEVEL_SECONDS = 30.0
+HURRIED_SECONDS = 8.0
 REPLAY_SECONDS = 10.0
 """Allowed on top of the session's time-out."""
 
@@ -50,6 +53,8 @@ class Evidence:
     """Records that the workers themselves said they could not read."""
     broken: list[str] = field(default_factory=list)
     """What else did not hold, in words."""
+    redelivered_at_most: int | None = None
+    """Events that may have been folded twice (None: however many)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Row:
     in_ci: bool = False
     needs_work_in_flight: bool = True
     recovery_seconds: float = SESSION_TIMEOUT_SECONDS + REPLAY_SECONDS
+    ok_percent: float = 99.9
     loses_sources: bool = False
     """Source records are deleted: what was sent is then the truth's only witness, and alarms count them."""
 
@@ -72,20 +78,24 @@ class Row:
 class Course:
     """Runs one row on a stage whose workers are ready, and leaves it with workers that are ready again."""
 
-    def __init__(self, stage: Stage, row: Row, seed: int, folder: Path, say: Say) -> None:
+    def __init__(self, stage: Stage, row: Row, seed: int, folder: Path, say: Say, *, is_hurried: bool = False) -> None:
+        """`is_hurried`: does not wait long for what does not come, ends at the first findings, rebuilds nothing."""
+        self._is_hurried = is_hurried
         self.stage = stage
         self.row = row
         self.folder = folder
         self.say = say
         self.district = District(f"{seed} {row.id} {time.time_ns()}")
         self.truth = Truth()
+        self.changelogs: list[stores.Entry] = []
         self.gone: list[Record] = []
         """Records that the row deleted from their topics after they were read, or with an alarm."""
         self.skipped: set[Place] = set()
         """What the workers could not read, as the row saw to it."""
         self.findings = Findings()
         self.verdict = Verdict(seed, row.id, name=row.name)
-        self.began_fault = self.healed = 0.0
+        self.began_fault = self.healed = self._load_ended = 0.0
+        self._redelivered_at_most: int | None = None
         self._phases: dict[str, float] = {}
         self._sender = self._process("sends", self._sends_command())
         self._reader = self._process("reads", self._reads_command())
@@ -158,6 +168,9 @@ class Course:
             await self._run()
         except NotInTime as late:
             self.verdict.broken.append(str(late))
+        except Exception as error:  # noqa: BLE001 - it makes this row red; the others are run all the same
+            self.say(traceback.format_exc())
+            self.verdict.broken.append(f"the row failed: {error!r}")
         finally:
             await self._end_processes()
             await self.stage.heal()
@@ -189,6 +202,7 @@ class Course:
         await self._end_processes()
         self.verdict.said = {**evidence.said, "in_flight": n_in_flight}
         self.verdict.alarm_count = evidence.alarm_count
+        self._redelivered_at_most = evidence.redelivered_at_most
         self.verdict.broken += [*evidence.broken, *self._all_down()]
         self.verdict.valid = evidence.bit and (n_in_flight > 0 or not self.row.needs_work_in_flight)
         self._phase("load ends", caught_up_at)
@@ -210,6 +224,9 @@ class Course:
             if not await asyncio.to_thread(process.wait, 90.0):
                 self.verdict.broken.append(f"{process.name} did not end")
                 process.kill()
+            elif process.returncode:
+                self.verdict.broken.append(f"{process.name} failed: {process.log_tail(3)}")
+        self._load_ended = time.monotonic()
 
     async def _compare(self, control_at: float, caught_up_at: float) -> None:
         brokers, own = self.stage.brokers, self.district.own_ids
@@ -220,18 +237,21 @@ class Course:
         sent, read = history.sends(self.folder / "sends.jsonl"), history.reads(self.folder / "reads.jsonl")
         await asyncio.to_thread(self._compare_online, sent, read)
         compared_at = self._phase("compare", quiet_at)
-        await self._compare_stopped()
+        if not self._is_hurried or self.findings.is_clean:
+            await self._compare_stopped()
         stopped_at = self._phase("stopped", compared_at)
-        await self._compare_rebuilt()
+        if not self._is_hurried:
+            await self._compare_rebuilt()
         self._phase("rebuilt", stopped_at)
         self._judge(sent, read, control_at, caught_up_at)
 
     async def _quiet(self) -> None:
         """Until everything is committed and in MariaDB; what is not there by then is found by the comparison."""
+        seconds = HURRIED_SECONDS if self._is_hurried else QUIET_SECONDS
         try:
-            await until(self._all_committed, QUIET_SECONDS, "everything is committed")
-            await until(self._in_mysql, QUIET_SECONDS, "everything is in MariaDB", 0.5)
-            await until(self._in_read_models, QUIET_SECONDS, "the followers are level", 0.3)
+            await until(self._all_committed, seconds, "everything is committed")
+            await until(self._in_mysql, seconds, "everything is in MariaDB", 0.5)
+            await until(self._in_read_models, seconds, "the followers are level", 0.3)
         except NotInTime as late:
             self.verdict.broken.append(str(late))
 
@@ -255,10 +275,11 @@ class Course:
         findings, truth, brokers = self.findings, self.truth, self.stage.brokers
         history.check_sends(sent, truth, findings)
         history.check_reads(read, sent, truth, STALE_AFTER_SECONDS, findings)
-        self.changelog = stores.changelog_rows(brokers, self.district.own_ids, findings)
-        stores.compare("changelog", {k: independent.kept_in(r) for k, r in self.changelog.items()}, truth, findings)
+        self.changelogs = stores.changelogs(brokers, self.district.own_ids)
+        last = stores.check_changelogs(self.changelogs, truth, findings)
+        stores.compare("changelog", {key: independent.kept_in(row) for key, row in last.items()}, truth, findings)
         stores.compare("MariaDB", self._mysql_rows(), truth, findings)
-        stores.check_dead_letters(brokers, truth, findings)
+        stores.check_dead_letters(stores.dead_letters(brokers), truth, findings)
         self._check_mysql_order()
 
     def _check_mysql_order(self) -> None:
@@ -270,13 +291,20 @@ class Course:
     async def _compare_stopped(self) -> None:
         for worker in self.workers:
             await self._answers(worker)
-        await asyncio.gather(*(worker.stop() for worker in self.workers))
-        dirs, own = [w.data_dir for w in self.workers], self.district.own_ids
-        tables = await asyncio.to_thread(stores.table_rows, dirs, own)
-        stores.compare("the tables", tables, self.truth, self.findings)
+        in_time = await asyncio.gather(*(worker.stop() for worker in self.workers))
+        late = [worker.name for worker, ended in zip(self.workers, in_time, strict=True) if not ended]
+        self.verdict.broken += [f"{name} had to be killed: it did not stop" for name in late]
+        await asyncio.to_thread(self._compare_tables)
+        own = self.district.own_ids
         for worker in self.workers:
             rows = await asyncio.to_thread(stores.read_model_rows, worker.data_dir, own)
             stores.compare(f"the read model of {worker.name}", rows, self.truth, self.findings)
+
+    def _compare_tables(self) -> None:
+        own, findings = self.district.own_ids, self.findings
+        found = [part for w in self.workers for part in stores.partitions(w.name, w.data_dir, own)]
+        stores.compare("the tables", stores.rows_of_owners(found), self.truth, findings)
+        stores.check_positions(found, self.changelogs, findings)
 
     async def _compare_rebuilt(self) -> None:
         for worker in self.workers:
@@ -287,9 +315,13 @@ class Course:
             await self._answers(worker)
 
     async def _answers(self, worker: FaultWorker) -> None:
-        """Asks for every key; what is wrong is found again until it is level, so only what stays wrong counts."""
+        """Asks for every key; what is wrong is asked again until it is level: it counts when it stays so.
+
+        What is wrong and not told as stale counts at once, since nothing was sent for long enough.
+        """
+        seconds = HURRIED_SECONDS if self._is_hurried else LEVEL_SECONDS
         try:
-            await until(lambda: self._is_right(worker), 30, f"{worker.name} answers as it should", 0.5)
+            await until(lambda: self._is_right(worker), seconds, f"{worker.name} answers as it should", 0.5)
         except NotInTime:
             await self._wrong_answers(worker, self.findings)
 
@@ -303,14 +335,23 @@ class Course:
     def _ask_all(self, worker: FaultWorker, findings: Findings) -> None:
         for kind, keys in (("classes", self.district.classes), ("teachers", self.district.teachers)):
             for key in keys:
+                asked_at = time.monotonic()
                 status, body = worker.get(f"/api/{kind}/{key}")
-                stores.compare_answer(worker.name, kind, key, status, body, self.truth, findings)
+                right = stores.compare_answer(worker.name, kind, key, status, body, self.truth, findings)
+                may_be_old = asked_at < self._load_ended + STALE_AFTER_SECONDS + history.SLACK_SECONDS
+                if not right and status in history.GOOD and not body.get("stale") and not may_be_old:
+                    self.findings.add("unflagged_stale", (kind, key), f"{worker.name} answers {status} {body}")
 
     # -- the verdict --------------------------------------------------------------------------
 
     def _judge(self, sent: Sequence[Send], read: Sequence[Read], control_at: float, caught_up_at: float) -> None:
         at = verdict.Moments(control_at, self.began_fault, self.healed, caught_up_at)
-        bounds = verdict.Bounds(self.row.recovery_seconds, READS_PER_SECOND)
+        bounds = verdict.Bounds(
+            self.row.recovery_seconds,
+            READS_PER_SECOND,
+            ok_percent=self.row.ok_percent,
+            redelivered_at_most=self._redelivered_at_most,
+        )
         verdict.count(self.verdict, self.truth, self.findings)
         outages = [outage for worker in self.workers for outage in worker.outages]
         verdict.measure(self.verdict, read, sent, outages, at)

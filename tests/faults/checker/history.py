@@ -4,7 +4,7 @@ import json
 import math
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.faults.checker.findings import Findings
 from tests.faults.checker.truth import Place, Truth, Version
+from tests.integration.independent import SOURCES, Key
 
 SLACK_SECONDS = 1.0
 """Between the last measurement that an age rests on and the answer that tells it."""
@@ -41,9 +42,12 @@ class Read:
     took: float
     status: int
     version: Version | None
-    """Of a class, also of a deleted one (without its event id)."""
+    """Of a class; of what is deleted as well (without its event id)."""
     stale: bool | None
     entries: tuple[tuple[str | None, str, str | None], ...]
+    name: str | None = None
+    """Of the class or of the teacher, as shown."""
+    source: str | None = None
 
     @property
     def ended(self) -> float:
@@ -80,6 +84,8 @@ def reads(path: Path) -> list[Read]:
             _version(line),
             line.get("stale"),
             tuple(tuple(entry) for entry in line.get("entries") or ()),
+            line.get("name"),
+            line.get("source"),
         )
         for line in _lines(path)
     ]
@@ -116,24 +122,57 @@ def check_sends(sent: Iterable[Send], truth: Truth, findings: Findings) -> None:
 def check_reads(
     read: Sequence[Read], sent: Sequence[Send], truth: Truth, limit_seconds: float, findings: Findings
 ) -> None:
-    """`limit_seconds`: what is older than that has to be told as stale."""
-    acked: dict[str, list[tuple[float, Version]]] = defaultdict(list)
+    """What was never sent, goes back, or is old and does not say so, of whatever an answer shows.
+
+    A teacher's answer shows the teacher and the classes. `limit_seconds`: what is older has to be told as
+    stale. An answer that is told as stale may be old, but not older than one before it from the same source;
+    that a known thing is not known at all is never right.
+    """
+    acked = _acknowledged(sent, truth)
+    shown = [_shown(one, truth) for one in read]
+    for one, seen, floors in zip(read, shown, _floors(read, shown), strict=True):
+        if one.status not in GOOD:
+            continue
+        _check_explained(one, truth, findings)
+        for key, version in seen.items():
+            thing = (one.worker, key, one.asked)
+            floor = floors.get(key)
+            if floor is not None and _is_before(version, floor):
+                kind = "lost" if version is None else "reorder"
+                findings.add(kind, thing, f"read {version} after {floor}")
+            missed = [v for at, v in acked[key] if at < one.asked - limit_seconds - SLACK_SECONDS]
+            if not one.stale and missed and _is_before(version, max(missed)):
+                findings.add("unflagged_stale", thing, f"read {version}, not {max(missed)}")
+
+
+def _acknowledged(sent: Iterable[Send], truth: Truth) -> dict[Key, list[tuple[float, Version]]]:
+    """Versions and when they were acknowledged, by key, of those that are in the truth."""
+    acked: dict[Key, list[tuple[float, Version]]] = defaultdict(list)
     for one in sent:
-        known = truth.versions.get(("classes", one.key), ())
-        if one.acked is not None and one.topic.startswith("emis.class.") and one.version in known:
-            acked[one.key].append((one.acked, one.version))
-    for told, floor in zip(read, _floors(read), strict=True):
-        if told.status not in GOOD:
-            continue
-        _check_explained(told, truth, findings)
-        if told.kind != "classes" or told.stale:
-            continue
-        thing = (told.worker, told.key, told.asked)
-        if floor is not None and _is_before(told.version, floor):
-            findings.add("reorder", thing, f"read {told.version} after {floor}")
-        missed = [v for at, v in acked[told.key] if at < told.asked - limit_seconds - SLACK_SECONDS]
-        if missed and _is_before(told.version, max(missed)):
-            findings.add("unflagged_stale", thing, f"read {told.version}, not {max(missed)}")
+        key = (SOURCES[one.topic][0], one.row_key)
+        if one.acked is not None and one.version in truth.versions.get(key, ()):
+            acked[key].append((one.acked, one.version))
+    return acked
+
+
+def _shown(one: Read, truth: Truth) -> dict[Key, Version | None]:
+    """The version of each thing that an answer shows; None: it says that there is no such thing."""
+    if one.status not in GOOD:
+        return {}
+    own = (one.kind, one.key)
+    if one.status == 404 or one.version is not None:
+        seen: dict[Key, Version | None] = {own: one.version}
+    else:
+        seen = _of_name(own, one.name, truth)
+    for _, class_id, name in one.entries:
+        seen |= _of_name(("classes", class_id), name, truth)
+    return seen
+
+
+def _of_name(key: Key, name: str | None, truth: Truth) -> dict[Key, Version | None]:
+    """Every event gives another name, so a name tells which one is shown."""
+    version = truth.named.get(key, {}).get(name or "")
+    return {} if version is None else {key: version}
 
 
 def _is_before(version: Version | None, other: Version) -> bool:
@@ -141,32 +180,43 @@ def _is_before(version: Version | None, other: Version) -> bool:
     return version is None or (version[:2] < other[:2] if version[2] == "" or other[2] == "" else version < other)
 
 
-def _floors(read: Sequence[Read]) -> list[Version | None]:
-    """For each read the highest version that the same worker had told before the read was asked."""
+def _floors(read: Sequence[Read], shown: Sequence[Mapping[Key, Version | None]]) -> list[dict[Key, Version]]:
+    """For each read the highest versions that the same worker had told before the read was asked."""
     moments = [(r.asked, 1, n) for n, r in enumerate(read)] + [(r.ended, 0, n) for n, r in enumerate(read)]
-    told: dict[tuple[str, str], Version] = {}
-    floors: list[Version | None] = [None] * len(read)
+    told: dict[object, Version] = {}
+    floors: list[dict[Key, Version]] = [{} for _ in read]
     for _, is_asked, n in sorted(moments):
         one = read[n]
-        at = (one.worker, one.key)
-        if is_asked:
-            floors[n] = told.get(at)
-        elif one.status in GOOD and one.version is not None:
-            told[at] = max(told.get(at, one.version), one.version)
+        of_source = one.source if one.stale and one.status != 404 else "any"
+        for key, version in shown[n].items():
+            if is_asked and (floor := told.get((one.worker, of_source, key))) is not None:
+                floors[n][key] = floor
+            elif not is_asked and version is not None:
+                for source in (one.source, "any"):
+                    at = (one.worker, source, key)
+                    told[at] = max(told.get(at, version), version)
     return floors
 
 
 def _check_explained(one: Read, truth: Truth, findings: Findings) -> None:
-    if one.kind == "classes" and one.version is not None:
-        versions = truth.versions.get(("classes", one.key), set())
-        if one.version not in versions and not any(v[:2] == one.version[:2] for v in versions if one.version[2] == ""):
-            findings.add("phantom", (one.worker, one.key, one.asked), f"read {one.version}, which was never sent")
+    key, thing = (one.kind, one.key), (one.worker, one.key, one.asked)
+    versions, named = truth.versions.get(key, set()), truth.named.get(key, {})
+    if one.version is not None and not _is_one_of(one.version, versions):
+        findings.add("phantom", thing, f"read {one.version}, which was never sent")
+    elif one.name is not None and one.name not in named:
+        findings.add("phantom", thing, f"name {one.name!r} was never sent")
+    elif one.name is not None and one.version is not None and named[one.name] != one.version:
+        findings.add("divergent", thing, f"name {one.name!r} is of {named[one.name]}, shown with {one.version}")
     shown = [(assignment, class_id) for assignment, class_id, _ in one.entries]
     if len(set(shown)) < len(shown):
-        findings.add("dup_effect", (one.worker, one.key, one.asked), "the same class is on the page twice")
+        findings.add("dup_effect", thing, "the same class is on the page twice")
     for _, class_id, name in one.entries:
-        if name is not None and name not in truth.names.get(class_id, set()):
-            findings.add("phantom", (one.worker, one.key, one.asked), f"class name {name!r} was never sent")
+        if name is not None and name not in truth.named.get(("classes", class_id), {}):
+            findings.add("phantom", thing, f"class name {name!r} was never sent")
+
+
+def _is_one_of(version: Version, versions: Collection[Version]) -> bool:
+    return version in versions or (version[2] == "" and any(v[:2] == version[:2] for v in versions))
 
 
 # -- figures --------------------------------------------------------------------------------------

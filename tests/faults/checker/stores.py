@@ -2,10 +2,10 @@
 
 import json
 import uuid
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 from rocksdict import AccessType, Options, Rdict
@@ -44,7 +44,36 @@ def _compare_one(store: str, key: Key, found: Kept | None, expected: Kept, findi
 # -- changelogs -----------------------------------------------------------------------------------
 
 
+class Entry(NamedTuple):
+    """A record of a changelog."""
+
+    kind: str
+    partition: int
+    offset: int
+    key: str
+    row: bytes | None
+
+    @property
+    def version(self) -> bytes:
+        return (self.row or b"")[:29]
+
+
+def changelogs(brokers: str, own_ids: Collection[str]) -> list[Entry]:
+    """All of their records about these ids, those of a partition in order."""
+    return [entry for message in records(brokers, list(CHANGELOGS)) if (entry := _entry(message)).key[:36] in own_ids]
+
+
+def _entry(message: Message) -> Entry:
+    kind, key = CHANGELOGS[str(message.topic())], (message.key() or b"").decode()
+    return Entry(kind, message.partition() or 0, message.offset() or 0, key, message.value())
+
+
 def changelog_rows(brokers: str, own_ids: Collection[str], truth: Truth, findings: Findings) -> dict[Key, bytes]:
+    """The last record of each key, checked."""
+    return check_changelogs(changelogs(brokers, own_ids), truth, findings)
+
+
+def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings) -> dict[Key, bytes]:
     """The last record of each key. A lower version after a higher one must be followed by the higher one again.
 
     Counts decreases, and rows that were written again though their event was sent once: that was delivered again.
@@ -52,16 +81,14 @@ def changelog_rows(brokers: str, own_ids: Collection[str], truth: Truth, finding
     last: dict[Key, bytes] = {}
     highest: dict[Key, bytes] = {}
     written: Counter[tuple[Key, bytes]] = Counter()
-    decreases = 0
-    for message in records(brokers, list(CHANGELOGS)):
-        key = _own_key(message, own_ids)
-        if key is None:
-            continue
-        row = message.value()
+    for entry in entries:
+        key, row = (entry.kind, entry.key), entry.row
         if row is None:
-            findings.add("lost", key, f"the changelog has a null record at {message.topic()} {message.offset()}")
+            findings.add("lost", key, f"the changelog has a null record at {entry.partition}:{entry.offset}")
             continue
-        decreases += row[:29] < highest.get(key, b"")[:29]
+        if kept_in(row)[:3] not in truth.versions.get(key, ()):
+            findings.add("phantom", key, f"the changelog has {kept_in(row)}, which no event explains")
+        findings.notes["changelog_decreases"] += row[:29] < highest.get(key, b"")[:29]
         highest[key] = max(row, highest.get(key, b""), key=lambda r: r[:29])
         last[key] = row
         written[key, row] += 1
@@ -71,44 +98,70 @@ def changelog_rows(brokers: str, own_ids: Collection[str], truth: Truth, finding
     for key, row in last.items():
         if row[:29] < highest[key][:29]:
             findings.add("reorder", key, "the changelog ends with a lower version than it had")
-    findings.notes["changelog_decreases"] += decreases
     return last
-
-
-def _own_key(message: Message, own_ids: Collection[str]) -> Key | None:
-    text = (message.key() or b"").decode()
-    return (CHANGELOGS[str(message.topic())], text) if text[:36] in own_ids else None
 
 
 # -- databases of stopped workers -----------------------------------------------------------------
 
 
-def table_rows(data_dirs: Sequence[Path], own_ids: Collection[str]) -> dict[Key, Kept]:
-    """Rows of each partition's last owner: the worker whose position in the changelog is the highest."""
-    newest: dict[tuple[str, str], tuple[int, dict[Key, Kept]]] = {}
-    for data_dir in data_dirs:
-        for kind in KINDS:
-            for path in sorted(data_dir.glob(f"**/tables/{kind}/*")):
-                if not path.name.isdigit():
-                    continue  # set aside
-                position, rows = _partition(path, kind, own_ids)
-                if position > newest.get((kind, path.name), (-1, {}))[0]:
-                    newest[kind, path.name] = (position, rows)
-    return {key: row for _, rows in newest.values() for key, row in rows.items()}
+class Partition(NamedTuple):
+    """A table's partition on a worker: the one of its owner, or what a former one left."""
+
+    owner: str
+    kind: str
+    number: int
+    position: int
+    """The next record of the changelog: everything before it is in the rows, it says."""
+    topic_id: bytes
+    """Of the changelog that the position is of."""
+    rows: dict[Key, bytes]
 
 
-def _partition(path: Path, kind: str, own_ids: Collection[str]) -> tuple[int, dict[Key, Kept]]:
+def partitions(name: str, data_dir: Path, own_ids: Collection[str]) -> list[Partition]:
+    """Of a worker that was stopped."""
+    found = [(kind, path) for kind in KINDS for path in sorted(data_dir.glob(f"**/tables/{kind}/*"))]
+    return [_partition(name, kind, path, own_ids) for kind, path in found if path.name.isdigit()]  # Else set aside.
+
+
+def _partition(name: str, kind: str, path: Path, own_ids: Collection[str]) -> Partition:
     database = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only())
-    position, rows = 0, {}
+    position, topic_id, rows = 0, b"", {}
     try:
         for key, value in database.items():
             if key == _POSITION:
-                position = int.from_bytes(value[:8], "big")
+                position, topic_id = int.from_bytes(value[:8], "big"), value[8:]
             elif key.decode()[:36] in own_ids:
-                rows[kind, key.decode()] = kept_in(value)
+                rows[kind, key.decode()] = value
     finally:
         database.close()
-    return position, rows
+    return Partition(name, kind, int(path.name), position, topic_id, rows)
+
+
+def rows_of_owners(found: Iterable[Partition]) -> dict[Key, Kept]:
+    """Rows of each partition's last owner: the worker whose position in the changelog is the highest."""
+    newest: dict[tuple[str, int], Partition] = {}
+    for part in found:
+        at = (part.kind, part.number)
+        if at not in newest or part.position > newest[at].position:
+            newest[at] = part
+    return {key: kept_in(row) for part in newest.values() for key, row in part.rows.items()}
+
+
+def check_positions(found: Sequence[Partition], entries: Iterable[Entry], findings: Findings) -> None:
+    """No table lacks what its position says it has: who owns it next starts from there, former owners too."""
+    topic_ids: dict[str, set[bytes]] = defaultdict(set)
+    for part in found:
+        topic_ids[part.kind].add(part.topic_id)
+    by_partition: dict[tuple[str, int], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        if len(topic_ids[entry.kind]) == 1:  # Else it was made anew, and who knows which position is of which.
+            by_partition[entry.kind, entry.partition].append(entry)
+    for part in found:
+        for entry in by_partition[part.kind, part.number]:
+            key = (entry.kind, entry.key)
+            if entry.offset < part.position and part.rows.get(key, b"")[:29] < entry.version:
+                said = f"{part.owner} is at {part.position} without what the changelog has at {entry.offset}"
+                findings.add("lost", key, said)
 
 
 def read_model_rows(data_dir: Path, own_ids: Collection[str]) -> dict[Key, Kept]:
@@ -118,18 +171,24 @@ def read_model_rows(data_dir: Path, own_ids: Collection[str]) -> dict[Key, Kept]
 # -- answers --------------------------------------------------------------------------------------
 
 
-def compare_answer(worker: str, kind: str, key: str, status: int, body: Any, truth: Truth, findings: Findings) -> None:
-    """One answer after all is quiet: of a class or of a teacher, deleted ones too."""
+def compare_answer(worker: str, kind: str, key: str, status: int, body: Any, truth: Truth, findings: Findings) -> bool:
+    """One answer after all is quiet: of a class or of a teacher, deleted ones too. Whether it is right."""
     expected = truth.expected.get((kind, key))
     wanted = 404 if expected is None else 410 if expected.fields is None else 200
     thing = (kind, key)
     if status != wanted:
         live = status == 200 and wanted != 200
         findings.add("resurrect" if live else "lost", thing, f"{worker} answers {status}, expected {wanted}")
-    elif expected is not None and expected.fields is not None:
+        return False
+    if expected is not None and expected.fields is not None:
         shown = _shown(kind, body)
+        if kind == "teachers" and len({entry[:2] for entry in shown[1]}) < len(shown[1]):
+            findings.add("dup_effect", thing, f"{worker} shows the same class twice: {shown[1]}")
+            return False
         if shown != _to_be_shown(kind, key, expected, truth):
             findings.add("divergent", thing, f"{worker} answers {json.dumps(body, ensure_ascii=False)}, not {expected}")
+            return False
+    return True
 
 
 def _shown(kind: str, body: Any) -> Any:
@@ -137,7 +196,8 @@ def _shown(kind: str, body: Any) -> Any:
         raw = bytes.fromhex(body["version"])
         names = ("className", "grade", "academicYear", "totalStudents", "schoolId", "homeroomTeacherId")
         return int.from_bytes(raw[:8], "big"), raw[8], str(uuid.UUID(bytes=raw[9:25])), tuple(body[n] for n in names)
-    entries = [(c["assignmentId"], c["classId"], c["className"], c["deleted"]) for c in body["classAssignments"]]
+    shown = ("assignmentId", "classId", "role", "subject", "className", "totalStudents", "deleted")
+    entries = [tuple(c[name] for name in shown) for c in body["classAssignments"]]
     return (body["fullName"], body["email"], body["schoolId"]), sorted(entries, key=str)
 
 
@@ -146,43 +206,56 @@ def _to_be_shown(kind: str, key: str, expected: Kept, truth: Truth) -> Any:
         return (*expected[:3], expected.fields)
     rows = truth.expected
     assigned = [
-        (row_key[37:], row.fields[0])
+        (row_key[37:], *row.fields)
         for (of, row_key), row in rows.items()
         if of == "assignments" and row_key.startswith(f"{key}|") and row.fields is not None
     ]
-    taught = {class_id for _, class_id in assigned}
+    taught = {class_id for _, class_id, *_ in assigned}
     homeroom = [
-        (None, class_id)
+        (None, class_id, "homeroom", None)
         for (of, class_id), row in rows.items()
         if of == "classes" and row.fields is not None and row.fields[5] == key and class_id not in taught
     ]
-    entries = []
-    for assignment_id, class_id in [*assigned, *homeroom]:
-        row = rows.get(("classes", class_id))
-        name = None if row is None or row.fields is None else row.fields[0]
-        entries.append((assignment_id, class_id, name, row is not None and row.fields is None))
+    entries: list[tuple[Any, ...]] = []
+    for entry in [*assigned, *homeroom]:
+        row = rows.get(("classes", entry[1]))
+        name, n_students = (None, None) if row is None or row.fields is None else (row.fields[0], row.fields[3])
+        entries.append((*entry, name, n_students, row is not None and row.fields is None))
     return expected.fields, sorted(entries, key=str)
 
 
 # -- dead letters ---------------------------------------------------------------------------------
 
 
-def check_dead_letters(brokers: str, truth: Truth, findings: Findings) -> None:
+class DeadLetter(NamedTuple):
+    place: Place
+    """Where the refused record was."""
+    value: bytes | None
+    reason: str
+    is_cut: bool = False
+
+
+def dead_letters(brokers: str) -> Iterator[DeadLetter]:
+    for message in records(brokers, ["emis.dead-letter"]):
+        said = {name: value.decode() for name, value in message.headers() or () if name.startswith("dlq.")}
+        place = Place(said["dlq.topic"], int(said["dlq.partition"]), int(said["dlq.offset"]))
+        yield DeadLetter(place, message.value(), said["dlq.reason"], "dlq.cut" in said)
+
+
+def check_dead_letters(letters: Iterable[DeadLetter], truth: Truth, findings: Findings) -> None:
     """Each useless record is there, byte by byte, with its origin; nothing useful is.
 
     Of one that is larger than topics take, which packing can bring in, the beginning has to be there.
     """
     told: set[Place] = set()
-    for message in records(brokers, ["emis.dead-letter"]):
-        headers = {name: value for name, value in message.headers() or () if name.startswith("dlq.")}
-        place = Place(*(headers[f"dlq.{n}"].decode() for n in ("topic", "partition", "offset")))
-        place = Place(place.topic, int(place.partition), int(place.offset))
+    for letter in letters:
+        place = letter.place
         if place in truth.places:
-            findings.add("lost", place, f"a good event is a dead letter: {headers['dlq.reason']!r}")
+            findings.add("lost", place, f"a good event is a dead letter: {letter.reason!r}")
         if place in truth.bad:
             findings.notes["dead_letters_again"] += place in told
             told.add(place)
-            if message.value() != _as_dead_letter(truth.bad[place], "dlq.cut" in headers):
+            if letter.value != _as_dead_letter(truth.bad[place], letter.is_cut):
                 findings.add("divergent", place, "the dead letter is not what was sent")
     for place in truth.bad.keys() - told:
         findings.add("lost", place, "a record that cannot be used is no dead letter")

@@ -53,8 +53,8 @@ class Truth:
     expected: dict[Key, Kept] = field(default_factory=dict)
     versions: dict[Key, set[Version]] = field(default_factory=dict)
     """Of all events of a key."""
-    names: dict[str, set[str]] = field(default_factory=dict)
-    """Class names that events gave to a class."""
+    named: dict[Key, dict[str, Version]] = field(default_factory=dict)
+    """Which event gave a class or a teacher that name; no two give the same (tests/faults/district.py)."""
     places: dict[Place, str] = field(default_factory=dict)
     """Event id by place."""
     bad: dict[Place, bytes] = field(default_factory=dict)
@@ -89,8 +89,8 @@ class Truth:
         own = (kind, row_key)
         self.places[place] = event["eventId"]
         self.versions.setdefault(own, set()).add((us, rank, event["eventId"]))
-        if kind == "classes" and "className" in event:
-            self.names.setdefault(row_key, set()).add(event["className"])
+        if (name := event.get("className", event.get("fullName"))) is not None:
+            self.named.setdefault(own, {})[name] = (us, rank, event["eventId"])
         is_deleted = place.topic.endswith(".deleted")
         fields = None if is_deleted else tuple(event.get(name) for name in _FIELDS[kind])
         new = Kept(us, rank, event["eventId"], us, fields)

@@ -41,6 +41,7 @@ class Bounds:
     reads_per_second: float
     ok_percent: float = 99.9
     p99_ms: float = 500.0
+    redelivered_at_most: int | None = None
 
 
 @dataclass
@@ -119,6 +120,9 @@ def judge(verdict: Verdict, read: Sequence[Read], at: Moments, bounds: Bounds) -
         broken.append(f"p99 during the fault: {verdict.p99_ms} ms > {bounds.p99_ms} ms")
     if verdict.rto_s is None or verdict.rto_s > bounds.recovery_seconds:
         broken.append(f"recovery: {verdict.rto_s} s, allowed are {bounds.recovery_seconds} s")
+    redelivered = verdict.said.get("redelivered", 0)
+    if bounds.redelivered_at_most is not None and redelivered > bounds.redelivered_at_most:
+        broken.append(f"delivered again: {redelivered}, in flight were {bounds.redelivered_at_most}")
     if not verdict.valid:
         broken.append(f"the fault did not bite: {verdict.said}")
     missing = _missing(verdict, read, at, bounds)
