@@ -35,6 +35,7 @@ STALE_AFTER_SECONDS = 5.0
 N_WORKERS = 3
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 1.0
+_LEAVE_SECONDS = 12.0
 _POLL_SECONDS = 0.1
 
 _OFTEN = {"log.retention.check.interval.ms": "1000", "log.cleaner.backoff.ms": "1000"}
@@ -259,6 +260,14 @@ class Stage:
         for worker in self.workers:
             if worker.wanted:
                 await worker.ready()
+
+    async def use_code(self, code: Path) -> None:
+        """All workers end, and start again from another copy of the application."""
+        await asyncio.gather(*(worker.stop(_LEAVE_SECONDS) for worker in self.workers))
+        for worker in self.workers:
+            worker.code = code
+            worker.start()
+        await self.all_ready()
 
     async def heal(self) -> None:
         """Everything that a row may have left broken goes again."""
