@@ -1,0 +1,105 @@
+"""What workers say of themselves, and what brokers are told to do with topics and groups."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewPartitions, NewTopic
+
+from emis_streams.local.readiness import ask
+from tests.faults.course import Course
+from tests.faults.stage import FaultWorker, Stage
+from tests.integration.independent import GROUP
+
+_SECONDS = 10.0
+Partition = tuple[str, int]
+
+
+async def counted(course: Course, name: str, label: str = "") -> int:
+    """A metric's sum over the workers that can be asked, of the samples with that label."""
+    able = [worker for worker in course.workers if worker.can_serve]
+    return sum(await asyncio.gather(*(asyncio.to_thread(_metric, worker, name, label) for worker in able)))
+
+
+def _metric(worker: FaultWorker, name: str, label: str) -> int:
+    answer = ask(worker.settings.host, worker.port, "/metrics")
+    if answer is None:
+        return 0
+    pattern = re.compile(rf"^{name}(\{{[^}}]*\}})? ([0-9.e+]+)$", re.MULTILINE)
+    return sum(int(float(value)) for labels, value in pattern.findall(answer.body) if label in labels)
+
+
+# -- topics ---------------------------------------------------------------------------------------
+
+
+async def configure(stage: Stage, topics: Iterable[str], changes: Mapping[str, str | None]) -> None:
+    """Sets configs of topics; None: as if it had never been set."""
+    entries = [
+        ConfigEntry(
+            name,
+            value,
+            incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+        )
+        for name, value in changes.items()
+    ]
+    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries) for topic in topics]
+    await _all(_admin(stage).incremental_alter_configs(resources, request_timeout=_SECONDS))
+
+
+async def config_of(stage: Stage, topic: str) -> dict[str, str]:
+    """What is set for the topic itself."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    asked = _admin(stage).describe_configs([resource], request_timeout=_SECONDS)[resource]
+    entries = await asyncio.wrap_future(asked)
+    return {name: entry.value for name, entry in entries.items() if not entry.is_default}
+
+
+async def delete_topic(stage: Stage, topic: str) -> None:
+    await _all(_admin(stage).delete_topics([topic], operation_timeout=_SECONDS))
+
+
+async def create_topic(stage: Stage, topic: str, config: Mapping[str, str], n_partitions: int = 10) -> None:
+    new = NewTopic(topic, num_partitions=n_partitions, replication_factor=3, config=dict(config))
+    await _all(_admin(stage).create_topics([new], operation_timeout=_SECONDS))
+
+
+async def add_partitions(stage: Stage, topic: str, n_partitions: int) -> None:
+    await _all(_admin(stage).create_partitions([NewPartitions(topic, n_partitions)], operation_timeout=_SECONDS))
+
+
+def _admin(stage: Stage) -> AdminClient:
+    return AdminClient({"bootstrap.servers": stage.brokers})
+
+
+async def _all(asked: Mapping[Any, Any]) -> None:
+    for done in asked.values():
+        await asyncio.wrap_future(done)
+
+
+# -- offsets --------------------------------------------------------------------------------------
+
+
+async def watermarks(stage: Stage, topics: Iterable[str]) -> dict[Partition, tuple[int, int]]:
+    """First offset and end of each partition."""
+    return await asyncio.to_thread(_watermarks, stage.brokers, list(topics))
+
+
+def _watermarks(brokers: str, topics: list[str]) -> dict[Partition, tuple[int, int]]:
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "watermarks", "enable.auto.commit": False})
+    try:
+        known = consumer.list_topics(timeout=_SECONDS).topics
+        at = [(topic, n) for topic in topics for n in known[topic].partitions]
+        return {(t, n): consumer.get_watermark_offsets(TopicPartition(t, n), timeout=_SECONDS) for t, n in at}
+    finally:
+        consumer.close()
+
+
+async def set_offsets(stage: Stage, offsets: Mapping[Partition, int]) -> None:
+    """Of the ingesting group, as `kafka-consumer-groups --reset-offsets` does it; the group must be empty."""
+    partitions = [TopicPartition(topic, n, offset) for (topic, n), offset in offsets.items()]
+    await _all(_admin(stage).alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, partitions)]))
