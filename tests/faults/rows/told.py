@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
@@ -73,7 +74,13 @@ async def add_partitions(stage: Stage, topic: str, n_partitions: int) -> None:
 
 
 def _admin(stage: Stage) -> AdminClient:
-    return AdminClient({"bootstrap.servers": stage.brokers})
+    return _client(stage.brokers)
+
+
+@cache
+def _client(brokers: str) -> AdminClient:
+    """Kept: a client that nobody holds ends at once, with what it was asked."""
+    return AdminClient({"bootstrap.servers": brokers})
 
 
 async def _all(asked: Mapping[Any, Any]) -> None:
