@@ -17,6 +17,7 @@ import agents.teachers
 import web
 from emis_streams import following, settings
 from emis_streams.app import App, app
+from emis_streams.engine import fatal
 from emis_streams.engine.part import Part
 from emis_streams.engine.store import open_or_set_aside
 from emis_streams.engine.watchdog import Watchdog
@@ -53,6 +54,7 @@ def compose(app: App, config: Settings) -> Node:
 
 def _add_read_model(app: App, config: Settings, node: Node) -> None:
     model = open_or_set_aside(config.data_path / "read-model", ReadModel)
+    model.on_damage = lambda damaged: fatal.end_process(app, "the local copy", damaged)
     latency = SyncLatency(node.started_at.timestamp())
     follower = following.read_model_follower(config, model, latency)
     node.read_model = model

@@ -73,11 +73,11 @@ def run() -> None:
     # Imported late: `--help` and mistakes answer at once, and agents are only made where they run.
     from faust import Worker
 
-    from emis_streams.engine.store import InUse
+    from emis_streams.engine.database_errors import DatabaseError
 
     try:
         from emis_streams.worker import app
-    except InUse as error:
+    except DatabaseError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
 

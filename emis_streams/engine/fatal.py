@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
+from emis_streams.engine.database_errors import DatabaseError
 from emis_streams.engine.denied import denied
 
 logger = logging.getLogger(__name__)
@@ -21,9 +22,9 @@ def end_process(app: Any, reason: str, error: BaseException | None = None, code:
     """Logs why, then ends at once: a clean shutdown could hang, or commit what is not done."""
     name = getattr(getattr(app, "conf", None), "id", "worker")
     level = logging.CRITICAL if code else logging.INFO
-    refusal = denied(error)
-    if refusal is not None:  # where in the code that was met is nobody's concern
-        reason, error = f"{reason}: {refusal}", None
+    said = str(error) if isinstance(error, DatabaseError) else denied(error)
+    if said is not None:  # where in the code that was met is nobody's concern
+        reason, error = f"{reason}: {said}", None
     logger.log(level, "%s ends (exit code %d): %s", name, code, reason, exc_info=error)
     for handler in logging.getLogger().handlers:
         handler.flush()

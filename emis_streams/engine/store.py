@@ -5,7 +5,6 @@ off for everything: a crash goes back to the last flush, rows and position toget
 missing comes from the changelog.
 """
 
-import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,9 +24,8 @@ from rocksdict import (
     WriteOptions,
 )
 
+from emis_streams.engine.database_errors import OnDisk, checked, is_unreadable, set_aside, told
 from emis_streams.engine.follower import Position
-
-logger = logging.getLogger(__name__)
 
 _POSITION = b"\x00position"
 """Sorts before every row key (they are text)."""
@@ -76,39 +74,24 @@ def decode_position(raw: bytes) -> Position:
     return Position(int.from_bytes(raw[:8], "big"), raw[8:].decode())
 
 
-class InUse(RuntimeError):
-    """Another process has the database open."""
-
-
 Opened = TypeVar("Opened")
-
-_IN_USE = ("While lock file", "lock hold by current process")
-_UNREADABLE = ("Corruption", "No such file or directory")
-"""What RocksDB says of databases with damaged and with missing files (a `clear` that was cut short leaves such)."""
 
 
 def open_or_set_aside(path: Path, open_: Callable[[Path], Opened]) -> Opened:
     """Opens a database; one that cannot be read is set aside, and begun anew from its changelog.
 
-    Raises InUse when another process has it open.
+    Raises InUse when another process has it open, Unusable when for one the disk is full.
     """
     try:
         return open_(path)
     except Exception as error:
-        # rocksdict raises bare Exceptions: the text is all there is to tell them apart.
-        reason = str(error)
-        if any(text in reason for text in _IN_USE):
-            raise InUse(f"{path} is in use by another worker: give each its own DATA_DIR") from error
-        if not any(text in reason for text in _UNREADABLE):
-            raise
-    broken = path.with_name(f"{path.name}.corrupt")
-    logger.error("%s cannot be read (%s): set aside as %s, begun anew", path, reason, broken)
-    shutil.rmtree(broken, ignore_errors=True)
-    path.rename(broken)
+        if not is_unreadable(error):
+            raise told(path, error) from error
+        set_aside(path, str(error))
     return open_(path)
 
 
-class PartitionStore:
+class PartitionStore(OnDisk):
     """One partition's rows and how far its changelog is in them."""
 
     def __init__(self, path: Path) -> None:
@@ -150,11 +133,13 @@ class PartitionStore:
                 next_offset = max(next_offset, self._acknowledged_ahead.pop(base))
         self.position = Position(next_offset, position.topic_id)
 
+    @checked
     def get_many(self, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
         """The row of each key, None where there is none."""
         in_order = sorted(set(keys))  # Neighbours share blocks: a fifth faster than in any order.
         return dict(zip(in_order, self._db.get(in_order), strict=True))
 
+    @checked
     def write(self, rows: Mapping[bytes, bytes]) -> None:
         """Rows and position, in one batch."""
         batch = WriteBatch(raw_mode=True)
@@ -166,10 +151,15 @@ class PartitionStore:
         self._db.write(batch, self._options)
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
-        for key, row in self._db.items():
-            if key != _POSITION:
-                yield key, row
+        rows = self._db.iter()
+        rows.seek(b"")
+        while rows.valid():
+            if rows.key() != _POSITION:
+                yield rows.key(), rows.value()
+            rows.next()
+        rows.status()  # Raises: what cannot be read looks like the end.
 
+    @checked
     def close(self) -> None:
         """Flushes, so that the next start has little to catch up."""
         self._db.flush()

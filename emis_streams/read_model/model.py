@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, RdictIter, WriteBatch, WriteOptions
 
 from emis_streams import rows
 from emis_streams.answers import ClassDetail, Gone, TeacherDetail
+from emis_streams.engine.database_errors import OnDisk, checked
 from emis_streams.rows import AssignmentRow, ClassRow, TeacherRow
 from emis_streams.teacher_detail import KnownClass, assemble
 from emis_streams.topics import CLASSES
@@ -49,8 +50,11 @@ def _options() -> Options:
     return options
 
 
-class ReadModel:
-    """Answers about teachers and classes. Reads and writes are synchronous: tens of µs each."""
+class ReadModel(OnDisk):
+    """Answers about teachers and classes. Reads and writes are synchronous: tens of µs each.
+
+    All raise Damaged when a part that is needed cannot be read: half an answer is none.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,6 +71,7 @@ class ReadModel:
         self._db = Rdict(str(self.path), _options())
         self._db.set_write_options(self._write_options)
 
+    @checked
     def close(self) -> None:
         """Flushes, so that the next start has little to follow."""
         self._db.flush()
@@ -85,10 +90,12 @@ class ReadModel:
     def note_caught_up(self) -> None:
         self.caught_up = True
 
+    @checked
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         values: list[bytes | None] = self._db.get(keys)
         return values
 
+    @checked
     def write(self, batch: WriteBatch) -> None:
         self._db.write(batch, self._write_options)
         self.changes += 1
@@ -98,7 +105,7 @@ class ReadModel:
     def teacher(self, teacher_id: str) -> TeacherDetail | Gone | None:
         """The teacher with every class; Gone if deleted, None if never heard of."""
         raw_id = teacher_id.encode()
-        kept: bytes | None = self._db.get(TEACHER + raw_id)
+        kept = self._get(TEACHER + raw_id)
         if kept is None:
             return None
         teacher = rows.body_of(kept[TIME_BYTES:], TeacherRow)
@@ -111,7 +118,7 @@ class ReadModel:
 
     def class_(self, class_id: str) -> ClassDetail | Gone | None:
         """The class; Gone if deleted, None if never heard of."""
-        kept: bytes | None = self._db.get(CLASS + class_id.encode())
+        kept = self._get(CLASS + class_id.encode())
         if kept is None:
             return None
         row = kept[TIME_BYTES:]
@@ -152,6 +159,11 @@ class ReadModel:
 
     # -----------------------------------------------------------------------------------------
 
+    @checked
+    def _get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._db.get(key)
+        return value
+
     def _assignments(self, raw_teacher_id: bytes) -> list[tuple[str, AssignmentRow]]:
         found = []
         for key, kept in self._scan(ASSIGNMENT + raw_teacher_id):
@@ -182,6 +194,12 @@ class ReadModel:
                 return
             yield key, it.value()
             it.next()
+        self._check_end(it)
+
+    @checked
+    def _check_end(self, it: RdictIter) -> None:
+        """What cannot be read looks like the end."""
+        it.status()
 
 
 def _synced_at(kept: bytes) -> datetime:

@@ -1,5 +1,6 @@
 """The local copy on a real RocksDB: what the changelogs say is what is answered, also after a crash."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from aiokafka import TopicPartition
 
 from emis_streams import rows, topics
 from emis_streams.answers import ClassAssignment, ClassDetail, Gone, TeacherDetail
+from emis_streams.engine.database_errors import Damaged
 from emis_streams.engine.follower import Position
 from emis_streams.read_model.model import CLASS as CLASS_PREFIX
 from emis_streams.read_model.model import HOMEROOM, ReadModel
@@ -366,3 +368,28 @@ async def test_whoever_remembers_an_answer_sees_that_something_changed(kept: Kep
     await kept.sink.reset(CLASSES)
     seen.add(kept.model.changes)
     assert len(seen) == 3
+
+
+# -- damage -------------------------------------------------------------------------------------
+
+
+async def test_half_a_teacher_is_never_shown(tmp_path: Path) -> None:
+    """A block that turned corrupt while it was open looks like the end to RocksDB's iterators."""
+    path = tmp_path / "read-model"
+    before = Kept(path)
+    await before.write(TEACHERS, {TEACHER: teacher_row()})
+    await before.write(ASSIGNMENTS, {assigned(n): assignment_row(id_of(n)) for n in range(2_000)})
+    before.model.close()
+    model = ReadModel(path)
+    told: list[Damaged] = []
+    model.on_damage = told.append
+    (file,) = path.glob("*.sst")
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        byte = opened.read(1)[0]
+        opened.seek(-1, os.SEEK_CUR)
+        opened.write(bytes([byte ^ 0x10]))
+    with pytest.raises(Damaged, match=f"{path} is damaged and set aside"):
+        model.teacher(TEACHER)
+    assert len(told) == 1
+    assert path.with_name("read-model.corrupt").exists()

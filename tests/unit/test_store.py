@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from emis_streams.engine.database_errors import Damaged, Unusable, told
 from emis_streams.engine.follower import Position
 from emis_streams.engine.store import PartitionStore, decode_position, encode_position, open_or_set_aside
 
@@ -163,6 +164,7 @@ def test_a_topic_made_anew_has_its_own_positions(store: PartitionStore) -> None:
 _WRITE_FOR_EVER = """
 import sys
 from pathlib import Path
+from emis_streams.engine.database_errors import Damaged, Unusable, told
 from emis_streams.engine.follower import Position
 from emis_streams.engine.store import PartitionStore
 
@@ -262,3 +264,45 @@ def test_what_was_set_aside_is_kept_for_a_look_and_replaced_by_the_next(path: Pa
         damage(next(path.glob("MANIFEST-*")))
         open_or_set_aside(path, PartitionStore).close()
     assert list(path.with_name("3.corrupt").glob("*.sst"))
+
+
+# -- blocks that turn out to be damaged afterwards ----------------------------------------------
+
+
+def flip_a_bit_in_the_middle(path: Path) -> None:
+    """Of each table file, where it is open."""
+    for file in path.glob("*.sst"):
+        with file.open("r+b") as opened:
+            opened.seek(file.stat().st_size // 2)
+            byte = opened.read(1)[0]
+            opened.seek(-1, os.SEEK_CUR)
+            opened.write(bytes([byte ^ 0x10]))
+
+
+@pytest.fixture
+def damaged(path: Path) -> PartitionStore:
+    filled(path)
+    store = PartitionStore(path)
+    flip_a_bit_in_the_middle(path)
+    return store
+
+
+def test_a_block_that_is_damaged_sets_the_database_aside_for_the_next_start(
+    damaged: PartitionStore, path: Path
+) -> None:
+    with pytest.raises(Damaged, match=f"{path} is damaged and set aside"):
+        damaged.get_many([b"%06d" % n for n in range(5_000)])
+    assert not path.exists()
+    assert list(path.with_name("3.corrupt").glob("*.sst"))
+
+
+def test_rows_behind_a_damaged_block_are_no_end(damaged: PartitionStore) -> None:
+    with pytest.raises(Exception, match="Corruption"):
+        list(damaged.items())
+
+
+@pytest.mark.parametrize("said", ["No space left on device", "Read-only file system", "Too many open files"])
+def test_a_disk_that_cannot_be_used_is_one_line(path: Path, said: str) -> None:
+    error = told(path, Exception(f"IO error: {said}: While appending to file: {path}/000009.sst: {said}"))
+    assert isinstance(error, Unusable)
+    assert str(error).startswith(f"{path} cannot be used: {said};")
