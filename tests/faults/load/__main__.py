@@ -12,8 +12,10 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +26,7 @@ from emis_streams import admin
 from emis_streams.local.readiness import ask
 from tests.faults.load import attacks
 from tests.faults.load.attacks import ATTACKS, Attack, Target
-from tests.faults.load.open_loop import Client, Outcome
+from tests.faults.load.open_loop import Client, Outcome, in_this_process
 from tests.integration.independent import progress
 from tests.integration.worker_rig import Country, Worker, key_of, producing
 from tests.services import kafka_cluster, settings_for, until
@@ -41,6 +43,8 @@ FLOOD_SECONDS = 10.0
 ATTACK_SECONDS = 6.0
 HONEST_PER_SECOND = 100.0
 MOST_GROWTH_MB = 50.0
+LEAST_WORKER_CPU_PCT = 60.0
+"""A worker that refuses must be busy: one that is kept from a processor says nothing about its limits."""
 LEAST_HEALTH_PCT = 100.0
 LEAST_HONEST_PART = 0.9
 """Answered; the others get a quick 503 while an attack is a flood of whole requests."""
@@ -63,6 +67,19 @@ class Watch:
     n_well: int = 0
     slowest_health_ms: float = 0.0
     begun: float = field(default_factory=time.monotonic)
+    cpu_before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.cpu_before = self._cpu_seconds()
+
+    def _cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return times.user + times.system
+
+    @property
+    def worker_cpu_pct(self) -> float:
+        """Of one core, since the begin."""
+        return round(100 * (self._cpu_seconds() - self.cpu_before) / (time.monotonic() - self.begun), 1)
 
     @property
     def growth_mb(self) -> float:
@@ -85,7 +102,12 @@ class Rig:
         return Target(settings.host, settings.port, self.paths[0])
 
     async def load(self, rate: float, seconds: float) -> Outcome:
-        return await Client(self.target.host, self.target.port, self.paths, rate).run(seconds)
+        loop, target = asyncio.get_running_loop(), self.target
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            await loop.run_in_executor(pool, time.time)  # It has started.
+            return await loop.run_in_executor(
+                pool, in_this_process, target.host, target.port, self.paths, rate, seconds
+            )
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[Watch]:
@@ -184,6 +206,7 @@ def tell(phase: str, outcome: Outcome, watch: Watch, broken: list[str] | None = 
         "health_ok_pct": watch.health_ok_pct,
         "slowest_health_ms": watch.slowest_health_ms,
         "rss_growth_mb": watch.growth_mb,
+        "worker_cpu_pct": watch.worker_cpu_pct,
         "client_late_p99_ms": outcome.client_late_ms,
         "broken": broken or [],
     }
@@ -208,6 +231,8 @@ async def overload(rig: Rig, phase: str, rate: float, seconds: float) -> bool:
     broken = broken_bounds(outcome, watch, OVERLOAD_P99_MS)
     if outcome.ok < rate * seconds / 2:
         broken.append("not half of what it can answer was answered")
+    if outcome.statuses[503] and watch.worker_cpu_pct < LEAST_WORKER_CPU_PCT:
+        broken.append("not valid: others on this machine had the worker's processor")
     tell(phase, outcome, watch, broken)
     return not broken
 

@@ -101,7 +101,7 @@ async def pipelined(target: Target, seconds: float) -> str:
     reader, writer = await target.connect()
     writer.write(target.get(target.page) * (n - 1) + target.get(target.page, "Connection: close\r\n"))
     n_answers, tail = 0, b""
-    async with asyncio.timeout(30 + seconds):
+    async with asyncio.timeout(100 + seconds):
         while chunk := await reader.read(1 << 20):
             whole = tail + chunk
             n_answers += whole.count(b"HTTP/1.1 200 OK\r\n")
@@ -152,7 +152,7 @@ async def _refused(target: Target, requests: list[bytes], seconds: float) -> str
         reader, writer = await target.connect()
         try:
             writer.write(requests[number])
-            async with asyncio.timeout(seconds + 10):
+            async with asyncio.timeout(seconds + 60):
                 answer = await reader.read(200)
         finally:
             writer.transport.abort()
