@@ -3,9 +3,10 @@
 import json
 import math
 import uuid
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -140,18 +141,32 @@ def check_reads(
             if floor is not None and _is_before(version, floor):
                 kind = "lost" if version is None else "reorder"
                 findings.add(kind, thing, f"read {version} after {floor}")
-            missed = [v for at, v in acked[key] if at < one.asked - limit_seconds - SLACK_SECONDS]
-            if not one.stale and missed and _is_before(version, max(missed)):
-                findings.add("unflagged_stale", thing, f"read {version}, not {max(missed)}")
+            missed = acked[key].before(one.asked - limit_seconds - SLACK_SECONDS)
+            if not one.stale and missed is not None and _is_before(version, missed):
+                findings.add("unflagged_stale", thing, f"read {version}, not {missed}")
 
 
-def _acknowledged(sent: Iterable[Send], truth: Truth) -> dict[Key, list[tuple[float, Version]]]:
-    """Versions and when they were acknowledged, by key, of those that are in the truth."""
-    acked: dict[Key, list[tuple[float, Version]]] = defaultdict(list)
-    for one in sent:
+@dataclass
+class Acknowledged:
+    """Of one key: the highest version that was acknowledged until then, at each time when it changed."""
+
+    times: list[float] = field(default_factory=list)
+    highest: list[Version] = field(default_factory=list)
+
+    def before(self, at: float) -> Version | None:
+        n = bisect_left(self.times, at)
+        return self.highest[n - 1] if n else None
+
+
+def _acknowledged(sent: Iterable[Send], truth: Truth) -> dict[Key, Acknowledged]:
+    """By key, of those that are in the truth."""
+    acked: dict[Key, Acknowledged] = defaultdict(Acknowledged)
+    for one in sorted((one for one in sent if one.acked is not None), key=lambda s: s.acked or 0.0):
         key = (SOURCES[one.topic][0], one.row_key)
-        if one.acked is not None and one.version in truth.versions.get(key, ()):
-            acked[key].append((one.acked, one.version))
+        if one.version in truth.versions.get(key, ()):
+            own = acked[key]
+            own.times.append(one.acked or 0.0)
+            own.highest.append(max(one.version, own.highest[-1]) if own.highest else one.version)
     return acked
 
 

@@ -105,7 +105,9 @@ def measure(
     good = [one for one in asked if one.status in history.GOOD]
     verdict.ok_pct = round(100 * len(good) / len(asked), 3) if asked else 0.0
     verdict.p99_control_ms = _p99_ms(one for one in good if one.ended < at.fault)
-    verdict.p99_ms = _p99_ms(one for one in good if at.fault <= one.due <= at.caught_up)
+    during = [one for one in good if at.fault <= one.due <= at.caught_up]
+    verdict.p99_ms = _p99_ms(during)
+    verdict.said["p50_ms"] = _ms(history.percentile([one.took for one in during], 0.5))
     recovered = history.recovery_seconds([one for one in good if one.ended >= at.healed], sent, at.healed)
     verdict.rto_s = None if recovered is None else round(recovered, 2)
     verdict.unplanned_ends = sum(not o.planned for o in outages if o.since >= at.control)
@@ -152,5 +154,8 @@ def could_serve(one: Read, outages: Iterable[Outage]) -> bool:
 
 
 def _p99_ms(read: Iterable[Read]) -> float | None:
-    p99 = history.percentile([one.took for one in read], 0.99)
-    return None if p99 is None else round(1000 * p99, 1)
+    return _ms(history.percentile([one.took for one in read], 0.99))
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 1)
