@@ -4,6 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+SOAK ?= 60
 UV := build/uv/bin/uv
 SYNC := $(UV) pip sync --quiet --python .venv --require-hashes
 INSTALL_US := $(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
@@ -23,6 +24,14 @@ check: system-test .venv/.dev  ## Style, types and the rule of who may import wh
 	$(BIN)/lint-imports
 bench: system-bench .venv/.dev  ## Measure this worker and its peers side by side (long; ARGS="--help")
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+faults-ci: system-faults .venv/.dev  ## The faults that every push has to stand, on real processes (up to 10 minutes)
+	@exec $(BIN)/python -m tests.faults --set ci
+faults: system-faults .venv/.dev  ## All of them, and mistakes that they have to find (up to 45 minutes; ARGS="--rows 4 …")
+	@failed=0; $(BIN)/python -m tests.faults $(ARGS) || failed=1; \
+	  $(if $(ARGS),,$(BIN)/python -m tests.faults --mutants || failed=1;) exit $$failed
+faults-long: system-faults .venv/.dev  ## Five seeds, then an hour with a fault every minute (some hours; SOAK=minutes)
+	@failed=0; for seed in 1 2 3 4 5; do $(BIN)/python -m tests.faults --seed $$seed || failed=1; done; \
+	  $(BIN)/python -m tests.faults --soak $(SOAK) || failed=1; exit $$failed
 load: system-test .venv/.dev  ## Ask the pages more than they can answer, and as clients that mean no good (2 minutes)
 	@exec $(BIN)/python -m tests.faults.load
 lock:  ## Pin the newest allowed versions, with hashes
@@ -36,7 +45,7 @@ clean:  ## Delete what was set up or measured here; data/ stays (emis-streams up
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 system-%:
 	@PYTHON=$(PYTHON) scripts/system-packages $*
-.PHONY: help run down test check bench load lock sbom licences clean
+.PHONY: help run down test check bench faults-ci faults faults-long load lock sbom licences clean
 
 # Stamps: a second run finds them and is quick. What development needs includes what running needs.
 $(UV): requirements/uv.txt | system-python

@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: the fault matrix on real processes. One JSON line per row on standard output.
+"""`python -m tests.faults`: the fault matrix on real processes. One JSON line per row, or mutant, on standard output.
 
 Exit code 1 if a row is red. What each process wrote, sent and read is kept in a folder below build/faults.
 """
@@ -10,11 +10,15 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from tests.faults import soak
 from tests.faults.checker.verdict import Verdict
 from tests.faults.course import Course, Row
+from tests.faults.mutants import run as mutant_run
+from tests.faults.mutants.catalogue import MUTANTS, Mutant
 from tests.faults.rows import ALL
 from tests.faults.stage import ROOT, Stage
 
@@ -61,19 +65,57 @@ def chosen(which: str, only: str | None) -> list[Row]:
     return [by_id[row_id] for row_id in only.split(",")]
 
 
+def listing() -> str:
+    """Id, name, and whether it is run by CI, of every row."""
+    return "\n".join(f"{row.id:16} {'ci' if row.in_ci else '  '} {row.name}" for row in ALL)
+
+
+def end(n_passed: int, failed: list[str]) -> NoReturn:
+    """The closing line stands alone: CI reads it."""
+    if failed:
+        say(f"failed: {', '.join(failed)}")
+    print(f"{n_passed} passed, {len(failed)} failed", file=sys.stderr, flush=True)
+    sys.exit(bool(failed))
+
+
+def mutants_named(only: str | None) -> list[Mutant]:
+    try:
+        return mutant_run.chosen(only)
+    except KeyError as unknown:
+        raise click.BadParameter(f"{unknown}: not one of {', '.join(m.name for m in MUTANTS)}") from None
+
+
 @click.command()
 @click.option("--set", "which", type=click.Choice(["ci", "all"]), default="all", show_default=True)
-@click.option("--rows", "only", help="ids, comma-separated, instead of a set")
+@click.option("--rows", "only_rows", help="ids, comma-separated, instead of a set")
 @click.option("--seed", default=1, show_default=True)
-def main(which: str, only: str | None, seed: int) -> None:
+@click.option("--list", "is_list", is_flag=True, help="the rows: id, whether CI runs it, name")
+@click.option("--mutants", "is_mutants", is_flag=True, help="the application with mistakes: each has to be caught")
+@click.option("--only", help="with --mutants: names, comma-separated")
+@click.option("--soak", "soak_minutes", type=click.FloatRange(min=1), metavar="MINUTES", help="a fault every minute")
+def main(
+    which: str,
+    only_rows: str | None,
+    seed: int,
+    is_list: bool,
+    is_mutants: bool,
+    only: str | None,
+    soak_minutes: float | None,
+) -> None:
     """The fault matrix. Bounded in time; all traffic stays on loopback."""
+    if is_list:
+        click.echo(listing())
+        return
+    rows = [soak.row(soak_minutes, seed)] if soak_minutes else chosen(which, only_rows)
+    mutants = mutants_named(only) if is_mutants else []
     folder = ROOT / "build" / "faults" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True)
     say(f"seed {seed}, kept in {folder.relative_to(ROOT)}")
-    verdicts = asyncio.run(run_rows(chosen(which, only), seed, folder))
-    red = [v.row for v in verdicts if not v.green]
-    say(f"{len(verdicts) - len(red)} passed, {len(red)} failed" + (f": {', '.join(red)}" if red else ""))
-    sys.exit(bool(red))
+    if mutants:
+        caught = asyncio.run(mutant_run.run_mutants(mutants, seed, folder, say))
+        end(sum(caught.values()), [name for name, is_caught in caught.items() if not is_caught])
+    verdicts = asyncio.run(run_rows(rows, seed, folder))
+    end(sum(v.green for v in verdicts), [v.row for v in verdicts if not v.green])
 
 
 if __name__ == "__main__":

@@ -188,6 +188,11 @@ def in_read_model(trap: Trap) -> None:
     after(ReadModel, "write", lambda model, _batch: trap.step_on(lambda: flush(model)))
 
 
+def read_model_flushed(trap: Trap) -> None:
+    """All that the read model has written is in its files."""
+    after(ReadModel, "write", lambda model, _batch: trap.step_on(model._db.flush))
+
+
 def before_send(trap: Trap) -> None:
     """The worker has looked whether its session lives, and has not sent these rows of classes yet."""
 
@@ -246,6 +251,7 @@ POINTS: dict[str, Callable[[Trap], None]] = {
     "before-mysql-commit": before_mysql_commit,
     "after-mysql-commit": after_mysql_commit,
     "in-read-model": in_read_model,
+    "read-model-flushed": read_model_flushed,
     "before-send": before_send,
     "in-tables-10": lambda trap: in_tables(trap, 0.1),
     "in-tables-50": lambda trap: in_tables(trap, 0.5),

@@ -1,0 +1,1 @@
+"""The application with one mistake each, as patches; each has to turn a row red."""

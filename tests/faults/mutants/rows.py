@@ -1,0 +1,123 @@
+"""Rows that make one kind of mistake visible quickly. They are no part of the matrix, which has slower ones."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import Producer
+
+from tests.faults.checker import stores
+from tests.faults.checker.stores import CHANGELOGS, Entry
+from tests.faults.course import Course, Evidence, Row
+from tests.faults.rows.told import config_of, configure
+from tests.faults.trap import Trap
+
+DEAD_LETTERS = "emis.dead-letter"
+REFUSED_SECONDS = 4.0
+AWAY_SECONDS = 6.0
+LOOKED_AT_SECONDS = 2.0
+N_TIMES_OLDER = 3
+
+
+async def plain(course: Course) -> Evidence:
+    """No fault: late, repeated and deleting events are enough."""
+    await course.rest(2)
+    return Evidence(bit=True)
+
+
+async def _refused(course: Course, topics: Iterable[str], refusing: Mapping[str, str]) -> int:
+    """The topics refuse records for a while; returns how many workers said so, or ended for it."""
+    topics = list(topics)
+    before = {name: (await config_of(course.stage, topics[0])).get(name) for name in refusing}
+    await configure(course.stage, topics, refusing)
+    await course.rest(REFUSED_SECONDS)
+    n_told = sum("NotEnoughReplicas" in w.log() or "MessageSizeTooLarge" in w.log() for w in course.workers)
+    if "min.insync.replicas" in refusing:
+        for worker in course.workers:
+            worker.kill()
+    await configure(course.stage, topics, before)
+    return n_told
+
+
+async def refused_then_killed(course: Course, topics: Iterable[str]) -> Evidence:
+    """Brokers cannot acknowledge records of these topics, and all workers die: was something committed too early?"""
+    n_told = await _refused(course, topics, {"min.insync.replicas": "4"})
+    n_killed = sum(not worker.process.running for worker in course.workers)
+    for worker in course.workers:
+        worker.start()
+    async with course.paused_load():  # Later events must not cover what is missing.
+        await course.stage.all_ready()
+    return Evidence(bit=n_killed == len(course.workers), said={"told": n_told})
+
+
+async def changelogs_refuse(course: Course) -> Evidence:
+    return await refused_then_killed(course, CHANGELOGS)
+
+
+async def dead_letters_refuse(course: Course) -> Evidence:
+    return await refused_then_killed(course, [DEAD_LETTERS])
+
+
+async def too_large(course: Course) -> Evidence:
+    """Brokers refuse every row for good: who goes on has to begin again from what is committed."""
+    n_told = await _refused(course, CHANGELOGS, {"max.message.bytes": "60"})
+    async with course.paused_load():
+        await course.stage.all_ready()
+    return Evidence(bit=n_told > 0, said={"told": n_told})
+
+
+async def older_rows(course: Course) -> Evidence:
+    """Rows of classes come into their changelog once more, after newer ones: as from a worker that was frozen."""
+    n_sent = 0
+    async with course.paused_load():
+        for _ in range(N_TIMES_OLDER):
+            entries = await asyncio.to_thread(stores.changelogs, course.stage.brokers, course.district.own_ids)
+            older = _older(entries)
+            await asyncio.to_thread(_send, course.stage.brokers, older)
+            n_sent += len(older)
+            await course.rest(LOOKED_AT_SECONDS)
+    return Evidence(bit=n_sent > 0, said={"sent": n_sent})
+
+
+def _older(entries: Iterable[Entry]) -> list[Entry]:
+    """The lowest of each class that has several."""
+    by_key: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.kind == "classes":
+            by_key.setdefault(entry.key, []).append(entry)
+    lowest = [min(of_key, key=lambda e: e.version) for of_key in by_key.values()]
+    return [entry for entry in lowest if entry.version < max(by_key[entry.key], key=lambda e: e.version).version]
+
+
+def _send(brokers: str, entries: Iterable[Entry]) -> None:
+    names = {kind: name for name, kind in CHANGELOGS.items()}
+    producer = Producer({"bootstrap.servers": brokers, "acks": "all"})
+    for entry in entries:
+        producer.produce(names[entry.kind], entry.row, entry.key.encode(), partition=entry.partition)
+    producer.flush(10)
+
+
+async def flushed_then_killed(course: Course) -> Evidence:
+    """A worker that was away dies when its local copy has written for the first time, all of that on the disk."""
+    worker = course.workers[0]
+    await worker.stop()
+    await course.rest(AWAY_SECONDS)
+    trap = Trap(worker, "read-model-flushed", nth=1)
+    trap.spring()
+    async with course.paused_load():
+        trap.start()
+        worker.wanted = False
+        said = await trap.sprung()
+        worker.start()
+        await worker.ready()
+        await course.rest(AWAY_SECONDS + LOOKED_AT_SECONDS)  # What is asked now and is older has to say so.
+    return Evidence(bit=said["returncode"] == -9, said={"at": trap.point})
+
+
+PLAIN = Row("plain", "late, repeated, deleting events", plain)
+OLDER_ROWS = Row("older-rows", "older rows come after newer ones", older_rows)
+CHANGELOGS_REFUSE = Row("changelogs-refuse", "changelogs refuse, then all workers die", changelogs_refuse)
+DEAD_LETTERS_REFUSE = Row(
+    "dead-letters-refuse", "dead letters are refused, then all workers die", dead_letters_refuse, poison_share=0.1
+)
+TOO_LARGE = Row("too-large", "changelogs refuse for good", too_large)
+FLUSHED = Row("flushed", "a worker dies after the first write of its local copy", flushed_then_killed)
