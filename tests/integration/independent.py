@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pymysql
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
 SOURCES = {
@@ -158,17 +158,21 @@ def differences(found: Mapping[Key, Kept], expected: Mapping[Key, Kept]) -> dict
 
 def records(broker: str, names: list[str]) -> Iterator[Any]:
     """All records (confluent_kafka.Message) of topics, up to the ends at the start."""
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "independent", "enable.auto.commit": False})
+    settings = {"bootstrap.servers": broker, "group.id": "independent", "enable.auto.commit": False}
+    consumer = Consumer({**settings, "enable.partition.eof": True})  # A log may end with marks of transactions.
     try:
         ends = _ends(consumer, names)
         missing = {at: end for at, (begin, end) in ends.items() if end > begin}
         consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for topic, n in missing])
         while missing:
             for message in consumer.consume(1000, timeout=0.1):
-                if message.error():
-                    raise KafkaException(message.error())
-                yield message
                 at = str(message.topic()), message.partition() or 0
+                if (error := message.error()) is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    missing.pop(at, None)
+                    continue
+                yield message
                 if at in missing and (message.offset() or 0) + 1 >= missing[at]:
                     del missing[at]
     finally:

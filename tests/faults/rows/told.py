@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from emis_streams.local.readiness import ask
 from tests.faults.course import Course
-from tests.faults.stage import FaultWorker, Stage
+from tests.faults.stage import FaultWorker, Stage, until
 from tests.integration.independent import GROUP
 
 _SECONDS = 10.0
@@ -71,6 +71,26 @@ async def create_topic(stage: Stage, topic: str, config: Mapping[str, str], n_pa
 
 async def add_partitions(stage: Stage, topic: str, n_partitions: int) -> None:
     await _all(_admin(stage).create_partitions([NewPartitions(topic, n_partitions)], operation_timeout=_SECONDS))
+
+
+async def until_gone(stage: Stage, topic: str) -> None:
+    """Until no broker knows it."""
+
+    async def is_gone() -> bool:
+        return topic not in (await asyncio.to_thread(_admin(stage).list_topics, timeout=_SECONDS)).topics
+
+    await until(is_gone, _SECONDS, f"{topic} is gone", 0.3)
+    await asyncio.sleep(1)  # Brokers that were not asked may know it a moment longer.
+
+
+async def until_led(stage: Stage, topic: str) -> None:
+    """Until each partition has a leader."""
+
+    async def is_led() -> bool:
+        known = (await asyncio.to_thread(_admin(stage).list_topics, timeout=_SECONDS)).topics
+        return topic in known and all(part.leader >= 0 for part in known[topic].partitions.values())
+
+    await until(is_led, _SECONDS, f"{topic} has leaders", 0.3)
 
 
 def _admin(stage: Stage) -> AdminClient:
