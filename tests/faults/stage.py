@@ -253,8 +253,8 @@ class Stage:
                     await asyncio.sleep(_RESTART_SECONDS)
                     if worker.wanted:
                         worker.start()
-                if worker.process.running and not worker.can_serve and await worker._is_ready():
-                    worker.end_outage()
+                if worker.process.running and not worker.can_serve and await worker._is_ready() and worker.wanted:
+                    worker.end_outage()  # Not of one that was told to stop meanwhile.
 
     async def all_ready(self) -> None:
         for worker in self.workers:
