@@ -11,12 +11,14 @@ import psutil
 from confluent_kafka import KafkaException
 
 from tests.faults.course import Course, Evidence, Row
-from tests.faults.elementary import FAULTS
+from tests.faults.rows.random_faults import FAULTS
 
 EVERY_SECONDS = 60.0
 SAMPLE_SECONDS = 5.0
 SETTLED_SECONDS = 60.0
 """A process that is younger still fills its caches: that is no growth."""
+MOST_SECONDS = 15.0
+"""Longer than a session, so that some faults cost a worker its partitions and some do not."""
 EVENTS_PER_SECOND = 100.0
 
 
@@ -66,11 +68,16 @@ def row(minutes: float, seed: int) -> Row:
         try:
             for n in range(int(minutes * 60 / EVERY_SECONDS)):
                 await course.rest(max(0.0, begun + n * EVERY_SECONDS - time.monotonic()))
-                fault = dice.choice(FAULTS)
-                course.say(f"minute {n}: {fault.__name__}")
-                await fault(course, random.Random(f"{seed} {n}"))
+                fault = dice.choices(FAULTS, [fault.weight for fault in FAULTS])[0]
+                target, lasts_seconds = dice.randrange(fault.targets), dice.uniform(1, MOST_SECONDS)
+                course.say(f"minute {n}: {fault.name} {target + 1} for {lasts_seconds:.1f} s")
+                fault.do(course.stage, target)
+                await course.rest(lasts_seconds)
+                fault.undo(course.stage, target)
                 await course.stage.heal()
-                done[fault.__name__] += 1
+                done[fault.name] += 1
+                if sampling.done():
+                    sampling.result()  # It never ends by itself, but by what it raised.
             await course.rest(max(0.0, begun + minutes * 60 - time.monotonic()))
         finally:
             sampling.cancel()

@@ -5,7 +5,7 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from tests.faults import elementary, soak
+from tests.faults import soak
 from tests.faults.__main__ import main
 from tests.faults.mutants.catalogue import MUTANTS
 from tests.faults.rows import ALL
@@ -46,8 +46,7 @@ def test_what_is_not_there_is_refused_with_what_is(arguments: tuple[str, ...]) -
     assert MUTANTS[0].name in text or ALL[0].id in text
 
 
-def test_the_soak_is_one_row_with_a_row_of_faults_to_draw_from() -> None:
+def test_the_soak_is_one_row_that_says_how_long_it_takes() -> None:
     row = soak.row(60, seed=1)
     assert row.id == "soak"
     assert "60 minutes" in row.name
-    assert len({fault.__name__ for fault in elementary.FAULTS}) == len(elementary.FAULTS) >= 10
