@@ -71,7 +71,9 @@ class Assembly:
 
     def _record_age(self, tp: TopicPartition, offset: int) -> float | None:
         at = self.times.at(tp, offset)
-        return None if at is None else max(0.0, self.m.at - at)
+        if at is None:
+            return None
+        return lag_rules.watched_age(offset, self.watch.ends.get(tp, ()), self.m.at, self.m.at - at)
 
     # Groups
 

@@ -205,6 +205,18 @@ def observed_delay(position: int, ends: Sequence[tuple[float, int]], now: float)
     return None
 
 
+def watched_age(position: int, ends: Sequence[tuple[float, int]], now: float, by_its_time: float) -> float:
+    """The age of the record at a position: by its time, within what was seen on this worker's own clock.
+
+    A record's time is of the brokers' clock. Where that of the worker is wrong, the difference of both says
+    nothing: behind by an hour, nothing would ever look old. What was seen to be there has waited since.
+    """
+    least = next((now - at for at, end in ends if end > position), 0.0)
+    most = observed_delay(position, ends, now)
+    age = max(0.0, by_its_time, least)
+    return age if most is None else min(age, most)
+
+
 def total_delay(delays: Iterable[float | None]) -> float | None:
     """The worst delay; None as soon as one of them is not known; 0 of none."""
     worst_so_far = 0.0

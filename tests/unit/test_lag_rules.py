@@ -168,6 +168,24 @@ def test_a_delay_is_told_by_the_newest_end_that_was_reached() -> None:
     assert lag_rules.observed_delay(4, ends, 102.0) is None
 
 
+@pytest.mark.parametrize(
+    ("by_its_time", "age"),
+    [
+        (5.0, 5.0),
+        pytest.param(-3_600.0, 4.0, id="the worker's clock is an hour behind the brokers'"),
+        pytest.param(3_600.0, 7.0, id="an hour ahead"),
+    ],
+)
+def test_the_age_of_a_record_is_within_what_was_seen_whatever_the_clocks_say(by_its_time: float, age: float) -> None:
+    ends = [(93.0, 10), (96.0, 20), (100.0, 30)]
+    assert lag_rules.watched_age(10, ends, 100.0, by_its_time) == age
+
+
+def test_a_record_that_was_always_there_is_at_least_as_old_as_the_memory() -> None:
+    assert lag_rules.watched_age(5, [(70.0, 10), (100.0, 30)], 100.0, -3_600.0) == 30.0
+    assert lag_rules.watched_age(5, [(70.0, 10), (100.0, 30)], 100.0, 3_600.0) == 3_600.0
+
+
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=20), st.integers(0, 300))
 def test_the_observed_delay_is_never_less_than_the_age_of_the_oldest_unread_record(
     appends: list[int], read: int
