@@ -71,6 +71,8 @@ class Row:
     needs_work_in_flight: bool = True
     recovery_seconds: float = SESSION_TIMEOUT_SECONDS + REPLAY_SECONDS
     ok_percent: float = 99.9
+    ends_at_most: int | None = None
+    """Workers that may end by themselves (None: however many, as an orchestrator starts them again)."""
     loses_sources: bool = False
     """Source records are deleted: what was sent is then the truth's only witness, and alarms count them."""
 
@@ -351,6 +353,7 @@ class Course:
             self.row.recovery_seconds,
             READS_PER_SECOND,
             ok_percent=self.row.ok_percent,
+            ends_at_most=self.row.ends_at_most,
             redelivered_at_most=self._redelivered_at_most,
         )
         verdict.count(self.verdict, self.truth, self.findings)

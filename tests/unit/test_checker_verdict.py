@@ -176,6 +176,17 @@ def test_more_deliveries_than_were_in_flight_are_red() -> None:
         assert found.green is is_green
 
 
+# -- ended by themselves --------------------------------------------------------------------------
+
+
+def test_a_worker_that_ends_by_itself_without_a_fault_is_red() -> None:
+    """Where a row says that none may; a planned end does not count, nor one before the row."""
+    bounds = replace(BOUNDS, ends_at_most=0)
+    planned, by_itself = Outage("worker-1", 14.0, 16.0), Outage("worker-2", 14.0, 16.0, planned=False)
+    assert judged(reads(), outages=(planned, replace(by_itself, since=-2.0, until=-1.0)), bounds=bounds).green
+    assert not judged(reads(), outages=(by_itself,), bounds=bounds).green
+
+
 # -- invalid --------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ class Bounds:
     ok_percent: float = 99.9
     p99_ms: float = 500.0
     redelivered_at_most: int | None = None
+    ends_at_most: int | None = None
 
 
 @dataclass
@@ -122,6 +123,8 @@ def judge(verdict: Verdict, read: Sequence[Read], at: Moments, bounds: Bounds) -
         broken.append(f"p99 during the fault: {verdict.p99_ms} ms > {bounds.p99_ms} ms")
     if verdict.rto_s is None or verdict.rto_s > bounds.recovery_seconds:
         broken.append(f"recovery: {verdict.rto_s} s, allowed are {bounds.recovery_seconds} s")
+    if bounds.ends_at_most is not None and verdict.unplanned_ends > bounds.ends_at_most:
+        broken.append(f"workers ended by themselves: {verdict.unplanned_ends}, allowed are {bounds.ends_at_most}")
     redelivered = verdict.said.get("redelivered", 0)
     if bounds.redelivered_at_most is not None and redelivered > bounds.redelivered_at_most:
         broken.append(f"delivered again: {redelivered}, in flight were {bounds.redelivered_at_most}")
