@@ -34,10 +34,6 @@ _CATCH_UP_BYTES = 2_000_000
 """Nothing else is on the loop of an ingesting worker while it catches up: in larger slices more rows share a block."""
 
 
-class SessionLost(Exception):
-    """The last heartbeat is older than the session: the partitions may belong to another worker now."""
-
-
 class CatchUp(Service):
     """Catches up what was assigned, then keeps watching the own changelogs for rows of others."""
 
@@ -232,7 +228,7 @@ class TableManager(FaustTableManager):
         self.writer = Writer(
             options.client,
             on_acknowledged=self._acknowledged,
-            check_alive=self._check_session,
+            still_ours=self._still_ours,
             on_failure=lambda error: fatal.end_process(app, "sending failed", error),
             compression=options.changelog_compression,
         )
@@ -265,10 +261,8 @@ class TableManager(FaustTableManager):
         if tp.partition in store.open_partitions:
             store.partition(tp.partition).acknowledged(base_offset, n_records)
 
-    def _check_session(self) -> None:
-        silent_seconds = self.app.consumer.seconds_since_heartbeat()
-        if silent_seconds > self.app.conf.broker_session_timeout:
-            raise SessionLost(f"no heartbeat for {silent_seconds:.1f} s: the partitions may have a new owner")
+    async def _still_ours(self) -> None:
+        await self.app.slice_consumer.membership.certain(self.app.conf.broker_session_timeout)
 
     # -- replaced parts of Faust's -------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
+from emis_streams.engine.answers_in_time import limit_answers
 from emis_streams.engine.cluster import topic_ids
 from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _LEAST_FETCH_BYTES = 1 << 20
 _POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 5.0
 _TOPIC_ID_CHECK_SECONDS = 10.0
 _SINK_CHECK_SECONDS = 5.0
 _GROUP_COMMIT_SECONDS = 2.0
@@ -195,6 +197,7 @@ class Follower:
             max_partition_fetch_bytes=max(self.slice_bytes, _LEAST_FETCH_BYTES),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         )
+        limit_answers(self._consumer._client, _ANSWER_SECONDS)
         await self._waiting.for_(self._consumer.start, KafkaError)
         if self.group is not None:
             self._consumer.subscribe(list(self.topics), listener=_GroupListener(self))

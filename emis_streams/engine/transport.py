@@ -21,8 +21,10 @@ from faust.types.tuples import ConsumerMessage
 from mode.services import ServiceT
 
 from emis_streams.engine import fatal
+from emis_streams.engine.answers_in_time import limit_answers
 from emis_streams.engine.chain import Broken, Chain
 from emis_streams.engine.fetch import Fetched, fetch, gathering
+from emis_streams.engine.membership import Membership
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.slices import Slice
@@ -32,11 +34,7 @@ logger = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
 _STOP_CHECK_SECONDS = 0.2
 _ROOM_CHECK_SECONDS = 0.02
-
-
-def _boottime() -> float:
-    """Seconds that go on while the process, or the machine, is stopped."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+_LEAST_ANSWER_SECONDS = 3.0
 
 
 class SliceConsumerThread(driver.AIOKafkaConsumerThread):
@@ -44,31 +42,24 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
 
     mundane_level = "debug"
 
-    last_heartbeat: float = 0.0
-    """Boot time at which the last heartbeat was sent that the group answered."""
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.membership = Membership()
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._isolation_level = "read_committed"
         for name, value in gathering(options_of(self.app).linger_seconds).items():
             setattr(consumer, f"_{name}", value)
+        # Else the session is over before anybody looks for the coordinator that follows one that stands still.
+        limit_answers(consumer._client, max(_LEAST_ANSWER_SECONDS, self.app.conf.broker_session_timeout / 3))
         return consumer
 
     async def on_start(self) -> None:
         self._consumer = self._create_consumer(loop=self.thread_loop)
         self.time_started = time.monotonic()
         await self._connect()
-        coordinator = self._ensure_consumer()._coordinator
-        heartbeat = coordinator._do_heartbeat
-
-        async def timed_heartbeat() -> bool:
-            sent = _boottime()
-            answered: bool = await heartbeat()
-            if answered:
-                self.last_heartbeat = sent
-            return answered
-
-        coordinator._do_heartbeat = timed_heartbeat
+        self.membership.watch(self._ensure_consumer()._coordinator)
 
     async def on_thread_stop(self) -> None:
         await super().on_thread_stop()
@@ -343,13 +334,14 @@ class Consumer(driver.Consumer):
         self._under_way.clear()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self._thread.last_heartbeat = _boottime()  # The group has just answered.
+        self.membership.note_answer()
         await super().on_partitions_assigned(assigned, generation_id)
 
     # -- for fence, watchdog and pages --------------------------------------------------------
 
-    def seconds_since_heartbeat(self) -> float:
-        return _boottime() - self._thread.last_heartbeat
+    @property
+    def membership(self) -> Membership:
+        return self._thread.membership
 
     def slices_under_way(self) -> list[Slice]:
         return list(self._under_way)

@@ -7,8 +7,9 @@ no partition waits for another one.
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,11 @@ from aiokafka.errors import KafkaError
 logger = logging.getLogger(__name__)
 
 _MAX_BATCH_BYTES = 1_000_000
+_FOREVER_MS = 1_000_000_000
+
+
+async def _certain() -> None:
+    return
 
 
 @dataclass(eq=False)
@@ -36,17 +42,17 @@ class Writer:
         self,
         client: Mapping[str, Any],
         on_acknowledged: Callable[[TopicPartition, int, int], None] = lambda _tp, _base, _n: None,
-        check_alive: Callable[[], None] = lambda: None,
+        still_ours: Callable[[], Awaitable[None]] = _certain,
         on_failure: Callable[[BaseException], None] = lambda _error: None,
         compression: str | None = None,
     ) -> None:
         """`on_acknowledged` gets partition, offset of the first row (-1: not known) and number of rows;
-        `check_alive` raises when this worker may have lost its partitions without noticing;
+        `still_ours` waits while this worker may have lost its partitions without noticing, and raises when it has;
         `on_failure` is told when rows cannot be sent (records tell it by their task).
         """
         self._client = client
         self._on_acknowledged = on_acknowledged
-        self._check_alive = check_alive
+        self._still_ours = still_ours
         self._on_failure = on_failure
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
@@ -55,6 +61,16 @@ class Writer:
         """Monotonic time since when a batch of the partition waits for its acknowledgement."""
 
     async def start(self) -> None:
+        producer = self._new_producer()
+        try:
+            await producer.start()
+        except (KafkaError, asyncio.CancelledError):
+            await producer.stop()
+            raise
+        self._producer = producer
+
+    def _new_producer(self) -> AIOKafkaProducer:
+        """One that never gives up: aiokafka's expires what waits for a partition to get a leader, and for room."""
         producer = AIOKafkaProducer(
             **self._client,
             enable_idempotence=True,
@@ -64,12 +80,9 @@ class Writer:
             max_request_size=2 * _MAX_BATCH_BYTES,
             metadata_max_age_ms=60_000,
         )
-        try:
-            await producer.start()
-        except (KafkaError, asyncio.CancelledError):
-            await producer.stop()
-            raise
-        self._producer = producer
+        producer._message_accumulator._batch_ttl = math.inf
+        producer._request_timeout_ms = _FOREVER_MS
+        return producer
 
     async def stop(self) -> None:
         if self._producer is not None:
@@ -129,7 +142,7 @@ class Writer:
         pending = list(rows.items())
         at = 0
         while at < len(pending):
-            self._check_alive()
+            await self._still_ours()
             now_ms = time.time_ns() // 1_000_000
             batch = self._producer.create_batch()
             append = batch.append

@@ -1,7 +1,9 @@
 """The engine on a real broker: nothing is committed that is not durable, and nothing gets lost on the way."""
 
 import asyncio
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -256,13 +258,48 @@ async def test_a_worker_that_cannot_finish_before_giving_up_partitions_ends(
         rig.app.slice_consumer._under_way.clear()
 
 
-async def test_a_worker_without_heartbeat_for_a_session_sends_nothing(rig: Rig, ends: list[str]) -> None:
+async def test_a_worker_that_the_group_no_longer_knows_sends_nothing(rig: Rig, ends: list[str]) -> None:
     async with rig.running():
-        thread = rig.app.consumer._thread
-        rig.app.consumer.seconds_since_heartbeat = lambda: 11.0
+        membership = rig.app.slice_consumer.membership
+        assert membership.last_heartbeat > 0
+        membership._coordinator = SimpleNamespace(generation=-1)
+        membership.seconds_since_heartbeat = lambda: 11.0  # type: ignore[method-assign]
         await rig.produce({"key": row(1)})
         await until(lambda: ends)
         assert "SessionLost" in ends[0]
         assert await rig.kept_in_changelog() == {}
-        assert thread.last_heartbeat > 0
         rig.app.slice_consumer._under_way.clear()
+
+
+async def test_a_worker_whose_coordinator_was_away_goes_on_when_that_answers(rig: Rig, ends: list[str]) -> None:
+    async with rig.running():
+        membership = rig.app.slice_consumer.membership
+        silent = membership.seconds_since_heartbeat
+        membership.seconds_since_heartbeat = lambda: 11.0  # type: ignore[method-assign]
+        await rig.produce({"key": row(1)})
+        await until(lambda: membership._doubted)
+        assert await rig.kept_in_changelog() == {}
+        membership.seconds_since_heartbeat = silent  # type: ignore[method-assign]
+        await until(rig.all_committed)
+    assert await rig.kept_in_changelog() == {"key": row(1)}
+    assert ends == []
+
+
+async def test_a_join_that_waits_long_for_the_other_members_is_no_broker_that_does_not_answer(
+    rig: Rig, tmp_path: Path, ends: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    other = rig.other(tmp_path / "two")
+    rig.may_finish.clear()
+    async with rig.running():
+        await rig.produce({"key": row(1)})
+        await until(lambda: rig.kept_in_table())
+        joining = asyncio.create_task(other.app.start())
+        await until(lambda: rig.app.rebalancing)
+        longer_than_other_answers = time.monotonic() + 4.0
+        await until(lambda: time.monotonic() > longer_than_other_answers)
+        rig.may_finish.set()
+        await joining
+        await until(lambda: other.app.consumer.assignment() and not other.app.rebalancing)
+        await other.app.stop()
+    assert "marking coordinator dead" not in caplog.text
+    assert ends == []
