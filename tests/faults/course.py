@@ -296,7 +296,9 @@ class Course:
             await self._answers(worker)
         in_time = await asyncio.gather(*(worker.stop() for worker in self.workers))
         late = [worker.name for worker, ended in zip(self.workers, in_time, strict=True) if not ended]
-        self.verdict.broken += [f"{name} had to be killed: it did not stop" for name in late]
+        if late:  # What was not flushed is gone then, rightly so: there is nothing to compare.
+            self.verdict.broken += [f"{name} had to be killed: it did not stop" for name in late]
+            return
         await asyncio.to_thread(self._compare_tables)
         own = self.district.own_ids
         for worker in self.workers:
