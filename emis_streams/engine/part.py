@@ -8,6 +8,9 @@ from mode import Service
 
 from emis_streams.engine import fatal
 
+_CANCEL_AGAIN_SECONDS = 5.0
+"""Longer than a consumer takes to leave its group."""
+
 
 class Part(Service):
     """Runs `run()` beside the web views; `close()` is called when the worker stops."""
@@ -39,9 +42,10 @@ class Part(Service):
         self._task.add_done_callback(self._ended)
 
     async def on_stop(self) -> None:
-        if self._task is not None:
+        """A cancellation can get lost on its way (aiokafka's fetcher and coordinator suppress some): it is repeated."""
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=_CANCEL_AGAIN_SECONDS)
         if self._close is not None:
             await self._close()
 
