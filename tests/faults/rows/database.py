@@ -4,6 +4,7 @@ Ingestion and pages must not notice any of it; the replica is level again afterw
 """
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -63,11 +64,14 @@ async def _replica_lag(course: Course) -> dict[str, int]:
 async def commit_cut(course: Course) -> Evidence:
     """The server commits, and its answer never arrives: whether it did is not known to the replica."""
     proxy = course.stage.db_proxy
+    before = proxy.n_cut
     course.stage.set_knobs([proxy], cut_answer_to=b"COMMIT")
-    await until(lambda: proxy.n_cut >= 3, _LIMIT_SECONDS, "three commits are cut")
-    proxies_cut = proxy.n_cut
+    await until(lambda: proxy.n_cut >= before + 3, _LIMIT_SECONDS, "three commits are cut")
+    n_cut = proxy.n_cut - before
     course.stage.set_knobs([proxy], cut_answer_to=None)
-    return Evidence(bit=proxies_cut >= 3, said={"commits_cut": proxies_cut})
+    healed_at = time.monotonic()
+    await course.rest(5)
+    return Evidence(bit=n_cut >= 3, healed_at=healed_at, said={"commits_cut": n_cut})
 
 
 async def killed(course: Course) -> Evidence:
@@ -137,19 +141,19 @@ async def deadlock(course: Course) -> Evidence:
     """Another one has rows and wants positions, while the replica has positions and wants rows."""
     stage = course.stage
     with _root(stage) as cursor:
-        before = _deadlocks(cursor)
+        before = _status(cursor, "INNODB_DEADLOCKS")
         _make_heavy(cursor)
         for _ in range(3):
             await _lock_the_other_way(stage)
-        deadlocks = _deadlocks(cursor) - before
+        deadlocks = _status(cursor, "INNODB_DEADLOCKS") - before
     log = NewLines(course.workers)
     waited = await _lock_rows(course, log)
     return Evidence(bit=deadlocks > 0 and waited > 0, said={"deadlocks_1213": deadlocks, "lock_waits_1205": waited})
 
 
-def _deadlocks(cursor: "pymysql.cursors.Cursor") -> int:
+def _status(cursor: "pymysql.cursors.Cursor", name: str) -> int:
     return _number(
-        cursor, "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_DEADLOCKS'"
+        cursor, f"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '{name}'"
     )
 
 
@@ -191,7 +195,7 @@ async def _lock_rows(course: Course, log: NewLines) -> int:
 
 async def connections_exhausted(course: Course) -> Evidence:
     """Idle connections of others take all that the server gives."""
-    stage, log = course.stage, NewLines(course.workers)
+    stage = course.stage
     idle: list[pymysql.Connection[Any]] = []
     with _root(stage) as cursor:
         most = _number(cursor, "SELECT @@max_connections")
@@ -200,15 +204,29 @@ async def connections_exhausted(course: Course) -> Evidence:
         stage.proxies.do(stage.db_proxy.cut_all)
         try:
             await asyncio.to_thread(_take_all, stage, idle)
+            before = _status(cursor, "CONNECTION_ERRORS_MAX_CONNECTIONS")
             stage.set_knobs([stage.db_proxy], refuse=False)
-            await until(lambda: bool(log.with_any(["1040"])), _LIMIT_SECONDS, "a worker gets no connection")
+            told = await _until_health_tells(course, "Too many connections")
             await course.rest(5)
+            refused = _status(cursor, "CONNECTION_ERRORS_MAX_CONNECTIONS") - before
         finally:
             for connection in idle:
                 connection.close()
             cursor.execute(f"SET GLOBAL max_connections = {most}")
-    refused = log.with_any(["1040"])
-    return Evidence(bit=bool(refused), said={"taken": len(idle), "refused": len(refused)})
+    return Evidence(bit=refused > 0, said={"taken": len(idle), "refused": refused, "health": told})
+
+
+async def _until_health_tells(course: Course, text: str) -> str:
+    """What the health of a worker says of the replica, when it has this in it."""
+    said: list[str] = []
+
+    async def is_told() -> bool:
+        reports = await asyncio.gather(*(asyncio.to_thread(worker.get, "/health") for worker in course.workers))
+        said[:] = [told for _, body in reports if text in (told := json.dumps(body["checks"].get("replica")))]
+        return bool(said)
+
+    await until(is_told, _LIMIT_SECONDS, f"health tells: {text}", 0.3)
+    return said[0][:300]
 
 
 def _take_all(stage: Stage, idle: "list[pymysql.Connection[Any]]") -> None:
@@ -224,8 +242,8 @@ def _take_all(stage: Stage, idle: "list[pymysql.Connection[Any]]") -> None:
 
 
 async def small_packets(course: Course) -> Evidence:
-    """A backlog that does not fit into the largest packet that the server takes."""
-    stage, log = course.stage, NewLines(course.workers)
+    """The server takes less in one piece than a statement of many rows has: that is waited out, and told."""
+    stage = course.stage
     with _root(stage) as cursor:
         most = _number(cursor, "SELECT @@max_allowed_packet")
         cursor.execute("SET GLOBAL max_allowed_packet = 4096")
@@ -234,21 +252,19 @@ async def small_packets(course: Course) -> Evidence:
         await course.rest(4)
         stage.set_knobs([stage.db_proxy], refuse=False)
         try:
-            await course.rest(8)
+            told = await _until_health_tells(course, "packet")
+            await course.rest(4)
             lag = await _replica_lag(course)
         finally:
             cursor.execute(f"SET GLOBAL max_allowed_packet = {most}")
             stage.proxies.do(stage.db_proxy.cut_all)
-    told = log.with_any(["1153", "max_allowed_packet", "replica"])
-    return Evidence(bit=bool(told), said={"told": [line[-200:] for line in told[:3]], "lag": lag})
+    return Evidence(bit=bool(told), said={"health": told, "lag": lag})
 
 
 async def restored(course: Course) -> Evidence:
     """The application is locked out, an old dump is put in the place of the database, and it may come in again."""
     stage = course.stage
     dump = await asyncio.to_thread(_client, stage, "mariadb-dump", "--single-transaction", "emis")
-    with _root(stage) as cursor:
-        before = _kept_offsets(cursor)
     await course.rest(5)
     stage.set_knobs([stage.db_proxy], refuse=True)
     stage.proxies.do(stage.db_proxy.cut_all)
@@ -257,7 +273,7 @@ async def restored(course: Course) -> Evidence:
         await asyncio.to_thread(_client, stage, "mariadb", "emis", given=dump)
         restored_to = _kept_offsets(cursor)
     stage.set_knobs([stage.db_proxy], refuse=False)
-    return Evidence(bit=restored_to == before < last, said={"offsets_before": last, "offsets_restored": restored_to})
+    return Evidence(bit=restored_to < last, said={"offsets_before": last, "offsets_restored": restored_to})
 
 
 def _kept_offsets(cursor: "pymysql.cursors.Cursor") -> int:
