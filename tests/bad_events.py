@@ -1,7 +1,8 @@
 """Bad events of all kinds, and what is expected of each: one table, by number of the list of bad inputs.
 
 The numbers are those of the list of 60 kinds that tests are held to; a number has as many rows as it
-has sides. Unit tests decode and fold every row, alone and among good neighbours.
+has sides. Unit tests decode and fold every row, alone and among good neighbours; an integration test sends them through
+a broker to a worker.
 """
 
 import json
@@ -154,6 +155,7 @@ _MILLION_KEYS = b", ".join(b'"k%d": 0' % n for n in range(1_000_000))
 _KEPT_AS_THEY_CAME = (
     "tests/integration/test_worker.py::test_records_that_cannot_be_used_are_kept_as_they_came_and_cost_nobody_else"
 )
+_REFUSED_BY_BROKERS = "tests/integration/test_worker.py::test_the_brokers_refuse_what_is_no_batch_and_what_is_too_large"
 _TWIN_REASON = "lower-case UUID"
 
 _BYTES = [
@@ -233,12 +235,15 @@ _FIELDS = [
 
 _TRANSPORT = [
     _not_for_us(31, "over the brokers' limit", "the brokers refuse it to its producer (max.message.bytes)",
-                "tests/unit/test_asyncapi.py::test_every_topic_is_there_as_it_is_made"),
-    _not_for_us(32, "gzip or zstd bomb", "the client unpacks a batch, the decoder gets what was in it"),
+                _REFUSED_BY_BROKERS),
+    _not_for_us(32, "gzip or zstd bomb",
+                "the client unpacks a batch, the decoder gets what was in it; a dead letter of it is cut",
+                _KEPT_AS_THEY_CAME),
     _refused(32, "value packed by its producer", "malformed", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"),
     _not_for_us(33, "unknown or corrupt codec",
-                "brokers unpack a batch to look at it, and refuse one that they cannot unpack"),
-    _not_for_us(34, "CRC error", "brokers check it when they are sent a batch, the client when it fetches one"),
+                "brokers unpack a batch to look at it, and refuse one that they cannot unpack", _REFUSED_BY_BROKERS),
+    _not_for_us(34, "CRC error", "brokers check it when they are sent a batch, the client when it fetches one",
+                _REFUSED_BY_BROKERS),
 ]  # fmt: skip
 
 _TIMES = [
@@ -293,11 +298,16 @@ _TEXTS = [
 ]  # fmt: skip
 
 _HEADERS = [
-    _not_for_us(51, "reply-to naming another topic", "no header is read: agents send no replies"),
+    _not_for_us(51, "reply-to naming another topic", "no header is read: agents send no replies",
+                _KEPT_AS_THEY_CAME),
     _not_for_us(52, "correlation id twice", "no header is read; headers of one name are all kept", _KEPT_AS_THEY_CAME),
-    _not_for_us(53, "10,000 headers, header of 1 MiB", "no header is read; with them the record is below the limit",
-                "tests/unit/test_admin.py::test_nothing_is_too_big_to_be_dead_lettered"),
+    _not_for_us(53, "10,000 headers, header of 1 MiB",
+                "no header is read; all are kept, if the record was below the limit unpacked",
+                _KEPT_AS_THEY_CAME),
     _not_for_us(54, "header that is not UTF-8", "no header is read; its bytes are kept", _KEPT_AS_THEY_CAME),
+    _not_for_us(54, "header name that is not UTF-8", "no header is read; the wrong bytes are kept as text",
+                "tests/integration/test_header_names.py::"
+                "test_records_with_such_names_come_with_the_bytes_escaped_and_those_around_them_come_once"),
     _not_for_us(55, "record of an aborted transaction", "the consumer reads what was committed",
                 "tests/integration/test_engine.py::"
                 "test_aborted_records_are_not_read_and_their_markers_do_not_hold_up_the_commit"),

@@ -12,7 +12,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from tests.services import until
 
-NO_CODEC, GZIP, UNKNOWN_CODEC = 0, 1, 7
+NO_CODEC, GZIP, ZSTD, UNKNOWN_CODEC = 0, 1, 4, 7
 LAST_BYTE_OF_CRC = _DefaultRecordBatchBuilderPy.CRC_OFFSET + 3
 _ACKS_ALL = -1
 _TIMEOUT_MS = 10_000
@@ -67,21 +67,31 @@ def with_wrong_crc(batch: bytes) -> bytes:
 
 async def send(broker: str, topic: str, partition: int, batch: bytes) -> str:
     """What the broker answers: the name of the error, NoError if it has taken the batch."""
+    (answer,) = await send_all(broker, [(topic, partition, batch)])
+    return answer
+
+
+async def send_all(broker: str, batches: Sequence[tuple[str, int, bytes]]) -> list[str]:
+    """The answers to batches that are sent one after the other, each to its topic and partition."""
     client = AIOKafkaClient(bootstrap_servers=broker)
     await client.bootstrap()
     try:
-        await client.set_topics([topic])
-        answers: list[str] = []
-
-        async def answered() -> bool:
-            """A topic that was just made may have no leader yet."""
-            answers.append(await _ask(client, topic, partition, batch))
-            return answers[-1] != NotLeaderForPartitionError.__name__
-
-        await until(answered)
-        return answers[-1]
+        await client.set_topics({topic for topic, _, _ in batches})
+        return [await _answer(client, *batch) for batch in batches]
     finally:
         await client.close()
+
+
+async def _answer(client: AIOKafkaClient, topic: str, partition: int, batch: bytes) -> str:
+    """A topic that was just made may have no leader yet."""
+    answers: list[str] = []
+
+    async def answered() -> bool:
+        answers.append(await _ask(client, topic, partition, batch))
+        return answers[-1] != NotLeaderForPartitionError.__name__
+
+    await until(answered)
+    return answers[-1]
 
 
 async def _ask(client: AIOKafkaClient, topic: str, partition: int, batch: bytes) -> str:

@@ -1,12 +1,10 @@
 """The worker as a process: events become pages and rows, whatever is killed, stopped or sent meanwhile."""
 
 import asyncio
-import json
-import re
 import signal
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,7 @@ import pytest
 
 from emis_streams import admin
 from emis_streams.producer import EventProducer
-from tests.integration import independent
-from tests.integration.bad_events import KINDS, Bad, bad_event
+from tests.integration import bad_events, independent, raw_batches
 from tests.integration.independent import Kept, Key, differences, progress
 from tests.integration.worker_rig import Country, Stack, Worker, a_class, a_teacher, an_assignment, new_id, producing
 from tests.services import free_port, kafka_cluster, mariadb_server, settings_for, until
@@ -25,6 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SESSION_TIMEOUT_SECONDS = 6.0
 STALE_AFTER_SECONDS = 1.5
+MAX_GROWTH_BYTES = 400 * 2**20
+"""Of a worker that is sent batches of 30 MiB: they are there packed, unpacked and decoded."""
 
 
 @pytest.fixture(scope="module")
@@ -129,39 +128,36 @@ def _check_answers(worker: Worker, expected: dict[Key, Kept], class_ids: list[st
 
 
 async def test_records_that_cannot_be_used_are_kept_as_they_came_and_cost_nobody_else(stack: Stack) -> None:
-    bad = {kind: bad_event(kind) for kind in KINDS}
-    neighbours = [a_class(new_id(), f"neighbour {n}") for n in range(3 * len(bad))]
-    with producing(stack.broker) as producer:
-        for n, (kind, (record, _)) in enumerate(bad.items()):
-            headers: list[tuple[str, str | bytes | None]] = [
-                ("kind", kind.encode()),
-                ("trace", b"\x00\xff"),
-                ("trace", b"again"),
-            ]
-            for event in neighbours[3 * n : 3 * n + 3]:
-                good = json.dumps(event).encode()
-                producer.produce(event["eventType"], good, event["classId"].encode(), partition=n % 10)
-                producer.produce(record.topic, record.value, record.key, partition=n % 10, headers=headers)
+    kinds, aborted_id = bad_events.produced(), new_id()
+    neighbours = [bad_events.a_neighbour(f"neighbour {n}") for n in range(2 * len(kinds))]
+    begun, counted, had = progress(stack.broker), stack.events_counted(), stack.ingesting.peak_bytes()
+    bad_events.abort(stack.broker, aborted_id)
+    batches = [batch for n, kind in enumerate(kinds) for batch in kind.among(neighbours[2 * n : 2 * n + 2], n % 10)]
+    answers = await raw_batches.send_all(stack.broker, batches)
+    assert set(answers) == {"NoError"}
     await until(stack.has_ingested, 60)
-    letters = [m for m in independent.records(stack.broker, ["emis.dead-letter"]) if "kind" in dict(m.headers() or ())]
-    for kind, (record, class_id) in bad.items():
-        own = [letter for letter in letters if dict(letter.headers())["kind"] == kind.encode()]
-        assert [(letter.key(), letter.value()) for letter in own] == [(record.key, record.value)] * 3, kind
-        for letter in own:
-            _check_headers(letter.headers(), record, kind)
-        assert stack.serving.get(f"/api/classes/{class_id}")[0] == 404, kind
-    for event in neighbours:
-        await stack.shows_class(event["classId"], event["className"])
+    letters = bad_events.letters(stack.broker)
+    for kind in kinds:
+        bad_events.check_letters(kind, letters[kind.id])
+        await until(partial(bad_events.is_answered, kind, stack.serving))
+    for neighbour in neighbours:
+        await stack.shows_class(neighbour.class_id, neighbour.name)
+    assert stack.serving.get(f"/api/classes/{aborted_id}")[0] == 404
+    counts = {outcome: n - counted[outcome] for outcome, n in stack.events_counted().items()}
+    n_markers = 1
+    assert sum(counts.values()) == len(batches) == progress(stack.broker).end - begun.end - 1 - n_markers
+    assert counts["refused"] == sum(map(len, letters.values())) == sum(kind.n_refused for kind in kinds)
+    assert stack.ingesting.peak_bytes() - had < MAX_GROWTH_BYTES
 
 
-def _check_headers(headers: list[tuple[str, bytes]], record: Bad, kind: str) -> None:
-    assert headers[:3] == [("kind", kind.encode()), ("trace", b"\x00\xff"), ("trace", b"again")]
-    said = {name: value.decode() for name, value in headers[3:]}
-    assert said.keys() == {f"dlq.{name}" for name in ("topic", "partition", "offset", "timestamp", "reason", "time")}
-    assert said["dlq.topic"] == record.topic
-    assert re.search(record.reason, said["dlq.reason"], re.IGNORECASE), (kind, said["dlq.reason"])
-    for name in ("dlq.timestamp", "dlq.time"):
-        assert abs(datetime.now(UTC) - datetime.fromisoformat(said[name])) < timedelta(minutes=5)
+async def test_the_brokers_refuse_what_is_no_batch_and_what_is_too_large(stack: Stack) -> None:
+    """Such records never reach a worker; here the list of bad events says why."""
+    end = progress(stack.broker).end
+    batches = [("emis.class.created", 0, refused.batch) for refused in bad_events.REFUSED_BY_BROKERS]
+    answers = await raw_batches.send_all(stack.broker, batches)
+    expected = {refused.id: refused.error for refused in bad_events.REFUSED_BY_BROKERS}
+    assert dict(zip(expected, answers, strict=True)) == expected
+    assert progress(stack.broker).end == end
 
 
 async def test_the_offset_moves_over_a_refused_record_only_when_the_dead_letter_is_there(stack: Stack) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import sys
 import time
 import uuid
@@ -57,6 +58,11 @@ class Worker:
         answer = ask(self.settings.host, self.settings.port, path)
         return (0, None) if answer is None else (answer.status, json.loads(answer.body))
 
+    def peak_bytes(self) -> int:
+        """The most memory that the process has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
     def log(self) -> str:
         return self.process.log_path.read_text(errors="replace") if self.process.log_path.exists() else ""
 
@@ -93,6 +99,14 @@ class Stack:
     async def shows_class(self, class_id: str, name: str) -> None:
         """Waits until the serving worker answers with that name."""
         await until(lambda: (self.serving.get(f"/api/classes/{class_id}")[1] or {}).get("className") == name, 60)
+
+    def events_counted(self) -> dict[str, int]:
+        """What the ingesting worker has counted since it started: applied, superseded, refused."""
+        settings = self.ingesting.settings
+        answer = ask(settings.host, settings.port, "/metrics")
+        assert answer is not None
+        found = re.findall(r'^emis_events_total\{outcome="(\w+)"\} (\S+)$', answer.body, re.MULTILINE)
+        return {outcome: int(float(n)) for outcome, n in found}
 
     def stop(self) -> None:
         for worker in (self.ingesting, self.serving):
