@@ -28,9 +28,11 @@ async def _refused(course: Course, topics: Iterable[str], refusing: Mapping[str,
     """The topics refuse records for a while; returns how many workers said so, or ended for it."""
     topics = list(topics)
     before = {name: (await config_of(course.stage, topics[0])).get(name) for name in refusing}
+    said_before = [len(worker.log()) for worker in course.workers]
     await configure(course.stage, topics, refusing)
     await course.rest(REFUSED_SECONDS)
-    n_told = sum("NotEnoughReplicas" in w.log() or "MessageSizeTooLarge" in w.log() for w in course.workers)
+    said = [worker.log()[n:] for worker, n in zip(course.workers, said_before, strict=True)]
+    n_told = sum("NotEnoughReplicas" in text or "MessageSizeTooLarge" in text for text in said)
     if "min.insync.replicas" in refusing:
         for worker in course.workers:
             worker.kill()
