@@ -88,7 +88,7 @@ def _time(line: str) -> datetime:
 
 
 def _flip(file: Path) -> None:
-    """One bit in the middle: opening says nothing of most blocks."""
+    """One bit in the middle."""
     raw = bytearray(file.read_bytes())
     raw[len(raw) // 2] ^= 0x10
     file.write_bytes(raw)
@@ -104,7 +104,7 @@ def _garble(file: Path) -> None:
 
 
 _HARMS: list[tuple[str, Callable[[Path], None]]] = [
-    ("*.sst", _flip),
+    ("*.sst", _flip),  # Opening says nothing of it.
     ("*.sst", _truncate),
     ("MANIFEST-*", _garble),
     ("CURRENT", _garble),
@@ -154,22 +154,24 @@ async def corrupt_read_models(course: Course) -> Evidence:
 
 
 async def corrupt_later(course: Course) -> Evidence:
-    """A block of each database turns corrupt while it is open: all of what a worker has just opened."""
+    """Blocks of a local copy turn corrupt when it is open, and before they are read (later the cache has them)."""
     victim = course.workers[0]
     await victim.stop()
-    log = NewLines([victim])
-    harmed: list[Path] = []
-    files = [file for path in (*_tables(victim), _read_model(victim)) for file in path.glob("*.sst")]
+    log, model = NewLines([victim]), _read_model(victim)
+    files = list(model.glob("*.sst"))
+    opened_before = (model / "LOG").stat().st_ino
     victim.start()
-    await _until_said(log, "taking over")
+    await until(lambda: (model / "LOG").stat().st_ino != opened_before, _LIMIT_SECONDS, "it is opened", 0.002)
+    victim.freeze()
     for file in files:
-        if file.exists():
-            _flip_in_place(file)
-            harmed.append(file)
+        _flip_in_place(file)
+    victim.thaw()
     await _until_said(log, "cannot be read")
+    await until(lambda: not victim.process.running, _LIMIT_SECONDS, "the worker ends", 0.02)
+    code = victim.process.returncode
     await victim.ready()
-    found = log.with_any(["set aside as"])
-    return Evidence(bit=bool(found), said={"files_harmed": len(harmed), "set_aside": len(found)})
+    found = log.with_any(["is damaged and set aside"])
+    return Evidence(bit=bool(found), said={"files_harmed": len(files), "exit_code": code, "line": found[0][-160:]})
 
 
 def _flip_in_place(file: Path) -> None:
@@ -352,7 +354,7 @@ async def _read_sources_again(course: Course) -> None:
 
 
 async def made_anew(course: Course) -> Evidence:
-    """The changelog of classes is deleted with workers running, and made again.
+    """The changelog of classes is deleted and made again.
 
     The state is gone by design (operations.md, backup): a table begins anew with a new log. What has to hold:
     the workers notice, the replica keeps its rows, and when the sources are read again all is there.
@@ -368,8 +370,6 @@ async def made_anew(course: Course) -> Evidence:
         await told.create_topic(course.stage, changelog, config)
         await told.until_led(course.stage, changelog)
         n_kept = len(await asyncio.to_thread(independent.kept_in_mysql, course.stage.database_url))
-        for worker in course.workers:
-            worker.start()
         await _read_sources_again(course)
         n_kept_after = len(await asyncio.to_thread(independent.kept_in_mysql, course.stage.database_url))
     noticed = log.with_any(["is outside the log: starting from nothing"])
