@@ -36,8 +36,11 @@ async def run_rows(rows: list[Row], seed: int, folder: Path, code: Path = ROOT) 
     async with Stage(folder / "stage", code) as stage:
         say(f"stage is ready: {stage.brokers}")
         for row in rows:
-            course = Course(stage, row, seed, folder / f"row-{row.id}", say)
-            verdict = await course.run()
+            verdict = await Course(stage, row, seed, folder / f"row-{row.id}", say).run()
+            if not verdict.valid and not verdict.found:
+                tell(verdict)
+                say("      it shows nothing: once more")
+                verdict = await Course(stage, row, seed, folder / f"row-{row.id}-again", say).run()
             verdicts.append(verdict)
             print(verdict.line(), flush=True)
             tell(verdict)
@@ -51,7 +54,7 @@ def tell(verdict: Verdict) -> None:
     end = "\033[0m" if colour else ""
     outcome = f"{colour}{'green' if verdict.green else 'RED'}{end}"
     say(f"{outcome} {verdict.row} {verdict.name}, {verdict.seconds:.0f} s {verdict.said}")
-    for line in verdict.broken:
+    for line in (*verdict.broken, *verdict.slow):
         say(f"      {line}")
 
 
@@ -115,7 +118,9 @@ def main(
         caught = asyncio.run(mutant_run.run_mutants(mutants, seed, folder, say))
         end(sum(caught.values()), [name for name, is_caught in caught.items() if not is_caught])
     verdicts = asyncio.run(run_rows(rows, seed, folder))
-    end(sum(v.green for v in verdicts), [v.row for v in verdicts if not v.green])
+    # A push is held to what is promised; how fast it was is told, as CI's machine has other work to do.
+    red = [v.row for v in verdicts if not (v.right if which == "ci" else v.green)]
+    end(len(verdicts) - len(red), red)
 
 
 if __name__ == "__main__":

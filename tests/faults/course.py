@@ -87,7 +87,7 @@ class Course:
         self.row = row
         self.folder = folder
         self.say = say
-        self.district = District(f"{seed} {row.id} {time.time_ns()}")
+        self.district = District(f"{seed} {row.id} {stage.next_number()}")
         self.truth = Truth()
         self.changelogs: list[stores.Entry] = []
         self.gone: list[Record] = []

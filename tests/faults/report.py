@@ -37,7 +37,7 @@ def _line(v: dict[str, Any]) -> str:
         _p99(v),
         "never" if v["rto_s"] is None else f"{v['rto_s']:.1f} s",
         str(v["unplanned_ends"]),
-        "green" if v["valid"] and not v["broken"] else f"**red**: {_short(v['broken'])}",
+        "green" if v["valid"] and not v["broken"] + v["slow"] else f"**red**: {_short(v['broken'] + v['slow'])}",
     )
     return f"| {' | '.join(cells)} |"
 

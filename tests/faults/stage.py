@@ -183,7 +183,13 @@ class Stage:
         self.workers: list[FaultWorker] = []
         self._code = code
         self._n_workers = n_workers
+        self._n_courses = 0
         self._keeping: asyncio.Task[None] | None = None
+
+    def next_number(self) -> int:
+        """Of courses: the same row, run again, has another district."""
+        self._n_courses += 1
+        return self._n_courses
 
     # -- parts --------------------------------------------------------------------------------
 
