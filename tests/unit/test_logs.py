@@ -23,10 +23,12 @@ _LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
 
 @pytest.fixture
 def kept_logging() -> Iterator[None]:
-    """Puts back what set_up_logging changes for the whole process."""
+    """Begins with levels that nobody has set, and puts back what set_up_logging changes for the whole process."""
     root, names = logging.getLogger(), ("aiokafka", "aiokafka.conn", "aiokafka.producer.producer", "faust", "mode")
     handlers, levels = root.handlers[:], {name: logging.getLogger(name).level for name in (*names, "")}
     raising = logging.raiseExceptions
+    for name in names:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     yield
     root.handlers[:] = handlers
     for name, level in levels.items():
