@@ -79,11 +79,16 @@ def source_topics() -> list[Topic]:
 
 
 def changelog_topics() -> list[Topic]:
-    """The whole state, for ever: compacted, never deleted; markers of deletes stay in it."""
+    """The whole state, for ever: compacted, never deleted; markers of deletes stay in it.
+
+    Stamped by the brokers, as the sources: they refuse records of a worker whose clock is more than an hour
+    ahead (Kafka 4), which then could not write at all.
+    """
     config = {
         "cleanup.policy": "compact",
         "min.compaction.lag.ms": str(CHANGELOG_MIN_COMPACTION_LAG_MS),
         "max.message.bytes": str(DEAD_LETTER_MAX_MESSAGE_BYTES),
+        "message.timestamp.type": "LogAppendTime",
     }
     return [
         Topic(s.changelog, _CHANGELOG_KEYS[s.name], f"changelog of the table of {s.name}", config) for s in SUBJECTS
@@ -95,6 +100,7 @@ def dead_letter_topic() -> Topic:
         "cleanup.policy": "delete",
         "retention.ms": str(DEAD_LETTER_RETENTION_MS),
         "max.message.bytes": str(DEAD_LETTER_MAX_MESSAGE_BYTES),
+        "message.timestamp.type": "LogAppendTime",
     }
     return Topic(DEAD_LETTER, "the refused record's key", "records that could not be used, as they came", config)
 

@@ -80,6 +80,12 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.wait([connecting], timeout=_STOP_CHECK_SECONDS)
         await connecting
 
+    async def crash(self, reason: BaseException) -> None:
+        """Faust would stop the worker in its own order, which can hang, with an exit code that says nothing."""
+        if not self.app.should_stop:
+            fatal.end_process(self.app, "the consumer failed", reason)
+        await super().crash(reason)
+
     async def fetch(self, tps: Collection[TP], timeout_seconds: float) -> list[Fetched]:
         options = options_of(self.app)
         return await self.call_thread(
