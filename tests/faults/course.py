@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.integration import independent
 EVENTS_PER_SECOND, READS_PER_SECOND = 120.0, 45.0
 CONTROL_SECONDS = 4.0
 AFTERWARDS_SECONDS = 2.5
+FRESH_SECONDS = 20.0
 CAUGHT_UP_SECONDS = 60.0
 QUIET_SECONDS = 60.0
 LEVEL_SECONDS = 30.0
@@ -202,6 +203,7 @@ class Course:
         await self.caught_up()
         caught_up_at = self._phase("catch up", ended_at)
         await self.rest(AFTERWARDS_SECONDS)
+        await self._fresh_everywhere()
         await self._end_processes()
         self.verdict.said = {**evidence.said, "in_flight": n_in_flight}
         self.verdict.alarm_count = evidence.alarm_count
@@ -210,6 +212,20 @@ class Course:
         self.verdict.valid = evidence.bit and (n_in_flight > 0 or not self.row.needs_work_in_flight)
         self._phase("load ends", caught_up_at)
         await self._compare(control_at, caught_up_at)
+
+    async def _fresh_everywhere(self) -> None:
+        """Load goes on until it can be told how long recovery took; if it never can, the verdict says so."""
+
+        def is_fresh() -> bool:
+            sent, read = self._history()
+            good = [one for one in read if one.status in history.GOOD and one.ended >= self.healed]
+            return history.recovery_seconds(good, sent, self.healed) is not None
+
+        with suppress(NotInTime):
+            await until(is_fresh, FRESH_SECONDS, "something new was read of every partition", 0.5)
+
+    def _history(self) -> tuple[list[Send], list[Read]]:
+        return history.sends(self.folder / "sends.jsonl"), history.reads(self.folder / "reads.jsonl")
 
     async def _has_begun(self) -> bool:
         last = self.district.assignments[-1][0]
@@ -237,7 +253,7 @@ class Course:
         self.truth = await asyncio.to_thread(of_sources, brokers, own, gone=self.gone, skipped=self.skipped)
         await self._quiet()
         quiet_at = self._phase("quiet", began)
-        sent, read = history.sends(self.folder / "sends.jsonl"), history.reads(self.folder / "reads.jsonl")
+        sent, read = self._history()
         await asyncio.to_thread(self._compare_online, sent, read)
         compared_at = self._phase("compare", quiet_at)
         if not self._is_hurried or self.findings.is_clean:

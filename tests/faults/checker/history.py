@@ -93,7 +93,9 @@ def reads(path: Path) -> list[Read]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Whole lines: whoever writes them may be at work."""
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.split("\n") if line]
 
 
 def _version(line: dict[str, Any]) -> Version | None:
@@ -244,14 +246,14 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def recovery_seconds(read: Iterable[Read], sent: Sequence[Send], since: float) -> float | None:
-    """Until of every partition something was read that was sent after `since`; None: never, of some partition.
+    """Until of every partition something was read that was acknowledged after `since`; None: never, of some.
 
     Of partitions that got useful events at any time: with nothing but useless ones there is nothing to read.
     """
     fresh = {
         (one.row_key, one.version[:2]): one.partition
         for one in sent
-        if one.topic.startswith("emis.class.") and one.sent >= since and one.acked is not None and not one.bad
+        if one.topic.startswith("emis.class.") and one.acked is not None and one.acked >= since and not one.bad
     }
     good = [one for one in sent if one.topic.startswith("emis.class.") and not one.bad]
     missing = {one.partition for one in good if one.partition is not None}
