@@ -32,13 +32,15 @@ class Membership:
     def __init__(self) -> None:
         self.last_heartbeat = 0.0
         """Boot time at which the last heartbeat was sent that the group answered."""
+        self.coordinator_lost_at = 0.0
+        """Monotonic time at which the group's coordinator last turned out to be away, or another one."""
         self._coordinator: Any = None
         self._doubted = False
 
     def watch(self, coordinator: Any) -> None:
-        """Notes every answered heartbeat of this coordinator (aiokafka's GroupCoordinator)."""
+        """Notes every answered heartbeat of this coordinator (aiokafka's GroupCoordinator), and when it is lost."""
         self._coordinator = coordinator
-        heartbeat = coordinator._do_heartbeat
+        heartbeat, dead = coordinator._do_heartbeat, coordinator.coordinator_dead
 
         async def timed_heartbeat() -> bool:
             sent = _boottime()
@@ -47,7 +49,12 @@ class Membership:
                 self.last_heartbeat = sent
             return answered
 
+        def noted_dead() -> None:
+            self.coordinator_lost_at = time.monotonic()
+            dead()
+
         coordinator._do_heartbeat = timed_heartbeat
+        coordinator.coordinator_dead = noted_dead
 
     def note_answer(self) -> None:
         """The group has just answered otherwise."""
@@ -55,6 +62,11 @@ class Membership:
 
     def seconds_since_heartbeat(self) -> float:
         return _boottime() - self.last_heartbeat
+
+    @property
+    def has_coordinator(self) -> bool:
+        """Whether a broker is known to answer for the group; else one is looked for, as long as that takes."""
+        return self._coordinator is None or self._coordinator.coordinator_id is not None
 
     @property
     def is_member(self) -> bool:

@@ -1,7 +1,7 @@
 """Ends a worker that makes no progress, from a thread that a stuck event loop cannot stop.
 
 It tells waiting from being stuck: rows that wait for an acknowledgement of brokers that cannot be
-reached, and a follower that says what it waits for, are deliberate.
+reached, a group without a coordinator, and a follower that says what it waits for, are deliberate.
 """
 
 import asyncio
@@ -74,7 +74,12 @@ class Watchdog(Service):
         if not self._app.rebalancing:
             self._rebalancing_since = None
             return None
-        since = self._rebalancing_since = self._rebalancing_since or now
+        membership = self._app.slice_consumer.membership
+        if not membership.has_coordinator:
+            self._rebalancing_since = None
+            return None
+        self._rebalancing_since = self._rebalancing_since or now
+        since = max(self._rebalancing_since, membership.coordinator_lost_at)
         follower = catch_up.follower
         if follower is not None:
             if follower.waiting_for is not None:

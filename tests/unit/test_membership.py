@@ -19,7 +19,9 @@ def a_membership(silent_seconds: float, *, generation: int = 7) -> tuple[Members
     async def answered() -> bool:
         return True
 
-    coordinator = SimpleNamespace(generation=generation, _do_heartbeat=answered)
+    coordinator = SimpleNamespace(
+        generation=generation, coordinator_id=1, _do_heartbeat=answered, coordinator_dead=lambda: None
+    )
     membership = Membership()
     membership.watch(coordinator)
     membership.note_answer()
@@ -66,3 +68,13 @@ async def test_a_member_that_the_group_no_longer_knows_must_not_send() -> None:
     membership, _ = a_membership(11.0, generation=-1)
     with pytest.raises(SessionLost):
         await asyncio.wait_for(membership.certain(SESSION_SECONDS), 1)
+
+
+def test_that_the_coordinator_is_lost_and_when_is_known() -> None:
+    membership, coordinator = a_membership(0.0)
+    assert membership.has_coordinator
+    assert membership.coordinator_lost_at == 0.0
+    coordinator.coordinator_dead()
+    coordinator.coordinator_id = None
+    assert not membership.has_coordinator
+    assert membership.coordinator_lost_at > 0.0

@@ -25,6 +25,8 @@ class Worker:
     brokers_missing: str | None = None
     slices: list[Any] = field(default_factory=list)
     unfetched_since: float | None = None
+    has_coordinator: bool = True
+    coordinator_lost_at: float = 0.0
 
     @property
     def tables(self) -> Any:
@@ -34,7 +36,10 @@ class Worker:
     @property
     def slice_consumer(self) -> Any:
         standing = None if self.unfetched_since is None else ("events-0", self.unfetched_since)
-        return SimpleNamespace(slices_under_way=lambda: self.slices, unfetched_since=lambda: standing)
+        membership = SimpleNamespace(has_coordinator=self.has_coordinator, coordinator_lost_at=self.coordinator_lost_at)
+        return SimpleNamespace(
+            slices_under_way=lambda: self.slices, unfetched_since=lambda: standing, membership=membership
+        )
 
 
 def watchdog_of(worker: Worker, loop_seen: float = JUST_NOW, rebalancing_since: float | None = None) -> Watchdog:
@@ -110,6 +115,19 @@ def test_catching_up_that_has_just_begun_is_not_measured_by_the_progress_before_
 
 def test_brokers_that_cannot_be_reached_are_waited_for() -> None:
     worker = Worker(rebalancing=True, brokers_missing="no broker answers")
+    assert watchdog_of(worker, rebalancing_since=LONG_AGO)._stuck(NOW) is None
+
+
+def test_a_group_without_a_coordinator_is_waited_for_and_counts_anew_when_it_has_one() -> None:
+    worker = Worker(rebalancing=True, has_coordinator=False)
+    dog = watchdog_of(worker, rebalancing_since=LONG_AGO)
+    assert dog._stuck(NOW) is None
+    worker.has_coordinator = True
+    assert dog._stuck(NOW) is None
+
+
+def test_a_coordinator_that_was_lost_between_two_looks_counts_as_well() -> None:
+    worker = Worker(rebalancing=True, coordinator_lost_at=JUST_NOW)
     assert watchdog_of(worker, rebalancing_since=LONG_AGO)._stuck(NOW) is None
 
 
