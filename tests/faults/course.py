@@ -315,6 +315,8 @@ class Course:
         if late:  # What was not flushed is gone then, rightly so: there is nothing to compare.
             self.verdict.broken += [f"{name} had to be killed: it did not stop" for name in late]
             return
+        codes = {worker.name: worker.process.returncode for worker in self.workers if worker.process.returncode}
+        self.verdict.broken += [f"{name} ended with exit code {code} when told to stop" for name, code in codes.items()]
         await asyncio.to_thread(self._compare_tables)
         own = self.district.own_ids
         for worker in self.workers:
