@@ -11,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import JoinGroupRequest, SyncGroupRequest
 
-_FETCH_SECONDS = 30.0
+_FETCH_SECONDS = 20.0
 """A long answer over a slow line takes its time."""
 
 

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 UNREACHABLE = (KafkaError, OSError)
 _WATCH_SECONDS = 1.0
+_ASK_SECONDS = 5.0
+"""aiokafka asks on for 40 s before it says that brokers do not answer: the watchdog may look earlier."""
 _CATCH_UP_RECORDS = 5_000
 _CATCH_UP_BYTES = 2_000_000
 """Nothing else is on the loop of an ingesting worker while it catches up: in larger slices more rows share a block."""
@@ -194,8 +196,8 @@ class CatchUp(Service):
         owned = set(self._owned)
         sources = {TopicPartition(tp.topic, tp.partition): tp for tp in self.consumer.assignment()}
         try:
-            ends = await asker.end_offsets([*owned, *sources])
-        except KafkaError as error:
+            ends = await asyncio.wait_for(asker.end_offsets([*owned, *sources]), _ASK_SECONDS)
+        except (KafkaError, TimeoutError) as error:
             logger.debug("ends of the logs not known: %r", error)
             self.consumer.forget_ends()
             return

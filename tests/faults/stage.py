@@ -296,7 +296,7 @@ class Stage:
             return
         if not node.process.running:
             node.process.start()
-        await until(lambda: is_answering(node.endpoint.broker_port), 60, f"broker {node.endpoint.node_id} answers")
+        await until(lambda: is_answering(node.endpoint.broker_port), 150, f"broker {node.endpoint.node_id} answers")
 
     def set_knobs(self, proxies: Sequence[Proxy], **knobs: Any) -> None:
         """Changes the knobs of these proxies, at once."""
