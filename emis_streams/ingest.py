@@ -90,5 +90,6 @@ class Ingest:
             refused_total=self.counters.refused_total,
             misplaced_total=self.counters.misplaced_total,
             unknown_fields_total=self.counters.unknown_fields_total,
+            set_by_others_total=consumer.set_by_others_total,
             lost_to_retention={(tp.topic, tp.partition): n for tp, n in consumer.lost_to_retention.items()},
         )

@@ -83,6 +83,11 @@ def _ingest(status: IngestStatus) -> Iterator[Metric]:
         "emis_events_unknown_fields", "Events with fields that the contract lacks.", status.unknown_fields_total
     )
     yield CounterMetricFamily(
+        "emis_offsets_set_by_others",
+        "Partitions that went on where another program had set the group.",
+        status.set_by_others_total,
+    )
+    yield CounterMetricFamily(
         "emis_events_lost_to_retention",
         "Records that left the log before they were read.",
         sum(status.lost_to_retention.values()),

@@ -53,6 +53,8 @@ class IngestStatus:
     misplaced_total: int
     """Records whose partition is not murmur2(key) % n: their producer uses another partitioner."""
     unknown_fields_total: int
+    set_by_others_total: int
+    """Partitions that went on where another program had set the group: what it was set over was never read."""
     lost_to_retention: dict[tuple[str, int], int]
     """Records that the log no longer had when this worker took the partition over: ask for `sync`."""
 

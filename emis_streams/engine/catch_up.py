@@ -8,7 +8,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -18,6 +18,7 @@ from faust.types import TP
 from mode import Service
 
 from emis_streams.engine import fatal
+from emis_streams.engine.cluster import Described
 from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
@@ -31,9 +32,14 @@ UNREACHABLE = (KafkaError, OSError)
 _WATCH_SECONDS = 1.0
 _ASK_SECONDS = 5.0
 """aiokafka asks on for 40 s before it says that brokers do not answer: the watchdog may look earlier."""
+_TOPICS_CHECK_SECONDS = 10.0
 _CATCH_UP_RECORDS = 5_000
 _CATCH_UP_BYTES = 2_000_000
 """Nothing else is on the loop of an ingesting worker while it catches up: in larger slices more rows share a block."""
+
+
+class PartitionsDiffer(Exception):
+    """A source topic has another number of partitions than its table: keys are not where their rows are."""
 
 
 class CatchUp(Service):
@@ -57,6 +63,7 @@ class CatchUp(Service):
         self.foreign_records_total = 0
         """Times that someone else's records were found in a changelog that this worker owns."""
         self._owned: set[TopicPartition] = set()
+        self._topics_seen = 0.0
         self._task: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         """Reads records of someone else; ends with a rebalance, which may close its stores."""
@@ -100,6 +107,7 @@ class CatchUp(Service):
         return consumer
 
     async def _take_over(self, assigned: set[TP], generation_id: int) -> None:
+        await self.waiting.for_(lambda: self._check_partitions(assigned), PartitionsDiffer, *UNREACHABLE)
         changelogs = self._open_stores(assigned)
         logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
         await self._catch_up(changelogs)
@@ -108,6 +116,22 @@ class CatchUp(Service):
             return  # The next rebalance has begun, and will call again.
         self._owned = set(changelogs)
         await self._go_on(assigned)
+
+    async def _check_partitions(self, assigned: Collection[TP]) -> None:
+        """Raises PartitionsDiffer: then nothing is read, and everything stays in the log, until that is mended."""
+        topics = await self.consumer.describe({tp.topic for tp in assigned})
+        differing = [*self._differing(topics)]
+        if differing:
+            raise PartitionsDiffer(f"{'; '.join(differing)}: nothing is read (`emis-streams topics` says what to do)")
+        n_partitions = self.app.conf.topic_partitions
+        if any(tp.partition >= n_partitions for tp in assigned):
+            raise PartitionsDiffer("partitions are shared out as they no longer are: waiting for the group")
+
+    def _differing(self, topics: Mapping[str, Described]) -> Iterable[str]:
+        for table in self.tables.engine_tables():
+            for topic in sorted(topics.keys() & set(table.source_topics)):
+                if topics[topic].n_partitions != table.partitions:
+                    yield f"{topic} has {topics[topic].n_partitions} partitions, its table {table.partitions}"
 
     def _open_stores(self, assigned: set[TP]) -> list[TopicPartition]:
         """Opens the stores of the partitions that are ours now, closes all others."""
@@ -181,6 +205,7 @@ class CatchUp(Service):
                 await self.sleep(_WATCH_SECONDS)
                 await self._check_group()
                 await self._look(asker)
+                await self._look_at_topics()
         finally:
             await asker.stop()
 
@@ -207,6 +232,21 @@ class CatchUp(Service):
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
             await self._read(foreign)
+
+    async def _look_at_topics(self) -> None:
+        """Topics may be made anew or widened at any time."""
+        now = time.monotonic()
+        if self.started_at is not None or now - self._topics_seen < _TOPICS_CHECK_SECONDS:
+            return
+        self._topics_seen = now
+        try:
+            topics = await self.consumer.describe({tp.topic for tp in self.consumer.assignment()})
+            if any(self._differing(topics)):
+                await self.consumer.share_anew()
+        except UNREACHABLE as error:
+            logger.debug("topics not looked at: %r", error)
+            return
+        self.consumer.note_topics(topics)
 
     def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
         store = self.tables.table_of(tp.topic).store.partition(tp.partition)

@@ -1,6 +1,7 @@
-"""What only the brokers know of a topic: its id. aiokafka's own metadata requests end at version 5."""
+"""What only the brokers know of a topic, its id among it. aiokafka's own metadata requests end at version 5."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.client import AIOKafkaClient
@@ -102,15 +103,26 @@ class _MetadataRequest(Request[_MetadataRequest_v12]):
         return request_struct_class([(_NO_ID, name, {}) for name in self._topics], False, False, {})
 
 
-async def topic_ids(client: AIOKafkaClient, topics: Collection[str]) -> dict[str, str]:
-    """Id of each topic as hexadecimal text (KIP-516: a topic made anew has another one).
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A topic as the brokers have it now."""
 
-    Raises aiokafka.errors.KafkaError, UnknownTopicOrPartitionError among them.
-    """
+    id: str
+    """Hexadecimal (KIP-516: a topic made anew has another one)."""
+    n_partitions: int
+
+
+async def described(client: AIOKafkaClient, topics: Collection[str]) -> dict[str, Described]:
+    """Each topic by its name. Raises aiokafka.errors.KafkaError, UnknownTopicOrPartitionError among them."""
     response = await client.send(client.get_random_node(), _MetadataRequest(sorted(topics)))
-    ids: dict[str, str] = {}
-    for error_code, name, topic_id, *_ in response.topics:
+    found: dict[str, Described] = {}
+    for error_code, name, topic_id, _, partitions, *_ in response.topics:
         if error_code:
             raise for_code(error_code)(name)
-        ids[name] = topic_id.hex()
-    return ids
+        found[name] = Described(topic_id.hex(), len(partitions))
+    return found
+
+
+async def topic_ids(client: AIOKafkaClient, topics: Collection[str]) -> dict[str, str]:
+    """Id of each topic. Raises what `described` raises."""
+    return {name: topic.id for name, topic in (await described(client, topics)).items()}

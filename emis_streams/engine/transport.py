@@ -9,11 +9,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import CommitFailedError, KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -23,6 +23,7 @@ from mode.services import ServiceT
 from emis_streams.engine import fatal
 from emis_streams.engine.answers_in_time import limit_answers
 from emis_streams.engine.chain import Broken, Chain
+from emis_streams.engine.cluster import Described, described
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.membership import Membership
 from emis_streams.engine.options import options_of
@@ -37,6 +38,14 @@ _ROOM_CHECK_SECONDS = 0.02
 _LEAST_ANSWER_SECONDS = 3.0
 
 
+class Committed(NamedTuple):
+    """Where a group goes on in a partition."""
+
+    offset: int
+    topic_id: str
+    """Of the topic that was read, by the word of the worker that committed; empty where another program did."""
+
+
 class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread with aiokafka's consumer."""
 
@@ -45,6 +54,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.membership = Membership()
+        self.topic_ids: dict[str, str] = {}
+        """Of the topics that are read: each commit says to which one its offset belongs."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -109,17 +120,53 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         if hidden:
             raise TopicAuthorizationFailedError(hidden)
 
-    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
+    async def describe(self, topics: Collection[str]) -> dict[str, Described]:
+        """The topics as the brokers have them. Raises aiokafka.errors.KafkaError."""
+        return await self.call_thread(self._describe, topics)
+
+    async def _describe(self, topics: Collection[str]) -> dict[str, Described]:
+        return await described(self._ensure_consumer()._client, topics)
+
+    async def share_anew(self) -> None:
+        """Looks at the topics' partitions now; the group shares them out anew if their number is another one."""
+        await self.call_thread(self._share_anew)
+
+    async def _share_anew(self) -> None:
+        await self._ensure_consumer()._client.force_metadata_update()
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """As Faust's, and with each offset the id of the topic that it belongs to."""
+        owned = self.assignment()
+        try:
+            await self._ensure_consumer().commit(
+                {
+                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, self.topic_ids[tp.topic])
+                    for tp, offset in offsets.items()
+                    if tp in owned
+                }
+            )
+        except CommitFailedError as error:
+            if "already rebalanced" not in str(error):
+                await self.crash(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, a worker that cannot commit must end
+            await self.crash(error)
+            return False
+        return True
+
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, Committed | None]:
         """What the group has committed, None where it never has."""
         return await self.call_thread(self._committed, list(tps))
 
-    async def _committed(self, tps: list[TP]) -> dict[TP, int | None]:
+    async def _committed(self, tps: list[TP]) -> dict[TP, Committed | None]:
         coordinator = self._ensure_consumer()._coordinator
         answer: Mapping[TopicPartition, OffsetAndMetadata] = await coordinator.fetch_committed_offsets(
             [TopicPartition(tp.topic, tp.partition) for tp in tps]
         )
-        offsets = {TP(tp.topic, tp.partition): meta.offset for tp, meta in answer.items()}
-        return {tp: offset if (offset := offsets.get(tp, -1)) >= 0 else None for tp in tps}
+        found = {
+            TP(tp.topic, tp.partition): Committed(at.offset, at.metadata) for tp, at in answer.items() if at.offset >= 0
+        }
+        return {tp: found.get(tp) for tp in tps}
 
     async def seek_all(self, positions: Mapping[TP, int]) -> None:
         await self.call_thread(self._seek_all, dict(positions))
@@ -147,6 +194,10 @@ class Consumer(driver.Consumer):
         self._committed_offsets: dict[TP, int] = {}
         self.chains_broken_total = 0
         self.lost_to_retention: dict[TP, int] = {}
+        self.set_by_others_total = 0
+        """Partitions that went on where another program had set the group."""
+        self._made_anew: dict[str, str] = {}
+        """Topics that are not the ones that are read any more, with their new ids."""
         self._unfetched: dict[TP, tuple[int, float]] = {}
         """Where partitions stand that have more to fetch and room for it, and since when (monotonic)."""
 
@@ -161,26 +212,59 @@ class Consumer(driver.Consumer):
         aiokafka does not seek where nothing is committed. Where the log no longer has what was to be
         read next, that is an alarm with the exact count, never a silent reset.
         """
+        ids = {topic: now.id for topic, now in (await self.describe({tp.topic for tp in tps})).items()}
         committed = await self._thread.committed(tps)
         begins = await self.earliest_offsets(*tps)
         ends = await self.highwaters(*tps)
-        starts = {tp: self._start_of(tp, committed[tp], begins[tp], ends[tp]) for tp in tps}
+        starts = {tp: self._start_of(tp, committed[tp], ids[tp.topic], begins[tp], ends[tp]) for tp in tps}
         await self._thread.seek_all(starts)
         self._under_way.clear()
         self._unfetched.clear()
+        self._made_anew.clear()
+        self._thread.topic_ids = ids
         self._chains = {tp: Chain(start) for tp, start in starts.items()}
-        self._committed_offsets = {tp: offset for tp, offset in committed.items() if offset == starts[tp]}
+        self._committed_offsets = {tp: at.offset for tp, at in committed.items() if at and at.offset == starts[tp]}
 
-    def _start_of(self, tp: TP, committed: int | None, begin: int, end: int) -> int:
+    def _start_of(self, tp: TP, committed: Committed | None, topic_id: str, begin: int, end: int) -> int:
         if committed is None:
             return begin
-        if committed < begin:
-            self._alarm_lost(tp, begin - committed)
+        offset = committed.offset
+        if committed.topic_id and committed.topic_id != topic_id:
+            logger.error("%s: the topic was made anew since it was read: read from its start", tp)
             return begin
-        if committed > end:
-            logger.error("%s: %d is committed but the log ends at %d: read from its start", tp, committed, end)
+        if offset < begin:
+            self._alarm_lost(tp, begin - offset)
             return begin
-        return committed
+        if offset > end:
+            logger.error("%s: %d is committed but the log ends at %d: read from its start", tp, offset, end)
+            return begin
+        if not committed.topic_id and offset > begin:
+            self.set_by_others_total += 1
+            logger.error("%s: another program than a worker of this release set the group to %d", tp, offset)
+        return offset
+
+    async def describe(self, topics: Collection[str]) -> dict[str, Described]:
+        """The topics as the brokers have them. Raises aiokafka.errors.KafkaError."""
+        return await self._thread.describe(topics)
+
+    async def share_anew(self) -> None:
+        """Looks at the topics' partitions now; the group shares them out anew if their number is another one."""
+        await self._thread.share_anew()
+
+    def note_topics(self, topics: Mapping[str, Described]) -> None:
+        """As the brokers have them: what is not what is being read is read from its start."""
+        reading = self._thread.topic_ids
+        self._made_anew = {t: now.id for t, now in topics.items() if t in reading and reading[t] != now.id}
+        self._changed.set()
+
+    async def _begin_anew(self) -> None:
+        """Offsets of the old topic mean nothing in the new one, however long that is already."""
+        ids, self._made_anew = self._made_anew, {}
+        logger.error("%s: made anew while it was read: read from its start", ", ".join(sorted(ids)))
+        for tp in [tp for tp in self._chains if tp.topic in ids]:
+            await self._restart_chain(tp, await self._begin_of(tp))
+            self._committed_offsets.pop(tp, None)
+        self._thread.topic_ids.update(ids)
 
     def _alarm_lost(self, tp: TP, n_records: int) -> None:
         self.lost_to_retention[tp] = self.lost_to_retention.get(tp, 0) + n_records
@@ -208,6 +292,8 @@ class Consumer(driver.Consumer):
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
             return
+        if self._made_anew:
+            await self._begin_anew()
         active = self._get_active_partitions() & self._chains.keys()
         with_room = {tp for tp in active if len(self._chains[tp]) < options_of(self.app).buffered_slices}
         if not with_room:
@@ -261,11 +347,14 @@ class Consumer(driver.Consumer):
         return begins[tp]
 
     async def _restart_chain(self, tp: TP, start: int) -> None:
-        """Goes on at `start` when what is under way before it is done."""
-        while len(self._chains[tp]):
+        """Goes on at `start` when what is under way before it is done, unless the partition is given up meanwhile."""
+        chain = self._chains.get(tp)
+        while chain is not None and len(chain):
             await self._wait_for_change(_IDLE_SECONDS)
-        self._chains[tp] = Chain(start)
-        await self._thread.seek_all({tp: start})
+            chain = self._chains.get(tp)
+        if chain is not None:
+            self._chains[tp] = Chain(start)
+            await self._thread.seek_all({tp: start})
 
     def _message(self, tp: TP, batch: Slice) -> ConsumerMessage:
         first = batch.records[0]

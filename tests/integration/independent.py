@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pymysql
+import stamina
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
@@ -161,7 +162,7 @@ def records(broker: str, names: list[str]) -> Iterator[Any]:
     settings = {"bootstrap.servers": broker, "group.id": "independent", "enable.auto.commit": False}
     consumer = Consumer({**settings, "enable.partition.eof": True})  # A log may end with marks of transactions.
     try:
-        ends = _ends(consumer, names)
+        ends = watermarks(consumer, names)
         missing = {at: end for at, (begin, end) in ends.items() if end > begin}
         consumer.assign([TopicPartition(topic, n, OFFSET_BEGINNING) for topic, n in missing])
         while missing:
@@ -179,7 +180,9 @@ def records(broker: str, names: list[str]) -> Iterator[Any]:
         consumer.close()
 
 
-def _ends(consumer: Consumer, names: list[str]) -> dict[tuple[str, int], tuple[int, int]]:
+@stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
+def watermarks(consumer: Consumer, names: list[str]) -> dict[tuple[str, int], tuple[int, int]]:
+    """First offset and end of each partition; a leader that is new does not know it at once."""
     known = consumer.list_topics(timeout=10).topics
     return {
         (topic, n): consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)
@@ -195,11 +198,17 @@ class Progress(NamedTuple):
     end: int
 
 
+@stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
+def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """A coordinator that is new does not know it at once."""
+    return consumer.committed(partitions, timeout=10)
+
+
 def progress(broker: str) -> Progress:
     consumer = Consumer({"bootstrap.servers": broker, "group.id": GROUP, "enable.auto.commit": False})
     try:
-        ends = _ends(consumer, list(SOURCES))
-        committed = consumer.committed([TopicPartition(topic, n) for topic, n in ends], timeout=10)
+        ends = watermarks(consumer, list(SOURCES))
+        committed = _committed(consumer, [TopicPartition(topic, n) for topic, n in ends])
         return Progress(sum(max(0, tp.offset) for tp in committed), sum(end for _, end in ends.values()))
     finally:
         consumer.close()

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.admin import RecordsToDelete
+from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 
-from emis_streams.engine import fatal
+from emis_streams.engine import catch_up, fatal
 from emis_streams.engine.catch_up import CatchUp
 from emis_streams.engine.table import TableSink
 from tests.integration.engine_rig import PARTITIONS, Rig, admin, reader, row
@@ -34,11 +34,11 @@ def events(n_keys: int) -> dict[str, bytes]:
     return {f"key-{k}": row(1) for k in range(n_keys)}
 
 
-async def commit(rig: Rig, offset: int) -> None:
+async def commit(rig: Rig, offset: int, metadata: str = "") -> None:
     async with reader(rig.broker, group_id=rig.name, enable_auto_commit=False) as client:
         tps = [TopicPartition(rig.topic, n) for n in range(PARTITIONS)]
         client.assign(tps)
-        await client.commit(dict.fromkeys(tps, offset))
+        await client.commit(dict.fromkeys(tps, (offset, metadata)))
 
 
 async def test_a_commit_beyond_the_end_is_replaced_by_what_was_read(rig: Rig) -> None:
@@ -64,6 +64,81 @@ async def test_records_that_retention_took_are_an_alarm_only_once(rig: Rig) -> N
     again = rig.other(rig.folder)
     async with again.running():
         assert again.app.slice_consumer.lost_to_retention == {}
+
+
+async def make_anew(rig: Rig, n_partitions: int = PARTITIONS) -> None:
+    async with admin(rig.broker) as client:
+        await client.delete_topics([rig.topic])
+
+        async def made() -> bool:
+            answer = await client.create_topics([NewTopic(rig.topic, n_partitions, 1)])
+            return all(code == 0 for _, code, *_ in answer.topic_errors)
+
+        await until(made)
+
+
+def others(n_keys: int) -> dict[str, bytes]:
+    return {f"other-{k}": row(1) for k in range(n_keys)}
+
+
+async def test_a_topic_made_anew_while_nobody_read_it_is_read_from_its_start(rig: Rig) -> None:
+    """The old offset lies within the new log: by the offset alone its beginning would be passed over."""
+    await rig.produce(events(40))
+    async with rig.running():
+        await until(rig.all_committed)
+    async with admin(rig.broker) as client:
+        read = await client.list_consumer_group_offsets(rig.name)
+    await make_anew(rig)
+    await rig.produce(others(400))
+    at = max(read.values())
+    await commit(rig, at.offset, at.metadata)  # The brokers forgot it with the topic; an answer late by then brings it.
+    again = rig.other(rig.folder)
+    async with again.running():
+        await until(again.all_committed)
+        assert again.kept_in_table() == {**events(40), **others(400)}
+
+
+async def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "_TOPICS_CHECK_SECONDS", 1.0)
+    await rig.produce(events(40))
+    async with rig.running():
+        await until(rig.all_committed)
+        await make_anew(rig)
+        await rig.produce(others(400))
+        await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
+        await until(rig.all_committed)
+
+
+async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_is_as_it_was(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "_TOPICS_CHECK_SECONDS", 1.0)
+    await rig.produce(events(40))
+    async with rig.running():
+        await until(rig.all_committed)
+        async with admin(rig.broker) as client:
+            await client.create_partitions({rig.topic: NewPartitions(PARTITIONS + 1)})
+        recovery = rig.app.tables.recovery
+        await until(lambda: f"{rig.topic} has {PARTITIONS + 1} partitions" in (recovery.waiting.reason or ""), 60)
+        await rig.produce(others(400))
+        assert rig.kept_in_table() == events(40)
+        await make_anew(rig)
+        await rig.produce(others(400))
+        await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
+
+
+async def test_a_group_set_by_another_program_is_told(rig: Rig) -> None:
+    await rig.produce(events(40))
+    await commit(rig, 1)
+    async with rig.running():
+        assert rig.app.slice_consumer.set_by_others_total == PARTITIONS
+        await rig.produce(events(40))
+        await until(rig.all_committed)
+    again = rig.other(rig.folder)
+    async with again.running():
+        assert again.app.slice_consumer.set_by_others_total == 0
 
 
 async def test_a_rebalance_while_records_of_someone_else_are_read(

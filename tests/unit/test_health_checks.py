@@ -34,6 +34,7 @@ def an_ingest(**changes: Any) -> IngestStatus:
         refused_total=0,
         misplaced_total=0,
         unknown_fields_total=0,
+        set_by_others_total=0,
         lost_to_retention={},
     )
     return replace(base, **changes)

@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 from emis_streams.local.readiness import ask
 from tests.faults.course import Course
 from tests.faults.stage import FaultWorker, Stage, until
+from tests.integration import independent
 from tests.integration.independent import GROUP
 
 _SECONDS = 10.0
@@ -119,9 +120,7 @@ async def watermarks(stage: Stage, topics: Iterable[str]) -> dict[Partition, tup
 def _watermarks(brokers: str, topics: list[str]) -> dict[Partition, tuple[int, int]]:
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "watermarks", "enable.auto.commit": False})
     try:
-        known = consumer.list_topics(timeout=_SECONDS).topics
-        at = [(topic, n) for topic in topics for n in known[topic].partitions]
-        return {(t, n): consumer.get_watermark_offsets(TopicPartition(t, n), timeout=_SECONDS) for t, n in at}
+        return independent.watermarks(consumer, topics)
     finally:
         consumer.close()
 

@@ -161,6 +161,15 @@ async def _alarmed(course: Course, n_lost: int) -> Evidence:
     return Evidence(bit=n_lost > 0, alarm_count=alarms, said={"not_read": n_lost}, broken=broken)
 
 
+async def _told(course: Course, n_partitions: int) -> Evidence:
+    """How many records it was nobody can know: workers tell that, and where, somebody set the group."""
+    await course.rest(3)
+    alarms = await told.counted(course, "emis_offsets_set_by_others_total")
+    if alarms < n_partitions:
+        course.findings.add("lost", "alarms", f"{n_partitions} partitions were set forward, the alarms say {alarms}")
+    return Evidence(bit=n_partitions > 0, alarm_count=alarms, said={"partitions_set": n_partitions})
+
+
 async def set_to_earliest(course: Course) -> Evidence:
     """The group's offsets are set back to the beginning of its topics."""
 
@@ -183,7 +192,7 @@ async def set_to_latest(course: Course) -> Evidence:
         course.skipped |= {r.place for r in stopped.unread(await _records(course))}
         await told.set_offsets(course.stage, ends)
         await _start_all(course.workers)
-    return await _alarmed(course, sum(end - stopped.committed[at] for at, end in ends.items()))
+    return await _told(course, sum(end > stopped.committed[at] for at, end in ends.items()))
 
 
 # -- transactions ---------------------------------------------------------------------------------
