@@ -16,7 +16,7 @@ run: system-run .venv/.runtime  ## Set up and start everything with sample data 
 down: .venv/.runtime  ## End what `make run` left running
 	@$(BIN)/emis-streams down
 test: check  ## Set up and run all checks and tests (ARGS="-k lag tests/unit …")
-	@exec $(BIN)/pytest --durations=15 $(ARGS)
+	@exec $(BIN)/pytest -n 2 --dist loadfile --durations=15 $(ARGS)
 check: system-test .venv/.dev  ## Style, types and the rule of who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -74,6 +74,7 @@ async def slow_reader(target: Target, seconds: float) -> str:
 
     async def one(_number: int) -> None:
         _, writer = await target.connect(receive_buffer=4_096)
+        assert isinstance(writer.transport, asyncio.ReadTransport)
         writer.transport.pause_reading()
         writer.write(target.get(_BIG) * 100)
         await asyncio.sleep(seconds)
@@ -195,10 +196,14 @@ ATTACKS: tuple[Attack, ...] = (
 )
 
 
+async def _awaited(attack: Awaitable[str]) -> str:
+    return await attack
+
+
 def main(name: str, host: str, port: str, page: str, seconds: str) -> None:
     """In a process of its own, so that its work does not make honest clients late."""
     attack = next(attack for attack in ATTACKS if attack.__name__ == name)
-    sys.stdout.write(asyncio.run(attack(Target(host, int(port), page), float(seconds))))
+    sys.stdout.write(asyncio.run(_awaited(attack(Target(host, int(port), page), float(seconds)))))
 
 
 if __name__ == "__main__":
