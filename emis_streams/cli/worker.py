@@ -1,6 +1,7 @@
 """`emis-streams worker`: runs the Faust worker with the roles of its settings."""
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -69,6 +70,7 @@ def run() -> None:
     """Runs the worker in this process until it is told to stop."""
     import uvloop
 
+    faulthandler.enable()  # Where in our code a library crashed.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     # Imported late: `--help` and mistakes answer at once, and agents are only made where they run.
     from faust import Worker

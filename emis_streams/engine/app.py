@@ -11,6 +11,7 @@ from mode import CrashingSupervisor
 from mode.types import ServiceT
 
 from emis_streams.engine import fatal
+from emis_streams.engine.assignor import Assignor
 from emis_streams.engine.catch_up import TableManager
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import SliceSchema
@@ -56,6 +57,7 @@ class App(faust.App):
         """Services of the application that start with the web views, before and without the consumer."""
         defaults: dict[str, Any] = {
             "store": "slices://",
+            "PartitionAssignor": Assignor,
             "Table": Table,
             "TableManager": TableManager,
             "agent_supervisor": CrashingSupervisor,

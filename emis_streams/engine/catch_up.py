@@ -98,7 +98,10 @@ class CatchUp(Service):
         self.started_at = None
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if task is self._task:  # Nobody here did it: aiokafka lets some of its own cancellations out.
+                fatal.end_process(self.app, "taking over partitions was cancelled")
+        elif (error := task.exception()) is not None:
             fatal.end_process(self.app, "taking over partitions failed", error)
 
     @property
@@ -123,9 +126,9 @@ class CatchUp(Service):
         differing = [*self._differing(topics)]
         if differing:
             raise PartitionsDiffer(f"{'; '.join(differing)}: nothing is read (`emis-streams topics` says what to do)")
-        n_partitions = self.app.conf.topic_partitions
-        if any(tp.partition >= n_partitions for tp in assigned):
-            raise PartitionsDiffer("partitions are shared out as they no longer are: waiting for the group")
+        if any(tp.partition >= topics[tp.topic].n_partitions for tp in assigned):
+            await self.consumer.share_anew()
+            raise PartitionsDiffer("the group has shared out partitions that are no more: waiting for it")
 
     def _differing(self, topics: Mapping[str, Described]) -> Iterable[str]:
         for table in self.tables.engine_tables():
@@ -149,6 +152,8 @@ class CatchUp(Service):
     async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
         if not self.tables.writer.is_started:
             await self.waiting.for_(self.tables.writer.start, *UNREACHABLE)
+        if not changelogs:
+            return  # More workers than partitions: this one stands by.
         sink = TableSink(self.tables.engine_tables())
         options = options_of(self.app)
         follower = self.follower = Follower(
@@ -240,9 +245,9 @@ class CatchUp(Service):
             return
         self._topics_seen = now
         try:
-            topics = await self.consumer.describe({tp.topic for tp in self.consumer.assignment()})
-            if any(self._differing(topics)):
-                await self.consumer.share_anew()
+            topics = await self.consumer.describe({t for table in self.tables.values() for t in table.source_topics})
+            if any(self._differing(topics)) or topics.keys() - {tp.topic for tp in self.consumer.assignment()}:
+                await self.consumer.share_anew()  # The group may not know yet of a topic that came back.
         except UNREACHABLE as error:
             logger.debug("topics not looked at: %r", error)
             return

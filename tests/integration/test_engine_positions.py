@@ -1,6 +1,7 @@
 """Where a worker goes on after strange things happened to its log, its commits, or in the middle of its watching."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,16 @@ async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_
         await make_anew(rig)
         await rig.produce(others(400))
         await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
+
+
+async def test_a_worker_more_than_there_are_partitions_stands_by(rig: Rig, tmp_path: Path) -> None:
+    rigs = [rig, *(rig.other(tmp_path / str(n)) for n in range(PARTITIONS))]
+    await rig.produce(events(40))
+    async with AsyncExitStack() as running:
+        for each in rigs:
+            await running.enter_async_context(each.running())
+        await until(lambda: sorted(len(r.app.consumer.assignment()) for r in rigs) == [0, 1, 1])
+        await until(lambda: not any(r.app.rebalancing for r in rigs))
 
 
 async def test_a_group_set_by_another_program_is_told(rig: Rig) -> None:

@@ -18,11 +18,14 @@ N_PARTITIONS = 10
 class Cluster:
     """As much of the brokers' metadata as an assignor asks for."""
 
+    def __init__(self, n_partitions: int = N_PARTITIONS) -> None:
+        self._n_partitions = n_partitions
+
     def topics(self) -> set[str]:
         return SOURCES
 
     def partitions_for_topic(self, _topic: str) -> set[int]:
-        return set(range(N_PARTITIONS))
+        return set(range(self._n_partitions))
 
 
 class Member:
@@ -41,9 +44,9 @@ class Member:
         self.owned = {topic: set(partitions) for topic, partitions in assignment.assignment}
 
 
-def rebalance(members: dict[str, Member]) -> None:
+def rebalance(members: dict[str, Member], cluster: Cluster | None = None) -> None:
     leader = next(iter(members.values()))
-    shared_out = leader.assignor.assign(Cluster(), {name: m.metadata() for name, m in members.items()})
+    shared_out = leader.assignor.assign(cluster or Cluster(), {name: m.metadata() for name, m in members.items()})
     for name, member in members.items():
         member.take(shared_out[name])
 
@@ -66,3 +69,11 @@ def test_partitions_stay_together_and_have_one_owner_whoever_joins_and_leaves(ge
         members = {f"member-{number}": member for number, member in known.items()}
         rebalance(members)
         assert_shared_out_well(members)
+
+
+def test_partitions_that_are_no_more_are_forgotten() -> None:
+    """Topics that were widened, then made anew as they had been."""
+    members = {"member-0": Member(0), "member-1": Member(1)}
+    for n_partitions in (N_PARTITIONS, N_PARTITIONS + 2, N_PARTITIONS):
+        rebalance(members, Cluster(n_partitions))
+    assert_shared_out_well(members)
