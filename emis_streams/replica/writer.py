@@ -67,22 +67,23 @@ class ReplicaSink:
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
         """Positions that are kept, of partitions whose table has rows; makes the tables if they are missing.
 
-        A position beside an empty table says nothing: the rows were removed, and are to be filled in again.
+        A position beside an empty table says nothing: the rows were removed, and are to be filled in again. By
+        every worker: one that comes later sees rows again, but not the position it left.
         """
         async with self._one_at_a_time:
             await asyncio.to_thread(migrate.upgrade, self._database_url)
             async with self._connected("reading the replica's positions") as connection:
                 kept, self._with_rows = await _look(connection, tps)
-                emptied = [tp for tp in kept if BY_CHANGELOG[tp.topic] not in self._with_rows]
-                await _forget(connection, emptied)
-            self._kept = {tp: at for tp, at in kept.items() if tp not in emptied}
+                emptied = {tp.topic for tp in kept if BY_CHANGELOG[tp.topic] not in self._with_rows}
+                await _forget(connection, replica_positions.c.Topic.in_(sorted(emptied)))
+            self._kept = {tp: at for tp, at in kept.items() if tp.topic not in emptied}
             return dict(self._kept)
 
     async def reset(self, tp: TopicPartition) -> None:
         """Forgets the position. Rows stay: they may be all that is left of a lost log (see `replica verify`)."""
         async with self._one_at_a_time:
             async with self._connected("resetting the replica's position") as connection:
-                await _forget(connection, [tp])
+                await _forget(connection, _is_one_of([tp]))
             self._kept.pop(tp, None)
 
     @asynccontextmanager
@@ -176,9 +177,8 @@ async def _look(
     return kept, {subject for subject, has in zip(subjects, has_rows, strict=True) if has}
 
 
-async def _forget(connection: AsyncConnection, tps: Sequence[TopicPartition]) -> None:
-    if tps:
-        await connection.execute(delete(replica_positions).where(_is_one_of(tps)))
+async def _forget(connection: AsyncConnection, which: ColumnElement[bool]) -> None:
+    await connection.execute(delete(replica_positions).where(which))
 
 
 def _is_one_of(tps: Iterable[TopicPartition]) -> ColumnElement[bool]:

@@ -251,11 +251,14 @@ class Stage:
         self.proxies.close()
 
     async def _keep_running(self) -> None:
+        seen_running = dict.fromkeys((worker.name for worker in self.workers), time.monotonic())
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             for worker in self.workers:
-                if worker.wanted and not worker.process.running:
-                    worker.begin_outage(planned=False)
+                if worker.process.running:
+                    seen_running[worker.name] = time.monotonic()
+                elif worker.wanted:
+                    worker.begin_outage(planned=False, since=seen_running[worker.name])
                     await asyncio.sleep(_RESTART_SECONDS)
                     if worker.wanted:
                         worker.start()

@@ -267,6 +267,22 @@ async def test_a_database_emptied_under_the_writer_is_noticed_and_filled_from_th
     assert set(classes_in(engine, "ClassName")) == {id_of(1), id_of(2), id_of(3)}
 
 
+async def test_a_table_that_another_writer_has_begun_to_fill_again_is_still_noticed(
+    sink: ReplicaSink, database_url: str, engine: Engine
+) -> None:
+    mine, theirs = CLASSES, TopicPartition(CLASSES.topic, 1)
+    other = await open_sink(database_url, [])
+    await sink.apply([slice_of(mine, {id_of(1): class_row(1)}, 1)])
+    await other.apply([slice_of(theirs, {id_of(2): class_row(2)}, 1)])
+    change(engine, delete(class_infos))
+    assert await other.positions([theirs]) == {}
+    await other.apply([slice_of(theirs, {id_of(2): class_row(2)}, 1)])
+    with pytest.raises(PositionsChanged):
+        await sink.apply([])
+    assert await sink.positions([mine]) == {}
+    await other.close()
+
+
 async def test_a_restored_database_is_noticed_and_followed_from_its_own_position(
     sink: ReplicaSink, engine: Engine
 ) -> None:

@@ -236,9 +236,8 @@ async def changelogs_below_min_isr(course: Course) -> Evidence:
     killed.kill()
     ended = await course.progress()
     await _set_min_isr(stage, "2")
-    healed_at = time.monotonic()
     killed.start()
-    await start_again(course, [broker])
+    healed_at = await start_again(course, [broker])
     n_refused = sum("NotEnoughReplicas" in worker.log() for worker in course.workers)
     return Evidence(
         bit=ended.end > begun.end and ended.committed == begun.committed,
