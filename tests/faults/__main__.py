@@ -35,12 +35,13 @@ async def run_rows(rows: list[Row], seed: int, folder: Path, code: Path = ROOT) 
     verdicts = []
     async with Stage(folder / "stage", code) as stage:
         say(f"stage is ready: {stage.brokers}")
-        for row in rows:
-            verdict = await Course(stage, row, seed, folder / f"row-{row.id}", say).run()
+        for number, row in enumerate(rows, 1):
+            kept = folder / f"{number:02}-{row.id}"
+            verdict = await Course(stage, row, seed, kept, say).run()
             if not verdict.valid and not verdict.found:
                 tell(verdict)
                 say("      it shows nothing: once more")
-                verdict = await Course(stage, row, seed, folder / f"row-{row.id}-again", say).run()
+                verdict = await Course(stage, row, seed, kept.with_name(f"{kept.name}-again"), say).run()
             verdicts.append(verdict)
             print(verdict.line(), flush=True)
             tell(verdict)
