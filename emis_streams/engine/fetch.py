@@ -7,7 +7,7 @@ records, positions (measured in docs/decisions/0002-records-in-columns.md).
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -51,9 +51,17 @@ class Fetched:
 
 
 async def fetch(
-    fetcher: Fetcher, tps: Collection[TopicPartition], timeout_seconds: float, max_records: int, max_bytes: int
+    fetcher: Fetcher,
+    tps: Collection[TopicPartition],
+    timeout_seconds: float,
+    max_records: int,
+    max_bytes: int,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> list[Fetched]:
     """At most one run of records of each of `tps`, waiting up to the time-out for the first.
+
+    What was taken is not fetched again: once nobody wants it any more (`is_wanted`), as partitions were shared out
+    anew meanwhile, nothing is.
 
     Raises what the brokers answered (aiokafka.errors.KafkaError), as `getmany` does.
     """
@@ -61,6 +69,8 @@ async def fetch(
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
         await _read_again(fetcher, tps)
+        if not is_wanted():
+            return []
         taken = _take_ready(fetcher, tps, max_records, max_bytes)
         if taken or timeout_seconds <= 0:
             return taken

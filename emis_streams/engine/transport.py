@@ -8,7 +8,7 @@ way is bounded by partition before fetching), and everything about acknowledgeme
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import aiokafka
@@ -97,7 +97,7 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             fatal.end_process(self.app, "the consumer failed", reason)
         await super().crash(reason)
 
-    async def fetch(self, tps: Collection[TP], timeout_seconds: float) -> list[Fetched]:
+    async def fetch(self, tps: Collection[TP], timeout_seconds: float, is_wanted: Callable[[], bool]) -> list[Fetched]:
         options = options_of(self.app)
         return await self.call_thread(
             fetch,
@@ -106,6 +106,7 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             timeout_seconds,
             options.slice_records,
             options.slice_bytes,
+            is_wanted,
         )
 
     async def check_group(self) -> None:
@@ -301,7 +302,7 @@ class Consumer(driver.Consumer):
             return
         generation = self.app.consumer_generation_id
         wait_seconds = _IDLE_SECONDS if len(with_room) == len(active) else _ROOM_CHECK_SECONDS
-        fetched = await self._thread.fetch(with_room, wait_seconds)
+        fetched = await self._thread.fetch(with_room, wait_seconds, lambda: self._may_deliver(generation))
         for run in fetched:
             if not self._may_deliver(generation):
                 return  # The chains are made anew when the flow goes on.
