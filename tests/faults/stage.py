@@ -38,8 +38,13 @@ _RESTART_SECONDS = 1.0
 _LEAVE_SECONDS = 12.0
 _POLL_SECONDS = 0.1
 
-_OFTEN = {"log.retention.check.interval.ms": "1000", "log.cleaner.backoff.ms": "1000"}
-"""How often brokers look at what to delete and to compact: rows that make logs old do not wait for minutes."""
+_BROKERS = {
+    # How often they look at what to delete and to compact: rows that make logs old do not wait for minutes.
+    "log.retention.check.interval.ms": "1000",
+    "log.cleaner.backoff.ms": "1000",
+    # Workers that start together share partitions out once, as with the brokers' default of 3 s.
+    "group.initial.rebalance.delay.ms": "2000",
+}
 
 _TRIGGER = """
 CREATE DATABASE IF NOT EXISTS checks;
@@ -176,7 +181,7 @@ class Stage:
             [Listener("PROXIED", port, advertised_port=p.port)]
             for port, p in zip(inner, self.broker_proxies, strict=True)
         ]
-        self.kafka = KafkaCluster(folder / "kafka", n_nodes=3, heap_mb=384, listeners=listeners, changes=_OFTEN)
+        self.kafka = KafkaCluster(folder / "kafka", n_nodes=3, heap_mb=384, listeners=listeners, changes=_BROKERS)
         self.mariadb = MariaDb(folder / "mariadb")
         self.db_proxy = self.proxies.add(free_port(), self.mariadb.port)
         self.database_url = ""
