@@ -62,6 +62,9 @@ class CatchUp(Service):
         """What the brokers do not answer now: no progress is then no fault of this worker."""
         self.foreign_records_total = 0
         """Times that someone else's records were found in a changelog that this worker owns."""
+        self.brokers_answer_since: float | None = None
+        """Monotonic: for how long each look at the ends of what this worker owns was answered. None: not now."""
+        self._looked = 0.0
         self._owned: set[TopicPartition] = set()
         self._topics_seen = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -222,6 +225,7 @@ class CatchUp(Service):
 
     async def _look(self, asker: AIOKafkaConsumer) -> None:
         if not self._owned or self.started_at is not None:
+            self.brokers_answer_since = None
             return
         owned = set(self._owned)
         sources = {TopicPartition(tp.topic, tp.partition): tp for tp in self.consumer.assignment()}
@@ -230,13 +234,21 @@ class CatchUp(Service):
         except (KafkaError, TimeoutError) as error:
             logger.debug("ends of the logs not known: %r", error)
             self.consumer.forget_ends()
+            self.brokers_answer_since = None
             return
+        self._note_answer(time.monotonic())
         self.consumer.note_ends({tp: ends[asked] for asked, tp in sources.items()})
         foreign = [tp for tp in owned & self._owned if self._has_foreign(tp, ends[tp])]
         if foreign:
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
             await self._read(foreign)
+
+    def _note_answer(self, now: float) -> None:
+        """One that comes long after the last one (the process was stopped) begins anew."""
+        if self.brokers_answer_since is None or now - self._looked > 2 * _ASK_SECONDS:
+            self.brokers_answer_since = now
+        self._looked = now
 
     async def _look_at_topics(self) -> None:
         """Topics may be made anew or widened at any time."""

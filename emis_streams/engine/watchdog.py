@@ -2,6 +2,8 @@
 
 It tells waiting from being stuck: rows that wait for an acknowledgement of brokers that cannot be
 reached, a group without a coordinator, and a follower that says what it waits for, are deliberate.
+Not so a member that hears nothing of its group while the brokers answer everything else (row 14b of
+the fault matrix: the cause, somewhere in aiokafka, was not found): it is over with the process.
 """
 
 import asyncio
@@ -67,7 +69,8 @@ class Watchdog(Service):
         limit = self._limit_seconds
         if now - self._loop_seen > limit:
             return f"the event loop has stood still for {limit:g} s"
-        return self._taking_over_stuck(now) or self._slices_stuck(now) or self._fetching_stuck(now)
+        stuck = (self._taking_over_stuck, self._group_stuck, self._slices_stuck, self._fetching_stuck)
+        return next((reason for look in stuck if (reason := look(now)) is not None), None)
 
     def _taking_over_stuck(self, now: float) -> str | None:
         catch_up = self._app.tables.recovery
@@ -88,6 +91,16 @@ class Watchdog(Service):
         if catch_up.waiting.reason is not None or now - since <= self._limit_seconds:
             return None
         return f"a rebalance has made no progress for {now - since:.0f} s"
+
+    def _group_stuck(self, now: float) -> str | None:
+        """Only once: a process that never was a member waits for as long as it takes."""
+        since, membership = self._app.tables.recovery.brokers_answer_since, self._app.slice_consumer.membership
+        if since is None or not membership.last_heartbeat:
+            return None
+        silent_seconds: float = min(now - since, membership.seconds_since_heartbeat())
+        if silent_seconds <= self._limit_seconds:
+            return None
+        return f"the brokers answer, but no heartbeat was answered for {silent_seconds:.0f} s"
 
     def _slices_stuck(self, now: float) -> str | None:
         """A slice that no agent has begun; one that was waits for its acknowledgement, as long as that takes."""

@@ -27,16 +27,27 @@ class Worker:
     unfetched_since: float | None = None
     has_coordinator: bool = True
     coordinator_lost_at: float = 0.0
+    last_heartbeat: float = JUST_NOW
+    brokers_answer_since: float | None = LONG_AGO
 
     @property
     def tables(self) -> Any:
-        recovery = SimpleNamespace(follower=self.follower, waiting=SimpleNamespace(reason=self.brokers_missing))
+        recovery = SimpleNamespace(
+            follower=self.follower,
+            waiting=SimpleNamespace(reason=self.brokers_missing),
+            brokers_answer_since=self.brokers_answer_since,
+        )
         return SimpleNamespace(recovery=recovery)
 
     @property
     def slice_consumer(self) -> Any:
         standing = None if self.unfetched_since is None else ("events-0", self.unfetched_since)
-        membership = SimpleNamespace(has_coordinator=self.has_coordinator, coordinator_lost_at=self.coordinator_lost_at)
+        membership = SimpleNamespace(
+            has_coordinator=self.has_coordinator,
+            coordinator_lost_at=self.coordinator_lost_at,
+            last_heartbeat=self.last_heartbeat,
+            seconds_since_heartbeat=lambda: NOW - self.last_heartbeat,
+        )
         return SimpleNamespace(
             slices_under_way=lambda: self.slices, unfetched_since=lambda: standing, membership=membership
         )
@@ -132,6 +143,20 @@ def test_a_coordinator_that_was_lost_between_two_looks_counts_as_well() -> None:
 
 
 # -- slices -------------------------------------------------------------------------------------
+
+
+def test_a_group_that_is_silent_while_the_brokers_answer() -> None:
+    stuck = watchdog_of(Worker(last_heartbeat=LONG_AGO))._stuck(NOW)
+    assert stuck == "the brokers answer, but no heartbeat was answered for 61 s"
+
+
+@pytest.mark.parametrize("since", [None, JUST_NOW])
+def test_a_group_that_is_silent_as_the_brokers_are_is_waited_for(since: float | None) -> None:
+    assert watchdog_of(Worker(last_heartbeat=LONG_AGO, brokers_answer_since=since))._stuck(NOW) is None
+
+
+def test_a_process_that_was_never_a_member_waits_for_its_group() -> None:
+    assert watchdog_of(Worker(last_heartbeat=0))._stuck(NOW) is None
 
 
 def test_a_slice_that_no_agent_begins_while_others_get_on() -> None:
