@@ -244,7 +244,8 @@ async def small_packets(course: Course) -> Evidence:
     """The server takes less in one piece than a statement of many rows has: that is waited out, and told."""
     stage = course.stage
     with _root(stage) as cursor:
-        most = _number(cursor, "SELECT @@max_allowed_packet")
+        most, buffer = _number(cursor, "SELECT @@max_allowed_packet"), _number(cursor, "SELECT @@net_buffer_length")
+        cursor.execute("SET GLOBAL net_buffer_length = 1024")  # As much is always taken.
         cursor.execute("SET GLOBAL max_allowed_packet = 1024")
         stage.set_knobs([stage.db_proxy], refuse=True)
         stage.proxies.do(stage.db_proxy.cut_all)
@@ -256,6 +257,7 @@ async def small_packets(course: Course) -> Evidence:
             lag = await _replica_lag(course)
         finally:
             cursor.execute(f"SET GLOBAL max_allowed_packet = {most}")
+            cursor.execute(f"SET GLOBAL net_buffer_length = {buffer}")
             stage.proxies.do(stage.db_proxy.cut_all)
     return Evidence(bit=bool(told), said={"health": told, "lag": lag})
 
