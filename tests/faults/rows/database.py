@@ -146,9 +146,8 @@ async def deadlock(course: Course) -> Evidence:
         for _ in range(3):
             await _lock_the_other_way(stage)
         deadlocks = _status(cursor, "INNODB_DEADLOCKS") - before
-    log = NewLines(course.workers)
-    waited = await _lock_rows(course, log)
-    return Evidence(bit=deadlocks > 0 and waited > 0, said={"deadlocks_1213": deadlocks, "lock_waits_1205": waited})
+    told = await _lock_rows(course)
+    return Evidence(bit=deadlocks > 0 and bool(told), said={"deadlocks_1213": deadlocks, "health": told})
 
 
 def _status(cursor: "pymysql.cursors.Cursor", name: str) -> int:
@@ -179,19 +178,18 @@ async def _lock_the_other_way(stage: Stage) -> None:
         other.close()
 
 
-async def _lock_rows(course: Course, log: NewLines) -> int:
-    """Until the replica's patience is over."""
+async def _lock_rows(course: Course) -> str:
+    """Until the replica's patience is over; what health tells then."""
     other = _connection(course.stage)
     try:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT ClassId FROM ClassInfos FOR UPDATE")
-            limit = _LOCK_WAIT_SECONDS + _LIMIT_SECONDS
-            await until(lambda: bool(log.with_any(["1205"])), limit, "the replica waited for a lock in vain")
+            told = await _until_health_tells(course, "1205", _LOCK_WAIT_SECONDS + _LIMIT_SECONDS)
             cursor.execute("ROLLBACK")
     finally:
         other.close()
-    return len(log.with_any(["1205"]))
+    return told
 
 
 async def connections_exhausted(course: Course) -> Evidence:
@@ -215,7 +213,7 @@ async def connections_exhausted(course: Course) -> Evidence:
     return Evidence(bit=bool(told), said={"taken": len(idle), "health": told})
 
 
-async def _until_health_tells(course: Course, text: str) -> str:
+async def _until_health_tells(course: Course, text: str, limit_seconds: float = _LIMIT_SECONDS) -> str:
     """What the health of a worker says of the replica, when it has this in it."""
     said: list[str] = []
 
@@ -224,7 +222,7 @@ async def _until_health_tells(course: Course, text: str) -> str:
         said[:] = [told for _, body in reports if text in (told := json.dumps(body["checks"].get("replica")))]
         return bool(said)
 
-    await until(is_told, _LIMIT_SECONDS, f"health tells: {text}", 0.3)
+    await until(is_told, limit_seconds, f"health tells: {text}", 0.3)
     return said[0][:300]
 
 
