@@ -222,7 +222,7 @@ class Consumer(driver.Consumer):
         self._under_way.clear()
         self._unfetched.clear()
         self._made_anew.clear()
-        self._thread.topic_ids = ids
+        self._note_ids(ids)
         self._chains = {tp: Chain(start) for tp, start in starts.items()}
         self._committed_offsets = {tp: at.offset for tp, at in committed.items() if at and at.offset == starts[tp]}
 
@@ -244,6 +244,14 @@ class Consumer(driver.Consumer):
             logger.error("%s: another program than a worker of this release set the group to %d", tp, offset)
         return offset
 
+    def _note_ids(self, ids: Mapping[str, str]) -> None:
+        """The brokers forget what was committed together with a topic: only here it shows that it is another one."""
+        known = self._thread.topic_ids
+        anew = sorted(topic for topic, topic_id in ids.items() if known.get(topic, topic_id) != topic_id)
+        if anew:
+            logger.error("%s: made anew while it was read: read from its start", ", ".join(anew))
+        known.update(ids)
+
     async def describe(self, topics: Collection[str]) -> dict[str, Described]:
         """The topics as the brokers have them. Raises aiokafka.errors.KafkaError."""
         return await self._thread.describe(topics)
@@ -261,11 +269,10 @@ class Consumer(driver.Consumer):
     async def _begin_anew(self) -> None:
         """Offsets of the old topic mean nothing in the new one, however long that is already."""
         ids, self._made_anew = self._made_anew, {}
-        logger.error("%s: made anew while it was read: read from its start", ", ".join(sorted(ids)))
         for tp in [tp for tp in self._chains if tp.topic in ids]:
             await self._restart_chain(tp, await self._begin_of(tp))
             self._committed_offsets.pop(tp, None)
-        self._thread.topic_ids.update(ids)
+        self._note_ids(ids)
 
     def _alarm_lost(self, tp: TP, n_records: int) -> None:
         self.lost_to_retention[tp] = self.lost_to_retention.get(tp, 0) + n_records
