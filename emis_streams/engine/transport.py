@@ -224,7 +224,8 @@ class Consumer(driver.Consumer):
         self._made_anew.clear()
         self._note_ids(ids)
         self._chains = {tp: Chain(start) for tp, start in starts.items()}
-        self._committed_offsets = {tp: at.offset for tp, at in committed.items() if at and at.offset == starts[tp]}
+        ours = {tp: at for tp, at in committed.items() if at is not None and at.topic_id}  # Others are committed again.
+        self._committed_offsets = {tp: at.offset for tp, at in ours.items() if at.offset == starts[tp]}
 
     def _start_of(self, tp: TP, committed: Committed | None, topic_id: str, begin: int, end: int) -> int:
         if committed is None:

@@ -32,6 +32,10 @@ class Send:
     partition: int | None
     offset: int | None
 
+    @property
+    def place(self) -> Place | None:
+        return None if self.partition is None or self.offset is None else Place(self.topic, self.partition, self.offset)
+
 
 @dataclass(frozen=True)
 class Read:
