@@ -24,9 +24,9 @@ from aiokafka import AIOKafkaProducer
 
 from emis_streams.engine import catch_up
 from emis_streams.engine.catch_up import TableManager
+from emis_streams.engine.consumer_thread import SliceConsumerThread
 from emis_streams.engine.follower import Follower
 from emis_streams.engine.table import Table, TableSink
-from emis_streams.engine.transport import SliceConsumerThread
 from emis_streams.engine.writer import Writer
 from emis_streams.read_model.model import ReadModel
 from emis_streams.read_model.sink import ReadModelSink
