@@ -7,6 +7,7 @@ the fault matrix: the cause, somewhere in aiokafka, was not found): it is over w
 """
 
 import asyncio
+import faulthandler
 import logging
 import sys
 import threading
@@ -59,6 +60,7 @@ class Watchdog(Service):
                 frames = sys._current_frames().get(loop_thread)
                 where = [f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_stack(frames)]
                 logger.critical("the event loop is at: %s", "; ".join(where) if frames else "unknown")
+                faulthandler.dump_traceback()  # Where the other threads are, the consumer's among them.
                 fatal.end_process(self._app, stuck, code=fatal.EXIT_STALLED)
 
     def _see_loop(self) -> None:
