@@ -1,6 +1,7 @@
 """What workers keep on disk: deleted, damaged, locked, without room; and the changelogs that it comes from."""
 
 import asyncio
+import itertools
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from emis_streams.partitioner import partition_of
 from emis_streams.topics import SUBJECTS
 from tests.faults.course import Course, Evidence, Row
 from tests.faults.rows import told
@@ -159,9 +161,9 @@ async def corrupt_later(course: Course) -> Evidence:
     await victim.stop()
     log, model = NewLines([victim]), _read_model(victim)
     files = list(model.glob("*.sst"))
-    opened_before = (model / "LOG").stat().st_ino
+    opened_before = _inode(model / "LOG")
     victim.start()
-    await until(lambda: (model / "LOG").stat().st_ino != opened_before, _LIMIT_SECONDS, "it is opened", 0.002)
+    await until(lambda: _inode(model / "LOG") not in (None, opened_before), _LIMIT_SECONDS, "it is opened", 0.002)
     victim.freeze()
     for file in files:
         _flip_in_place(file)
@@ -172,6 +174,10 @@ async def corrupt_later(course: Course) -> Evidence:
     await victim.ready()
     found = log.with_any(["is damaged and set aside"])
     return Evidence(bit=bool(found), said={"files_harmed": len(files), "exit_code": code, "line": found[0][-160:]})
+
+
+def _inode(file: Path) -> int | None:
+    return file.stat().st_ino if file.exists() else None
 
 
 def _flip_in_place(file: Path) -> None:
@@ -229,7 +235,7 @@ async def disk_full(course: Course) -> Evidence:
         await victim.ready()
         filler = victim.data_dir / "filler"
         _fill(filler)
-        await send(course, _heavy_rows())
+        await send(course, _heavy_rows(await _partition_of(course, victim)))
         full = ["No space left on device"]
         await until(lambda: bool(log.with_any(full)), _LIMIT_SECONDS, "the disk is full")
         await until(lambda: not victim.process.running, _LIMIT_SECONDS, "the worker ends", 0.02)
@@ -273,11 +279,18 @@ def _fill(file: Path) -> None:
             return
 
 
-def _heavy_rows() -> Iterator[Own]:
-    """More than a memtable holds, in a partition or two: what is written has to go to the disk."""
+async def _partition_of(course: Course, worker: FaultWorker) -> int:
+    """One that it ingests; raises StopIteration if it has none."""
+    owners = [await course.owner_of("emis.class.updated", n) for n in range(10)]
+    return next(n for n, owner in enumerate(owners) if owner is worker)
+
+
+def _heavy_rows(partition: int) -> Iterator[Own]:
+    """More than a memtable holds, in one partition: what is written has to go to the disk."""
     name, grade = "ệ" * 200, "ệ" * 50
-    classes = [str(uuid.uuid4()) for _ in range(1_000)]
-    for n in range(24_000):
+    ids = (str(uuid.uuid4()) for _ in itertools.count())
+    classes = list(itertools.islice((one for one in ids if partition_of(one.encode(), 10) == partition), 1_000))
+    for n in range(30_000):
         yield class_event(classes[n % len(classes)], "updated", ago(0), className=name, grade=grade)
 
 
