@@ -74,6 +74,7 @@ def _clock(wrong_by_seconds: float) -> dict[str, str]:
         "LD_PRELOAD": str(found[0]),
         "FAKETIME": f"{wrong_by_seconds:+.0f}s",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # That makes waits for Python's interpreter lock busy ones.
     }
 
 
