@@ -16,7 +16,6 @@ from emis_streams.errors import Unavailable
 
 _OF_A_ROW = frozenset(
     {
-        1153,  # packet bigger than max_allowed_packet
         1264,  # out of range
         1292,  # incorrect value
         1300,  # invalid character string

@@ -35,6 +35,7 @@ FRESH_SECONDS = 20.0
 CAUGHT_UP_SECONDS = 60.0
 QUIET_SECONDS = 60.0
 LEVEL_SECONDS = 30.0
+OWNED_SECONDS = 15.0
 HURRIED_SECONDS = 8.0
 REPLAY_SECONDS = 10.0
 """Allowed on top of the session's time-out."""
@@ -120,10 +121,15 @@ class Course:
 
     async def owner_of(self, topic: str, partition: int) -> FaultWorker:
         """The worker that ingests the partition, by its own word."""
-        for worker in self.workers:
-            if worker.can_serve and await self._owns(worker, topic, partition):
-                return worker
-        raise NotInTime(f"nobody owns {topic} {partition}")
+        owners: list[FaultWorker] = []
+
+        async def is_owned() -> bool:
+            asked = [worker for worker in self.workers if worker.can_serve]
+            owners[:] = [worker for worker in asked if await self._owns(worker, topic, partition)]
+            return bool(owners)
+
+        await until(is_owned, OWNED_SECONDS, f"somebody owns {topic} {partition}", 0.5)
+        return owners[0]
 
     async def _owns(self, worker: FaultWorker, topic: str, partition: int) -> bool:
         _, text = await asyncio.to_thread(worker.get, "/api/consumer-lag")

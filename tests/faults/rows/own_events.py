@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from emis_streams.partitioner import partition_of
 from tests.faults.checker.truth import Place
 from tests.faults.course import Course
 from tests.faults.sends import a_producer
@@ -43,9 +44,10 @@ def ago(seconds: float) -> datetime:
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
-def new_class(course: Course) -> str:
-    """A class that the load knows nothing of, and the checker does."""
-    class_id = str(uuid.uuid4())
+def new_class(course: Course, partition: int | None = None) -> str:
+    """A class that the load knows nothing of, and the checker does; in a given partition if need be."""
+    ids = (str(uuid.uuid4()) for _ in itertools.count())
+    class_id = next(one for one in ids if partition is None or partition_of(one.encode(), 10) == partition)
     course.district.classes.append(class_id)
     return class_id
 

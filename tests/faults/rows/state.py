@@ -229,7 +229,7 @@ async def disk_full(course: Course) -> Evidence:
     """A disk of its own for one worker: filled while it runs, until it has room again."""
     victim = course.workers[0]
     await victim.stop()
-    with _small_disk(victim.data_dir):
+    with _small_disk(victim):
         log = NewLines([victim])
         victim.start()
         await victim.ready()
@@ -253,8 +253,9 @@ async def disk_full(course: Course) -> Evidence:
 
 
 @contextmanager
-def _small_disk(folder: Path) -> Iterator[None]:
-    """In place of the folder, which has what was on it afterwards. (Mounting needs root.)"""
+def _small_disk(worker: FaultWorker) -> Iterator[None]:
+    """In place of its folder, which has what was on it afterwards. (Mounting needs root.)"""
+    folder = worker.data_dir
     kept = folder.with_name("kept")
     shutil.move(folder, kept)
     folder.mkdir()
@@ -265,6 +266,7 @@ def _small_disk(folder: Path) -> Iterator[None]:
         shutil.rmtree(kept)
         shutil.copytree(folder, kept)
     finally:
+        worker.kill()  # If it still runs, something else has failed.
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
         shutil.rmtree(folder)
         shutil.move(kept, folder)
