@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults.course import Course, Evidence, Row
 from tests.faults.stage import ROOT, FaultWorker
 
-LAST_RELEASE = "05bb4b8"
+LAST_RELEASE = "2217a6d"
 """The commit that closed the first issue."""
 
 
