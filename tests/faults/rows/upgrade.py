@@ -11,7 +11,7 @@ from tests.faults.course import Course, Evidence, Row
 from tests.faults.stage import ROOT, FaultWorker
 
 LAST_RELEASE = "2217a6d"
-"""The commit that closed the first issue."""
+"""The commit that landed last before this one was written."""
 
 
 class NoHistory(Exception):
