@@ -158,7 +158,7 @@ def test_neighbours_of_a_refused_record_are_kept(value: bytes | None, reason: st
         b"",
         b"\xff",
         CLASS_ID.upper().encode(),
-        an_id().encode(),
+        pytest.param(an_id().encode(), id="of another class"),
         f'"{CLASS_ID}"'.encode(),
         CLASS_ID.encode() + b" ",
     ],
