@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from emis_streams.engine.patience import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,15 @@ _FOREVER_MS = 1_000_000_000
 
 async def _certain() -> None:
     return
+
+
+async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+    try:
+        await producer.start()
+    except (KafkaError, asyncio.CancelledError):
+        await producer.stop()
+        raise
+    return producer
 
 
 @dataclass(eq=False)
@@ -36,7 +47,11 @@ class _Queue:
 
 
 class Writer:
-    """An idempotent producer (acks=all) for changelogs, and for single records such as dead letters."""
+    """Producers (acks=all): an idempotent one for changelogs, and one for single records such as dead letters.
+
+    Records that the topic is too small for are sent again until it is not, which aiokafka's idempotent producer cannot:
+    it goes on counting, and the brokers refuse all that comes after. Twice the same dead letter harms nobody.
+    """
 
     def __init__(
         self,
@@ -56,24 +71,22 @@ class Writer:
         self._on_failure = on_failure
         self._compression = compression
         self._producer: AIOKafkaProducer | None = None
+        self._producer_of_records: AIOKafkaProducer | None = None
+        self._waiting = Waiting(lambda text: logger.warning("sending records: %s", text))
         self._queues: dict[TopicPartition, _Queue] = {}
         self.waiting_since: dict[TopicPartition, float] = {}
         """Monotonic time since when a batch of the partition waits for its acknowledgement."""
 
     async def start(self) -> None:
-        producer = self._new_producer()
-        try:
-            await producer.start()
-        except (KafkaError, asyncio.CancelledError):
-            await producer.stop()
-            raise
-        self._producer = producer
+        if self._producer is None:  # Else only the other one could not be started the last time.
+            self._producer = await _started(self._new_producer(is_idempotent=True))
+        self._producer_of_records = await _started(self._new_producer(is_idempotent=False))
 
-    def _new_producer(self) -> AIOKafkaProducer:
+    def _new_producer(self, *, is_idempotent: bool) -> AIOKafkaProducer:
         """One that never gives up: aiokafka's expires what waits for a partition to get a leader, and for room."""
         producer = AIOKafkaProducer(
             **self._client,
-            enable_idempotence=True,
+            enable_idempotence=is_idempotent,
             acks="all",
             compression_type=self._compression,
             max_batch_size=_MAX_BATCH_BYTES,
@@ -85,13 +98,14 @@ class Writer:
         return producer
 
     async def stop(self) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        for producer in (self._producer, self._producer_of_records):
+            if producer is not None:
+                await producer.stop()
+        self._producer = self._producer_of_records = None
 
     @property
     def is_started(self) -> bool:
-        return self._producer is not None
+        return self._producer_of_records is not None
 
     def send_rows(self, tp: TopicPartition, rows: Mapping[bytes, bytes]) -> "asyncio.Future[None]":
         """Queues the rows; the future resolves when the brokers have acknowledged all of them.
@@ -110,14 +124,19 @@ class Writer:
     def send_record(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
     ) -> "asyncio.Task[None]":
-        """Sends one record; the task succeeds when the brokers have acknowledged it."""
+        """Sends one record; the task succeeds when it is acknowledged, however long its topic is too small for it."""
         return asyncio.create_task(self._send_record(topic, key, value, headers), name=f"record for {topic}")
 
     async def _send_record(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
     ) -> None:
-        assert self._producer is not None
-        await self._producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
+        producer = self._producer_of_records
+        assert producer is not None
+
+        async def send() -> None:
+            await producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
+
+        await self._waiting.for_(send, MessageSizeTooLargeError)
 
     def is_idle(self, tp: TopicPartition) -> bool:
         queue = self._queues.get(tp)

@@ -9,7 +9,7 @@ from emis_streams.engine.writer import Writer
 async def test_rows_wait_for_a_partition_without_a_leader_for_as_long_as_it_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    producer = Writer({"bootstrap_servers": "127.0.0.1:1"})._new_producer()
+    producer = Writer({"bootstrap_servers": "127.0.0.1:1"})._new_producer(is_idempotent=True)
     tp = TopicPartition("changelog", 0)
     monkeypatch.setattr(producer._metadata, "leader_for_partition", lambda _tp: -1)
     builder = producer.create_batch()
