@@ -61,7 +61,8 @@ class Brokers:
 
     async def send(self, _node: int, _request: Any) -> Any:
         found = {tp.topic: bytes.fromhex(log.topic_id) for tp, log in self.logs.items()}
-        return SimpleNamespace(topics=[(0, name, topic_id) for name, topic_id in found.items()])
+        partitions = {name: [tp for tp in self.logs if tp.topic == name] for name in found}
+        return SimpleNamespace(topics=[(0, name, at, False, partitions[name]) for name, at in found.items()])
 
     async def beginning_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.logs[tp].start for tp in tps}
