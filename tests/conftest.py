@@ -1,6 +1,7 @@
 """Shared fixtures. Services are real, started once per run at first use, on free ports."""
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -44,6 +45,13 @@ def mariadb_url(mariadb: MariaDb) -> Iterator[str]:
     name = unique("emis").replace("-", "_")
     yield mariadb.create(name)
     mariadb.drop(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests that share an id pytest-xdist would run one only, and say nothing."""
+    shared = [nodeid for nodeid, n in Counter(item.nodeid for item in items).items() if n > 1]
+    if shared:
+        raise pytest.UsageError(f"several tests have one id: {', '.join(shared)}")
 
 
 @pytest.hookimpl(wrapper=True)

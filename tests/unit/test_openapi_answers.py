@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,15 +72,24 @@ def session() -> Iterator[requests.Session]:
         yield kept
 
 
-@SCHEMA.parametrize()
-@settings(
-    max_examples=_ASKS_PER_OPERATION,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
-def test_answers_are_as_the_document_says(case: schemathesis.Case, url: str, session: requests.Session) -> None:
-    case.call_and_validate(base_url=url, session=session, allow_redirects=False)
+def answers_as_the_document_says(path: str) -> Callable[..., None]:
+    """The test of one path."""
+
+    @SCHEMA.include(path=path).parametrize()
+    @settings(
+        max_examples=_ASKS_PER_OPERATION,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    def test(case: schemathesis.Case, url: str, session: requests.Session) -> None:
+        case.call_and_validate(base_url=url, session=session, allow_redirects=False)
+
+    return test
+
+
+for _path in DOCUMENT["paths"]:  # Schemathesis gives the tests of all paths one id, and pytest-xdist runs each id once.
+    globals()[f"test_answers_are_as_the_document_says {_path}"] = answers_as_the_document_says(_path)
 
 
 @pytest.mark.parametrize(
