@@ -35,7 +35,6 @@ FRESH_SECONDS = 20.0
 CAUGHT_UP_SECONDS = 60.0
 QUIET_SECONDS = 60.0
 LEVEL_SECONDS = 30.0
-OWNED_SECONDS = 15.0
 HURRIED_SECONDS = 8.0
 REPLAY_SECONDS = 10.0
 """Allowed on top of the session's time-out."""
@@ -100,6 +99,7 @@ class Course:
         self.verdict = Verdict(seed, row.id, name=row.name)
         self.began_fault = self.healed = self._load_ended = 0.0
         self._redelivered_at_most: int | None = None
+        self._began_ms = time.time_ns() // 1_000_000
         self._phases: dict[str, float] = {}
         self._sender = self._process("sends", self._sends_command())
         self._reader = self._process("reads", self._reads_command())
@@ -118,26 +118,6 @@ class Course:
         """Records that were there and not committed: what was committed is asked first, so it may be too many."""
         committed = (await self.progress()).committed
         return (await self.progress()).end - committed
-
-    async def owner_of(self, topic: str, partition: int) -> FaultWorker:
-        """The worker that ingests the partition, by its own word."""
-        owners: list[FaultWorker] = []
-
-        async def is_owned() -> bool:
-            asked = [worker for worker in self.workers if worker.can_serve]
-            owners[:] = [worker for worker in asked if await self._owns(worker, topic, partition)]
-            return bool(owners)
-
-        await until(is_owned, OWNED_SECONDS, f"somebody owns {topic} {partition}", 0.5)
-        return owners[0]
-
-    async def _owns(self, worker: FaultWorker, topic: str, partition: int) -> bool:
-        _, text = await asyncio.to_thread(worker.get, "/api/consumer-lag")
-        return any(
-            p["topic"] == topic and p["partition"] == partition and f":{worker.port}" in json.dumps(p["owner"])
-            for group in text["groups"]
-            for p in group["partitions"]
-        )
 
     async def caught_up(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
         """Until the group is within two seconds of the ends, and all workers that should run are ready."""
@@ -306,7 +286,7 @@ class Course:
         last = stores.check_changelogs(self.changelogs, truth, findings)
         stores.compare("changelog", {key: independent.kept_in(row) for key, row in last.items()}, truth, findings)
         stores.compare("MariaDB", self._mysql_rows(), truth, findings)
-        stores.check_dead_letters(stores.dead_letters(brokers), truth, findings)
+        stores.check_dead_letters(stores.dead_letters(brokers, self._began_ms), truth, findings)
         self._check_mysql_order()
 
     def _check_mysql_order(self) -> None:

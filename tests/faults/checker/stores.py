@@ -235,8 +235,11 @@ class DeadLetter(NamedTuple):
     is_cut: bool = False
 
 
-def dead_letters(brokers: str) -> Iterator[DeadLetter]:
+def dead_letters(brokers: str, since_ms: int) -> Iterator[DeadLetter]:
+    """Those that came since then: an older one may be of a topic that was made anew, and have the place of an event."""
     for message in records(brokers, ["emis.dead-letter"]):
+        if message.timestamp()[1] < since_ms:
+            continue
         said = {name: value.decode() for name, value in message.headers() or () if name.startswith("dlq.")}
         place = Place(said["dlq.topic"], int(said["dlq.partition"]), int(said["dlq.offset"]))
         yield DeadLetter(place, message.value(), said["dlq.reason"], "dlq.cut" in said)

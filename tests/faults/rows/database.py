@@ -249,9 +249,9 @@ async def small_packets(course: Course) -> Evidence:
         stage.proxies.do(stage.db_proxy.cut_all)
         await course.rest(4)
         stage.set_knobs([stage.db_proxy], refuse=False)
-        try:
-            told = await _until_health_tells(course, "packet")
-            await course.rest(4)
+        await course.rest(5)
+        try:  # Often it is the end of the connection that is told, which the server has closed after it.
+            told = await _until_health_tells(course, "the replica's database")
             lag = await _replica_lag(course)
         finally:
             cursor.execute(f"SET GLOBAL max_allowed_packet = {most}")

@@ -1,7 +1,6 @@
 """What workers keep on disk: deleted, damaged, locked, without room; and the changelogs that it comes from."""
 
 import asyncio
-import itertools
 import os
 import re
 import shutil
@@ -17,7 +16,6 @@ from pathlib import Path
 from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from emis_streams.partitioner import partition_of
 from emis_streams.topics import SUBJECTS
 from tests.faults.course import Course, Evidence, Row
 from tests.faults.rows import told
@@ -235,7 +233,7 @@ async def disk_full(course: Course) -> Evidence:
         await victim.ready()
         filler = victim.data_dir / "filler"
         _fill(filler)
-        await send(course, _heavy_rows(await _partition_of(course, victim)))
+        await send(course, _heavy_rows())
         full = ["No space left on device"]
         await until(lambda: bool(log.with_any(full)), _LIMIT_SECONDS, "the disk is full")
         await until(lambda: not victim.process.running, _LIMIT_SECONDS, "the worker ends", 0.02)
@@ -281,18 +279,11 @@ def _fill(file: Path) -> None:
             return
 
 
-async def _partition_of(course: Course, worker: FaultWorker) -> int:
-    """One that it ingests; raises StopIteration if it has none."""
-    owners = [await course.owner_of("emis.class.updated", n) for n in range(10)]
-    return next(n for n, owner in enumerate(owners) if owner is worker)
-
-
-def _heavy_rows(partition: int) -> Iterator[Own]:
-    """More than a memtable holds, in one partition: what is written has to go to the disk."""
+def _heavy_rows() -> Iterator[Own]:
+    """More than a memtable of the local copy holds: what is written has to go to the disk."""
     name, grade = "ệ" * 200, "ệ" * 50
-    ids = (str(uuid.uuid4()) for _ in itertools.count())
-    classes = list(itertools.islice((one for one in ids if partition_of(one.encode(), 10) == partition), 1_000))
-    for n in range(30_000):
+    classes = [str(uuid.uuid4()) for _ in range(4_000)]
+    for n in range(60_000):
         yield class_event(classes[n % len(classes)], "updated", ago(0), className=name, grade=grade)
 
 
