@@ -6,7 +6,6 @@ databases deleted, workers started, every answer compared again
 """
 
 import asyncio
-import json
 import shutil
 import signal
 import sys
