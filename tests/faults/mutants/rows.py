@@ -8,11 +8,14 @@ from confluent_kafka import Producer
 from tests.faults.checker import stores
 from tests.faults.checker.stores import CHANGELOGS, Entry
 from tests.faults.course import Course, Evidence, Row
+from tests.faults.rows.brokers import all_in_sync, coordinator_of, node_of, others, start_again
 from tests.faults.rows.told import config_of, configure
 from tests.faults.trap import Trap
+from tests.integration.independent import GROUP
 
 DEAD_LETTERS = "emis.dead-letter"
 REFUSED_SECONDS = 4.0
+SHRINKING_SECONDS = 5.0
 AWAY_SECONDS = 6.0
 LOOKED_AT_SECONDS = 2.0
 N_TIMES_OLDER = 3
@@ -24,31 +27,40 @@ async def plain(course: Course) -> Evidence:
     return Evidence(bit=True)
 
 
-async def _refused(course: Course, topics: Iterable[str], refusing: Mapping[str, str]) -> int:
-    """The topics refuse records for a while; returns how many workers said so, or ended for it."""
-    topics = list(topics)
-    before = {name: (await config_of(course.stage, topics[0])).get(name) for name in refusing}
+async def _refused(course: Course, topics: list[str], refusing: Mapping[str, str], seconds: float) -> int:
+    """The topics refuse records for a while; returns how many workers said so."""
     said_before = [len(worker.log()) for worker in course.workers]
     await configure(course.stage, topics, refusing)
-    await course.rest(REFUSED_SECONDS)
+    await course.rest(seconds)
     said = [worker.log()[n:] for worker, n in zip(course.workers, said_before, strict=True)]
-    n_told = sum("NotEnoughReplicas" in text or "MessageSizeTooLarge" in text for text in said)
-    if "min.insync.replicas" in refusing:
-        for worker in course.workers:
-            worker.kill()
-    await configure(course.stage, topics, before)
-    return n_told
+    return sum("NotEnoughReplicas" in text or "MessageSizeTooLarge" in text for text in said)
 
 
 async def refused_then_killed(course: Course, topics: Iterable[str]) -> Evidence:
-    """Brokers cannot acknowledge records of these topics, and all workers die: was something committed too early?"""
-    n_told = await _refused(course, topics, {"min.insync.replicas": "4"})
+    """Brokers cannot acknowledge records of these topics, and all workers die: was something committed too early?
+
+    A broker dies as well: `min.insync.replicas` above the number of replicas asks for no more than those (KIP-966).
+    """
+    topics, stage = list(topics), course.stage
+    before = await _config(course, topics, "min.insync.replicas")
+    await all_in_sync(stage)
+    broker = others(stage, node_of(stage, await coordinator_of(stage, GROUP)))[0]
+    broker.process.kill()
+    n_told = await _refused(course, topics, {"min.insync.replicas": "3"}, REFUSED_SECONDS + SHRINKING_SECONDS)
+    for worker in course.workers:
+        worker.kill()
     n_killed = sum(not worker.process.running for worker in course.workers)
+    await configure(stage, topics, before)
+    await start_again(course, [broker])
     for worker in course.workers:
         worker.start()
     async with course.paused_load():  # Later events must not cover what is missing.
-        await course.stage.all_ready()
-    return Evidence(bit=n_killed == len(course.workers), said={"told": n_told})
+        await stage.all_ready()
+    return Evidence(bit=n_told > 0 and n_killed == len(course.workers), said={"told": n_told})
+
+
+async def _config(course: Course, topics: list[str], name: str) -> dict[str, str | None]:
+    return {name: (await config_of(course.stage, topics[0])).get(name)}
 
 
 async def changelogs_refuse(course: Course) -> Evidence:
@@ -61,7 +73,10 @@ async def dead_letters_refuse(course: Course) -> Evidence:
 
 async def too_large(course: Course) -> Evidence:
     """Brokers refuse every row for good: who goes on has to begin again from what is committed."""
-    n_told = await _refused(course, CHANGELOGS, {"max.message.bytes": "60"})
+    topics = list(CHANGELOGS)
+    before = await _config(course, topics, "max.message.bytes")
+    n_told = await _refused(course, topics, {"max.message.bytes": "60"}, REFUSED_SECONDS)
+    await configure(course.stage, topics, before)
     async with course.paused_load():
         await course.stage.all_ready()
     return Evidence(bit=n_told > 0, said={"told": n_told})
