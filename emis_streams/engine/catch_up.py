@@ -257,7 +257,8 @@ class CatchUp(Service):
             return
         self._topics_seen = now
         try:
-            topics = await self.consumer.describe({t for table in self.tables.values() for t in table.source_topics})
+            sources = {topic for table in self.tables.engine_tables() for topic in table.source_topics}
+            topics = await self.consumer.describe(sources)
             if any(self._differing(topics)) or topics.keys() - {tp.topic for tp in self.consumer.assignment()}:
                 await self.consumer.share_anew()  # The group may not know yet of a topic that came back.
         except UNREACHABLE as error:

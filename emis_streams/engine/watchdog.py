@@ -71,8 +71,8 @@ class Watchdog(Service):
         limit = self._limit_seconds
         if now - self._loop_seen > limit:
             return f"the event loop has stood still for {limit:g} s"
-        stuck = (self._taking_over_stuck, self._group_stuck, self._slices_stuck, self._fetching_stuck)
-        return next((reason for look in stuck if (reason := look(now)) is not None), None)
+        of_group = self._taking_over_stuck(now) or self._group_stuck(now)
+        return of_group or self._slices_stuck(now) or self._fetching_stuck(now)
 
     def _taking_over_stuck(self, now: float) -> str | None:
         catch_up = self._app.tables.recovery

@@ -278,8 +278,7 @@ class Course:
     def _compare_online(self, sent: Sequence[Send], read: Sequence[Read]) -> None:
         findings, truth, brokers = self.findings, self.truth, self.stage.brokers
         history.check_sends(sent, truth, findings)
-        passed_over = self.skipped  # The same event may have been sent again.
-        known = [one for one in sent if one.place not in passed_over]
+        known = [one for one in sent if one.place not in self.skipped]  # The same event may have been sent again.
         history.check_reads(read, known, truth, STALE_AFTER_SECONDS, findings)
         self.changelogs = stores.changelogs(brokers, self.district.own_ids)
         last = stores.check_changelogs(self.changelogs, truth, findings)

@@ -80,12 +80,12 @@ async def test_a_fetch_that_outlives_its_generation_takes_nothing(rig: Rig) -> N
         assert consumer.chains_broken_total == 0
 
 
-async def make_anew(rig: Rig, n_partitions: int = PARTITIONS) -> None:
+async def make_anew(rig: Rig) -> None:
     async with admin(rig.broker) as client:
         await client.delete_topics([rig.topic])
 
         async def made() -> bool:
-            answer = await client.create_topics([NewTopic(rig.topic, n_partitions, 1)])
+            answer = await client.create_topics([NewTopic(rig.topic, PARTITIONS, 1)])
             return all(code == 0 for _, code, *_ in answer.topic_errors)
 
         await until(made)
@@ -93,6 +93,13 @@ async def make_anew(rig: Rig, n_partitions: int = PARTITIONS) -> None:
 
 def others(n_keys: int) -> dict[str, bytes]:
     return {f"other-{k}": row(1) for k in range(n_keys)}
+
+
+async def assert_made_anew_is_read_from_its_start(rig: Rig) -> None:
+    await make_anew(rig)
+    await rig.produce(others(400))
+    await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
+    await until(rig.all_committed)
 
 
 async def test_a_topic_made_anew_while_nobody_read_it_is_read_from_its_start(rig: Rig) -> None:
@@ -119,10 +126,7 @@ async def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(
     await rig.produce(events(40))
     async with rig.running():
         await until(rig.all_committed)
-        await make_anew(rig)
-        await rig.produce(others(400))
-        await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
-        await until(rig.all_committed)
+        await assert_made_anew_is_read_from_its_start(rig)
 
 
 async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_is_as_it_was(
@@ -138,9 +142,7 @@ async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_
         await until(lambda: f"{rig.topic} has {PARTITIONS + 1} partitions" in (recovery.waiting.reason or ""), 60)
         await rig.produce(others(400))
         assert rig.kept_in_table() == events(40)
-        await make_anew(rig)
-        await rig.produce(others(400))
-        await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
+        await assert_made_anew_is_read_from_its_start(rig)
 
 
 async def test_a_worker_more_than_there_are_partitions_stands_by(rig: Rig, tmp_path: Path) -> None:

@@ -142,9 +142,6 @@ def test_a_coordinator_that_was_lost_between_two_looks_counts_as_well() -> None:
     assert watchdog_of(worker, rebalancing_since=LONG_AGO)._stuck(NOW) is None
 
 
-# -- slices -------------------------------------------------------------------------------------
-
-
 def test_a_group_that_is_silent_while_the_brokers_answer() -> None:
     stuck = watchdog_of(Worker(last_heartbeat=LONG_AGO))._stuck(NOW)
     assert stuck == "the brokers answer, but no heartbeat was answered for 61 s"
@@ -157,6 +154,9 @@ def test_a_group_that_is_silent_as_the_brokers_are_is_waited_for(since: float | 
 
 def test_a_process_that_was_never_a_member_waits_for_its_group() -> None:
     assert watchdog_of(Worker(last_heartbeat=0))._stuck(NOW) is None
+
+
+# -- slices -------------------------------------------------------------------------------------
 
 
 def test_a_slice_that_no_agent_begins_while_others_get_on() -> None:

@@ -34,7 +34,10 @@ class Send:
 
     @property
     def place(self) -> Place | None:
-        return None if self.partition is None or self.offset is None else Place(self.topic, self.partition, self.offset)
+        """Where the brokers said that it is; None if they did not."""
+        if self.partition is None or self.offset is None or self.offset < 0:
+            return None
+        return Place(self.topic, self.partition, self.offset)
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,10 @@ def _version(line: dict[str, Any]) -> Version | None:
 def check_sends(sent: Iterable[Send], truth: Truth, findings: Findings) -> None:
     """What the brokers acknowledged is where they said: else Kafka lost it, not we."""
     for one in sent:
-        if one.acked is None or one.offset is None or one.offset < 0 or one.partition is None:
+        place = one.place
+        if one.acked is None or place is None:
             findings.notes["sends_unknown"] += 1
             continue
-        place = Place(one.topic, one.partition, one.offset)
         if not truth.holds(place, "" if one.bad else one.version[2]):
             findings.add("lost", place, "an acknowledged event is not in the log where the brokers said")
 
