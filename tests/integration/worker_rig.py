@@ -4,12 +4,14 @@ import json
 import random
 import re
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,11 @@ class Country:
             self._live(f"{n}", "assignment", ids, self._assignment_fields, n_updates=0)
         self.events += self._dice.choices(self.events, k=len(self.events) // 30)
         self._dice.shuffle(self.events)
+
+    def events_at_least_until(self, enough: threading.Event) -> Iterator[Event]:
+        """All of them once; then on from the beginning until it is enough: a second time changes nothing."""
+        yield from self.events
+        yield from takewhile(lambda _: not enough.is_set(), cycle(self.events))
 
     def _id(self) -> str:
         return str(uuid.UUID(int=self._dice.getrandbits(128), version=4))
