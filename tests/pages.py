@@ -241,6 +241,7 @@ def a_node(model: ReadModel | None, lag: ToldLag | None, **changes: object) -> N
     now = time.time()
     latency.observe([int((now - 0.12) * 1_000_000)] * 50, now)
     node = Node(Settings(), frozenset({"serve"}), read_model=model, lag=lag, sync_latency={"read-model": latency})  # type: ignore[arg-type]
+    node.started_at -= timedelta(hours=23, minutes=58)  # As long as a time can be to read.
     for name, value in changes.items():
         setattr(node, name, value)
     return node

@@ -65,9 +65,12 @@ class Reader:
             self.wrong.append(f"asked elsewhere: {request.url}")
 
     async def fits(self) -> bool:
-        """Whether nothing makes the page itself scroll sideways."""
-        width: int = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        return width <= 0
+        """Whether nothing makes the page itself scroll sideways, and no figure runs out of its box."""
+        fits: bool = await self.page.evaluate(
+            """document.documentElement.scrollWidth <= innerWidth
+               && [...document.querySelectorAll('dd')].every((e) => e.scrollWidth <= e.clientWidth)"""
+        )
+        return fits
 
     async def shoot(self, name: str) -> None:
         SCREENSHOTS.mkdir(exist_ok=True)
