@@ -39,7 +39,6 @@ class Noting:
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
-        self.resets: list[TopicPartition] = []
         self.n_applied = 0
 
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
@@ -47,7 +46,6 @@ class Noting:
 
     async def reset(self, tp: TopicPartition) -> None:
         await self.sink.reset(tp)
-        self.resets.append(tp)
 
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
         await self.sink.apply(slices)
@@ -109,10 +107,6 @@ class FollowerMachine(RuleBasedStateMachine):
         """Partitions of a topic are kept together, unless a subclass says otherwise."""
         return tp.topic
 
-    def forget(self, tp: TopicPartition) -> None:
-        """What a reset leaves of what was delivered."""
-        raise NotImplementedError
-
     # -- process and brokers --------------------------------------------------------------------
 
     def make(self, topic: str) -> None:
@@ -130,12 +124,6 @@ class FollowerMachine(RuleBasedStateMachine):
 
     def position(self) -> None:
         self.run(self.follower.position(self.tps))
-        self.note_resets()
-
-    def note_resets(self) -> None:
-        for tp in self.noting.resets:
-            self.forget(tp)
-        self.noting.resets.clear()
 
     def save(self) -> None:
         self.flush()
@@ -157,7 +145,6 @@ class FollowerMachine(RuleBasedStateMachine):
             return
         before = self.noting.n_applied
         self.run(self.follower._apply(slices))
-        self.note_resets()
         if self.noting.n_applied > before:
             self.delivered += [Delivery(f.tp, *r) for f in fetched for r in f.records]
 

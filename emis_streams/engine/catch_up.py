@@ -8,7 +8,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -22,7 +22,8 @@ from emis_streams.engine.cluster import Described
 from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
-from emis_streams.engine.table import Table, TableSink
+from emis_streams.engine.store import Store
+from emis_streams.engine.table import Table, TableSink, send_all
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
 
@@ -66,10 +67,13 @@ class CatchUp(Service):
         """Monotonic: for how long each look at the ends of what this worker owns was answered. None: not now."""
         self._looked = 0.0
         self._owned: set[TopicPartition] = set()
+        self._has_taken_over = False
+        self._ids_on_disk: dict[TopicPartition, str | None] = {}
+        """Of the topics that copies of others' partitions rest on (None: on nothing): they change here only."""
         self._topics_seen = 0.0
         self._task: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[None] | None = None
-        """Reads records of someone else; ends with a rebalance, which may close its stores."""
+        self._meanwhile: asyncio.Task[None] | None = None
+        """Reads records of someone else, or sends what a log lost. A rebalance ends it: that may close its stores."""
 
     # -- what Faust's app and table manager call -----------------------------------------------
 
@@ -94,11 +98,12 @@ class CatchUp(Service):
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        if self._meanwhile is not None:
+            self._meanwhile.cancel()
+            self._meanwhile = None
         self.follower = None
         self.started_at = None
+        self._has_taken_over = False
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled():
@@ -150,6 +155,8 @@ class CatchUp(Service):
             for number in sorted(wanted):
                 table.store.partition(number)
                 changelogs.append(TopicPartition(table.changelog_name, number))
+        for tp in changelogs:
+            self._ids_on_disk.pop(tp, None)
         return changelogs
 
     async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
@@ -157,7 +164,7 @@ class CatchUp(Service):
             await self.waiting.for_(self.tables.writer.start, *UNREACHABLE)
         if not changelogs:
             return  # More workers than partitions: this one stands by.
-        sink = TableSink(self.tables.engine_tables())
+        sink = TableSink(self.tables.engine_tables(), self.tables.writer.send_rows)
         options = options_of(self.app)
         follower = self.follower = Follower(
             name=f"{self.app.conf.id}-tables",
@@ -193,6 +200,7 @@ class CatchUp(Service):
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
         self.started_at = None
+        self._has_taken_over = True
         self.completed.set()
         logger.info("ready: %d partitions", len(assigned))
 
@@ -242,7 +250,7 @@ class CatchUp(Service):
         if foreign:
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
-            await self._read(foreign)
+            await self._until_rebalance(self._catch_up(foreign))
 
     def _note_answer(self, now: float) -> None:
         """One that comes long after the last one (the process was stopped) begins anew."""
@@ -258,23 +266,57 @@ class CatchUp(Service):
         self._topics_seen = now
         try:
             sources = {topic for table in self.tables.engine_tables() for topic in table.source_topics}
-            topics = await self.consumer.describe(sources)
-            if any(self._differing(topics)) or topics.keys() - {tp.topic for tp in self.consumer.assignment()}:
+            changelogs = {table.changelog_name for table in self.tables.engine_tables()}
+            topics = await self.consumer.describe(sources | changelogs)
+            if any(self._differing(topics)) or sources - {tp.topic for tp in self.consumer.assignment()}:
                 await self.consumer.share_anew()  # The group may not know yet of a topic that came back.
         except UNREACHABLE as error:
             logger.debug("topics not looked at: %r", error)
             return
         self.consumer.note_topics(topics)
+        if self._has_taken_over:
+            await self._until_rebalance(self._fill_what_was_made_anew({name: topics[name].id for name in changelogs}))
+
+    async def _fill_what_was_made_anew(self, ids: Mapping[str, str]) -> None:
+        made_anew = [tp for tp in self._owned if self._rests_on_another(tp, ids[tp.topic])]
+        if made_anew:
+            await self._catch_up(made_anew)
+        await self._send_what_owners_lack(ids)
+
+    def _rests_on_another(self, tp: TopicPartition, topic_id: str) -> bool:
+        position = self.tables.table_of(tp.topic).store.partition(tp.partition).position
+        return position is not None and position.topic_id != topic_id
+
+    async def _send_what_owners_lack(self, ids: Mapping[str, str]) -> None:
+        """A changelog that was made anew lacks what this disk keeps of partitions that others own by now.
+
+        To their owners the rows are someone else's, who read them and keep the higher versions (decision 0014).
+        """
+        for table in self.tables.engine_tables():
+            for number in table.store.closed_partitions:
+                tp = TopicPartition(table.changelog_name, number)
+                if self._ids_on_disk.get(tp, "") not in (None, ids[tp.topic]):
+                    await self._send_unless_of(ids[tp.topic], tp, table.store)
+                    await self.sleep(0)  # Opening one takes milliseconds, in which nobody is answered.
+
+    async def _send_unless_of(self, topic_id: str, tp: TopicPartition, store: Store) -> None:
+        copy = store.partition(tp.partition)
+        try:
+            if copy.position is not None and copy.position.topic_id != topic_id:
+                await send_all(copy, tp, self.tables.writer.send_rows)
+            self._ids_on_disk[tp] = None if copy.position is None else copy.position.topic_id
+        finally:
+            store.close_partition(tp.partition)
 
     def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
         store = self.tables.table_of(tp.topic).store.partition(tp.partition)
         return store.has_gap or (self.tables.writer.is_idle(tp) and self.tables.position_of(tp) < end)
 
-    async def _read(self, changelogs: list[TopicPartition]) -> None:
-        reading = self._reading = asyncio.create_task(self._catch_up(changelogs), name="read foreign records")
-        await asyncio.wait([reading])
-        if not reading.cancelled():
-            reading.result()
+    async def _until_rebalance(self, work: Coroutine[Any, Any, None]) -> None:
+        meanwhile = self._meanwhile = asyncio.create_task(work, name="changelogs")
+        await asyncio.wait([meanwhile])
+        if not meanwhile.cancelled():
+            meanwhile.result()
 
 
 class TableManager(FaustTableManager):

@@ -3,8 +3,8 @@
 It reads changelogs in slices, keeps the highest version of each key of a slice, and hands rows and
 position together to a sink. Its truth is the position that the sink keeps; "caught up" is judged by
 position against the ends seen at the start, so control records and compacted ends do not matter.
-It starts a partition from nothing when the kept position is outside the log or belongs to a topic
-that was made anew.
+It follows a partition from its start when the kept position is outside the log or belongs to a topic
+that was made anew; what was kept stays, and the versions decide.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class Sink(Protocol):
         """
 
     async def reset(self, tp: TopicPartition) -> None:
-        """The kept position is outside the log, or of another topic: forget it (and what hangs on it)."""
+        """The kept position is outside the log, or of another topic: forget it. What is kept may be the last copy."""
 
 
 Wins = Callable[[bytes, bytes | None], bool]
@@ -140,7 +140,7 @@ class Follower:
     """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
     caught_up: bool = field(default=False, init=False)
-    """Whether the ends seen at the start were reached; stays true until it starts from nothing."""
+    """Whether the ends seen at the start were reached; stays true."""
     records_total: int = field(default=0, init=False)
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict, init=False)
     last_progress: float = field(default_factory=time.monotonic, init=False)
@@ -206,7 +206,7 @@ class Follower:
         await self.position(self.partitions)
 
     async def position(self, tps: Iterable[TopicPartition]) -> None:
-        """Seeks to where the sink is, or to the start of the log where its position is not valid."""
+        """Seeks to where the sink is, or to the start of the log where its position is not valid (any more)."""
         tps = list(tps)
         await self._waiting.for_(lambda: self._position(tps), KafkaError, *self.wait_for)
 
@@ -220,10 +220,9 @@ class Follower:
         kept = await self.sink.positions(tps)
         outside = [tp for tp, at in kept.items() if not self._is_valid(tp, at, begins[tp], ends[tp])]
         for tp in outside:
-            logger.warning("%s: position %s of %s is outside the log: starting from nothing", self.name, kept[tp], tp)
+            logger.warning("%s: position %s of %s is outside the log: following its start", self.name, kept[tp], tp)
             await self.sink.reset(tp)
         if outside:
-            self.caught_up = False
             kept = await self.sink.positions(tps)
         for tp in tps:
             start = kept[tp].next_offset if tp in kept else begins[tp]

@@ -150,6 +150,13 @@ class PartitionStore(OnDisk):
             put(_POSITION, encode_position(self.position))
         self._db.write(batch, self._options)
 
+    @checked
+    def forget_position(self) -> None:
+        """The rows stay; the changelog is followed from its start."""
+        self._db.delete(_POSITION, self._options)
+        self.position = None
+        self._acknowledged_ahead.clear()
+
     def items(self) -> Iterable[tuple[bytes, bytes]]:
         rows = self._db.iter()
         rows.seek(b"")
@@ -165,12 +172,6 @@ class PartitionStore(OnDisk):
         self.write({})
         self._db.flush()
         self._db.close()
-
-    def clear(self) -> None:
-        """Empties the database."""
-        self._db.close()
-        shutil.rmtree(self.path)
-        self.__init__(self.path)  # type: ignore[misc]
 
 
 class Store(FaustStore[bytes, bytes]):
@@ -188,6 +189,12 @@ class Store(FaustStore[bytes, bytes]):
     @property
     def open_partitions(self) -> list[int]:
         return sorted(self._partitions)
+
+    @property
+    def closed_partitions(self) -> list[int]:
+        """Those that are on this disk and whose owner is another worker now."""
+        on_disk = {int(path.name) for path in self.path_of(0).parent.glob("*") if path.name.isdigit()}
+        return sorted(on_disk - self._partitions.keys())
 
     def partition(self, number: int) -> PartitionStore:
         """The partition's rows; opened at the first call."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import faust
@@ -14,6 +15,10 @@ from emis_streams.engine.store import PartitionStore, Store
 from emis_streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
+
+_SENT_AT_ONCE = 5_000
+SendRows = Callable[[TopicPartition, Mapping[bytes, bytes]], Awaitable[None]]
+"""Returns when the brokers have acknowledged the rows of that changelog partition."""
 
 
 class Table(faust.Table):
@@ -67,6 +72,19 @@ def _last_wins(_row: bytes, _stored: bytes | None) -> bool:
     return True
 
 
+async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRows) -> None:
+    """All rows of the partition to its changelog; its position is forgotten once they are acknowledged.
+
+    So a crash before that does it all again, and versions decide against what else is in the log.
+    """
+    rows, n_rows = iter(store.items()), 0
+    while some := dict(islice(rows, _SENT_AT_ONCE)):
+        await send_rows(tp, some)
+        n_rows += len(some)
+    store.forget_position()
+    logger.warning("%s has lost records: sent again what this worker keeps of it, %d rows", tp, n_rows)
+
+
 class TableSink:
     """Takes a table's partitions over from their changelogs, and keeps an eye on them afterwards.
 
@@ -74,7 +92,8 @@ class TableSink:
     wrote an older row after the newer one. Their rows are to be sent again (design, 2.8).
     """
 
-    def __init__(self, tables: Iterable[Table]) -> None:
+    def __init__(self, tables: Iterable[Table], send_rows: SendRows) -> None:
+        self._send_rows = send_rows
         self._tables = {table.changelog_name: table for table in tables}
         self.regressed: dict[TopicPartition, set[bytes]] = {}
 
@@ -85,7 +104,9 @@ class TableSink:
         return {tp: position for tp in tps if (position := self.partition(tp).position) is not None}
 
     async def reset(self, tp: TopicPartition) -> None:
-        self.partition(tp).clear()
+        """The log no longer has what the table rests on (decision 0014): it gets the table's rows."""
+        await send_all(self.partition(tp), tp, self._send_rows)
+        self.regressed.pop(tp, None)
 
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
         for part in slices:

@@ -9,7 +9,6 @@ One RocksDB. The first byte of a key says what it is:
 Each row is kept behind the time (ms, 8 bytes) of its changelog record, which is `lastSyncedAt`.
 """
 
-import shutil
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -59,14 +58,11 @@ class ReadModel(OnDisk):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.caught_up = False
-        """Whether it may be asked: the ends of the changelogs were reached since it was last empty."""
+        """Whether it may be asked: the ends of the changelogs were reached once."""
         self.changes = 0
         """Grows with every write: what was read at the same number is still so."""
         self._write_options = WriteOptions()
         self._write_options.disable_wal = True
-        self._open()
-
-    def _open(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._db = Rdict(str(self.path), _options())
         self._db.set_write_options(self._write_options)
@@ -76,14 +72,6 @@ class ReadModel(OnDisk):
         """Flushes, so that the next start has little to follow."""
         self._db.flush()
         self._db.close()
-
-    def clear(self) -> None:
-        """Starts from nothing; not caught up until it is followed again."""
-        self.caught_up = False
-        self.changes += 1
-        self._db.close()
-        shutil.rmtree(self.path)
-        self._open()
 
     # -- for the follower and its sink ----------------------------------------------------------
 

@@ -28,8 +28,10 @@ class ReadModelSink:
         return {tp: decode_position(value) for tp, value in zip(tps, values, strict=True) if value is not None}
 
     async def reset(self, tp: TopicPartition) -> None:
-        """Starts from nothing, with all partitions: the keys do not say which partition they came from."""
-        self._model.clear()
+        """The rows stay and answer: versions decide about what the log still has."""
+        batch = WriteBatch(raw_mode=True)
+        batch.delete(_position_key(tp))
+        self._model.write(batch)
 
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
         for part in slices:

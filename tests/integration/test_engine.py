@@ -10,7 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
-from emis_streams.engine import fatal
+from emis_streams.engine import catch_up, fatal
 from tests.integration.engine_rig import Rig, admin, producer, row
 from tests.services import until
 
@@ -194,17 +194,64 @@ async def test_a_lost_table_is_rebuilt_from_the_changelog(rig: Rig, tmp_path: Pa
         assert fresh.slices == []
 
 
-async def test_a_changelog_that_was_made_anew_empties_the_table(rig: Rig) -> None:
+async def test_a_changelog_that_was_made_anew_gets_the_rows_of_the_table(
+    rig: Rig, ends: list[str], tmp_path: Path
+) -> None:
+    sent = events(50)
     async with rig.running():
-        await rig.produce(events(50))
+        await rig.produce(sent)
         await until(rig.all_committed)
+    await _make_changelog_anew(rig)
+    again = rig.other(rig.folder)
+    async with again.running():
+        assert again.kept_in_table() == dict(sent)
+    assert await rig.kept_in_changelog() == dict(sent)
+    fresh = rig.other(tmp_path / "elsewhere")
+    async with fresh.running():
+        assert fresh.kept_in_table() == dict(sent)
+    assert ends == []
+
+
+async def test_a_changelog_that_is_made_anew_under_way_gets_the_rows_of_the_table(
+    rig: Rig, ends: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "_TOPICS_CHECK_SECONDS", 0.0)
+    before, after = events(50), [(f"later-{k}", row(1)) for k in range(50)]
+    async with rig.running():
+        await rig.produce(before)
+        await until(rig.all_committed)
+        await _make_changelog_anew(rig)
+        await rig.produce(after)
+
+        async def has_all() -> bool:
+            return await rig.kept_in_changelog() == dict(before + after)
+
+        await until(has_all)
+        assert rig.kept_in_table() == dict(before + after)
+    assert ends == []
+
+
+async def test_a_changelog_that_was_made_anew_gets_what_those_kept_who_owned_its_partitions(
+    rig: Rig, ends: list[str], tmp_path: Path
+) -> None:
+    """Here the partition's new owner starts with nothing, and finds it as rows of someone else."""
+    sent = events(50)
+    async with rig.running():
+        await rig.produce(sent)
+        await until(rig.all_committed)
+    await _make_changelog_anew(rig)
+    new_owner, former = rig.other(tmp_path / "elsewhere"), rig.other(rig.folder)
+    async with new_owner.running(), former.running():
+        await until(lambda: {**new_owner.kept_in_table(), **former.kept_in_table()} == dict(sent))
+    assert await rig.kept_in_changelog() == dict(sent)
+    assert ends == []
+
+
+async def _make_changelog_anew(rig: Rig) -> None:
     async with admin(rig.broker) as client:
         await client.delete_topics([rig.changelog])
         await until(lambda: _gone(rig))
     await rig.make_topics()
-    again = rig.other(rig.folder)
-    async with again.running():
-        assert again.kept_in_table() == {}
 
 
 async def _gone(rig: Rig) -> bool:

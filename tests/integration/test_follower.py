@@ -49,8 +49,7 @@ class MemorySink:
 
     async def reset(self, tp: TopicPartition) -> None:
         self.resets.append(tp)
-        self.kept.clear()
-        self.rows.clear()
+        del self.kept[tp]
 
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
         if self.emptied:
@@ -244,7 +243,7 @@ async def test_a_position_of_another_topic_of_that_name_is_reset(log: Log, sink:
     sink.rows = {"from the other topic": row(1)}
     sink.kept = dict.fromkeys(log.tps, Position(1, "0" * 32))
     await asyncio.wait_for(log.follower(sink).catch_up(), 30)
-    assert sink.rows == rows_of(50)
+    assert sink.rows == {"from the other topic": row(1), **rows_of(50)}
 
 
 async def test_a_log_that_is_truncated_under_way_is_followed_from_its_start(log: Log, sink: MemorySink) -> None:
@@ -272,10 +271,11 @@ async def test_a_topic_that_is_made_anew_while_it_is_followed_is_followed_from_i
         await log.delete()
         await log.make()
         await log.write(rows_of(n_new))
-        await until(lambda: sink.rows == rows_of(n_new))
-        await until(lambda: follower.caught_up)
+        await until(lambda: sink.rows.items() >= rows_of(n_new).items())
+        assert len(sink.rows) == 40 + n_new, "what was kept may be the last copy"
+        assert follower.caught_up
         assert sink.resets
-        assert len(levels) >= 2, "whoever was told that it is level must be told again"
+        await until(lambda: len(levels) >= 2)  # Whoever was told that it is level is told again.
 
 
 # -- a sink that fails --------------------------------------------------------------------------

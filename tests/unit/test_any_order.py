@@ -6,7 +6,10 @@ Events go the way they go in a worker: JSON → `decode` → `fold` into a table
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -79,20 +82,21 @@ def camel_key(topic: str) -> str:
     return "classId" if topic in topics.CLASSES.events else "teacherId"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadModel]:
-    opened = ReadModel(tmp_path_factory.mktemp("any-order") / "read-model")
-    yield opened
-    opened.close()
+@contextmanager
+def empty_model() -> Iterator[ReadModel]:
+    with TemporaryDirectory(prefix="any-order-") as folder:
+        model = ReadModel(Path(folder) / "read-model")
+        yield model
+        model.close()
 
 
-async def page_after(model: ReadModel, slices: Sequence[Sequence[Event]]) -> Any:
+async def page_after(slices: Sequence[Sequence[Event]]) -> Any:
     """What is answered about the teacher (but for when it was written), after events in slices of one topic."""
-    model.clear()
-    worker = Worker(model)
-    for events in slices:
-        await worker.take(events[0]["eventType"], events)
-    found = model.teacher(TEACHER)
+    with empty_model() as model:
+        worker = Worker(model)
+        for events in slices:
+            await worker.take(events[0]["eventType"], events)
+        found = model.teacher(TEACHER)
     answer = msgspec.to_builtins(found)
     if isinstance(found, TeacherDetail):
         for entry in answer["classAssignments"]:
@@ -141,27 +145,27 @@ STORIES: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("story", STORIES)
-async def test_every_order_gives_the_same_page(model: ReadModel, story: str) -> None:
+async def test_every_order_gives_the_same_page(story: str) -> None:
     events = STORIES[story]
-    expected = await page_after(model, one_by_one(events))
+    expected = await page_after(one_by_one(events))
     assert expected is not None
     for order in itertools.permutations(events):
-        assert await page_after(model, one_by_one(order)) == expected, [e["eventType"] for e in order]
+        assert await page_after(one_by_one(order)) == expected, [e["eventType"] for e in order]
 
 
 @pytest.mark.parametrize("story", STORIES)
-async def test_events_that_come_twice_or_again_at_the_end_change_nothing(model: ReadModel, story: str) -> None:
+async def test_events_that_come_twice_or_again_at_the_end_change_nothing(story: str) -> None:
     events = STORIES[story]
-    expected = await page_after(model, one_by_one(events))
+    expected = await page_after(one_by_one(events))
     dice = random.Random(story)
     for _ in range(15):
         order = [*events, *dice.choices(events, k=3)]
         dice.shuffle(order)
-        assert await page_after(model, by_topic(order)) == expected, [e["eventType"] for e in order]
-        assert await page_after(model, [*by_topic(order), *one_by_one(order)]) == expected
+        assert await page_after(by_topic(order)) == expected, [e["eventType"] for e in order]
+        assert await page_after([*by_topic(order), *one_by_one(order)]) == expected
 
 
-async def test_the_page_of_all_of_it_is_the_same_however_it_is_cut_into_slices(model: ReadModel) -> None:
+async def test_the_page_of_all_of_it_is_the_same_however_it_is_cut_into_slices() -> None:
     """A school year in one: many events of one topic are one slice, as a worker gets them."""
     events = [
         teacher("created", 1), teacher("updated", 20, "Trần Thị Ánh"),
@@ -171,7 +175,7 @@ async def test_the_page_of_all_of_it_is_the_same_however_it_is_cut_into_slices(m
         *(assignment("created", 3, id_of(10 + n), id_of(100 + n)) for n in range(1, 8)),
         assignment("deleted", 31, id_of(12), id_of(102)),
     ]  # fmt: skip
-    expected = await page_after(model, one_by_one(events))
+    expected = await page_after(one_by_one(events))
     assert [(c["className"], c["isHomeroom"], c["deleted"], c["known"]) for c in expected["classAssignments"]] == [
         ("1B", False, False, True),
         ("3B", False, False, True),
@@ -186,4 +190,4 @@ async def test_the_page_of_all_of_it_is_the_same_however_it_is_cut_into_slices(m
         dice.shuffle(order)
         if dice.random() < 0.5:
             order.sort(key=lambda e: e["eventType"], reverse=dice.random() < 0.5)
-        assert await page_after(model, by_topic(order)) == expected
+        assert await page_after(by_topic(order)) == expected

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,12 +22,14 @@ from emis_streams.replica.schema import class_infos, teachers
 from emis_streams.replica.writer import ReplicaSink
 from tests.follower_machine import TPS, VERSION, Delivery, FollowerMachine, Kept
 
+NOWHERE = 1 << 62
+"""Offset of what stands in a log that is no more."""
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "0"))
 """For a long run, 10,000 say; 0: as many as a run of all tests has time for."""
 
 
 class ReadModelMachine(FollowerMachine):
-    """The local copy: one RocksDB, all partitions begin anew together."""
+    """The local copy: one RocksDB for all partitions."""
 
     def open(self) -> None:
         self.model = ReadModel(self.data)
@@ -40,9 +42,6 @@ class ReadModelMachine(FollowerMachine):
 
     def sink(self) -> Sink:
         return ReadModelSink(self.model)
-
-    def forget(self, tp: TopicPartition) -> None:
-        self.delivered.clear()
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return ((key[1:], value) for key, value in self.model._db.items() if key[:1] == prefix)
@@ -78,14 +77,18 @@ class TableMachine(FollowerMachine):
     def sink(self) -> Sink:
         store = SimpleNamespace(partition=lambda n: self.stores[TPS[n]])
         table: Any = SimpleNamespace(changelog_name=topics.CLASSES.changelog, store=store, wins=rows.wins)
-        self.table_sink = TableSink([table])
+        self.table_sink = TableSink([table], self.send_all)
         return self.table_sink
+
+    async def send_all(self, tp: TopicPartition, sent: Mapping[bytes, bytes]) -> None:
+        """What a log no longer has is written to it: what was delivered before has no place in it any more."""
+        self.delivered = [one._replace(offset=NOWHERE) if one.tp == tp else one for one in self.delivered]
+        for key, row in sent.items():
+            self.delivered.append(Delivery(tp, NOWHERE, key, row))
+            self.logs[tp].append(key, row)
 
     def place(self, tp: TopicPartition) -> TopicPartition | str:
         return tp
-
-    def forget(self, tp: TopicPartition) -> None:
-        self.delivered = [delivery for delivery in self.delivered if delivery.tp != tp]
 
     def kept(self) -> Kept:
         return {(tp, key): row for tp, store in self.stores.items() for key, row in store.items()}
@@ -122,7 +125,7 @@ class TableMachine(FollowerMachine):
 
 
 class ReplicaMachine(FollowerMachine):
-    """SQLite: rows stay when a position is forgotten; a crash here is a database restored from a copy."""
+    """SQLite: a crash here is a database restored from a copy."""
 
     def open(self) -> None:
         self.data.mkdir(exist_ok=True)
@@ -139,9 +142,6 @@ class ReplicaMachine(FollowerMachine):
 
         self.replica_sink = ReplicaSink.open(self.url, refuse)
         return self.replica_sink
-
-    def forget(self, tp: TopicPartition) -> None:
-        """Rows may be all that is left of a lost log."""
 
     def save(self) -> None:
         if hasattr(self, "replica_sink"):

@@ -85,14 +85,17 @@ def test_closing_keeps_a_position_that_moved_after_the_last_write(path: Path) ->
     again.close()
 
 
-def test_clear_empties_rows_and_position_and_goes_on(store: PartitionStore) -> None:
+def test_a_position_that_is_forgotten_is_forgotten_on_disk_and_the_rows_stay(path: Path) -> None:
+    store = PartitionStore(path)
     store.advance(at(7))
     store.write({b"a": b"1"})
-    store.clear()
+    store.forget_position()
     assert store.position is None
-    assert dict(store.items()) == {}
-    store.write({b"b": b"2"})
-    assert dict(store.items()) == {b"b": b"2"}
+    store.close()
+    again = PartitionStore(path)
+    assert again.position is None
+    assert dict(again.items()) == {b"a": b"1"}
+    again.close()
 
 
 # -- acknowledgements ---------------------------------------------------------------------------

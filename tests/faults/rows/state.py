@@ -363,28 +363,42 @@ async def _read_sources_again(course: Course) -> None:
 
 
 async def made_anew(course: Course) -> Evidence:
-    """The changelog of classes is deleted and made again.
-
-    The state is gone by design (operations.md, backup): a table begins anew with a new log. What has to hold:
-    the workers notice, the replica keeps its rows, and when the sources are read again all is there.
-    """
-    changelog = _CHANGELOGS[0]
+    """The changelog of classes is deleted and made again while no worker runs: their tables are all that is left."""
     log = NewLines(course.workers)
     async with course.paused_load():
-        config = await told.config_of(course.stage, changelog)
         for worker in course.workers:
             await worker.stop()
-        await told.delete_topic(course.stage, changelog)
-        await told.until_gone(course.stage, changelog)
-        await told.create_topic(course.stage, changelog, config)
-        await told.until_led(course.stage, changelog)
-        n_kept = len(await asyncio.to_thread(independent.kept_in_mysql, course.stage.database_url))
-        await _read_sources_again(course)
-        n_kept_after = len(await asyncio.to_thread(independent.kept_in_mysql, course.stage.database_url))
-    noticed = log.with_any(["is outside the log: starting from nothing"])
-    broken = [] if n_kept_after >= n_kept else [f"the replica had {n_kept} rows and has {n_kept_after}"]
-    said = {"noticed": len(noticed), "first": noticed[0][-160:] if noticed else None, "replica_rows": n_kept_after}
-    return Evidence(bit=bool(noticed), broken=broken, said=said)
+        await _make_anew(course, _CHANGELOGS[0])
+        for worker in course.workers:
+            worker.start()
+        await course.stage.all_ready()
+        await course.rest(2)
+        broken = await _answers_lost(course)
+    return _sent_again(log, broken)
+
+
+async def made_anew_under_way(course: Course) -> Evidence:
+    """The same while all is at work: what is written meanwhile waits for the topic, or is in the new one."""
+    log = NewLines(course.workers)
+    await _make_anew(course, _CHANGELOGS[0])
+    await _until_said(log, _SENT_AGAIN)
+    return _sent_again(log, await _answers_lost(course))
+
+
+_SENT_AGAIN = "has lost records: sent again"
+
+
+def _sent_again(log: NewLines, broken: list[str]) -> Evidence:
+    noticed = log.with_any([_SENT_AGAIN])
+    return Evidence(bit=bool(noticed), broken=broken, said={"noticed": len(noticed), "first": noticed[:1]})
+
+
+async def _make_anew(course: Course, changelog: str) -> None:
+    config = await told.config_of(course.stage, changelog)
+    await told.delete_topic(course.stage, changelog)
+    await told.until_gone(course.stage, changelog)
+    await told.create_topic(course.stage, changelog, config)
+    await told.until_led(course.stage, changelog)
 
 
 async def compacted_while_written(course: Course) -> Evidence:
@@ -429,7 +443,8 @@ ROWS = [
     Row("26", "another process has a worker's databases open", locked),
     Row("27", "a worker's disk is full", disk_full),
     Row("28", "records are deleted from the changelogs", truncated),
-    Row("28a", "a changelog is deleted and made anew", made_anew),
+    Row("28a", "a changelog is deleted and made anew while no worker runs", made_anew),
+    Row("28c", "a changelog is deleted and made anew under way", made_anew_under_way),
     Row("28b", "the changelogs are compacted", compacted_while_written),
     Row("tombstones", "followers come back after deletes were compacted", tombstones),
     Row("42", "a worker may not open enough files", few_files),
