@@ -172,7 +172,7 @@ def _partitions(topic: str, behind: bool) -> Iterable[PartitionLag]:
             committed_offset=120_000 + number, end_offset=168_210 + number if bad else 120_000 + number,
             earliest_offset=0, lag=48_210 if bad else 0, lag_to_earliest=None,
             lag_seconds=64.0 if bad else 0.0, lag_seconds_from="record" if bad else "observed",
-            produce_rate=512.4, consume_rate=0.0 if bad else 512.4,
+            produce_rate=10_512.4, consume_rate=0.0 if bad else 10_512.4,
             time_to_catch_up_seconds=None if bad else 0.0, unsynced_seconds=64.0 if bad else 0.0,
             state="STALLED" if bad else "OK", severity="error" if bad else "ok",
             reason="in English", reason_key="stalled" if bad else "level",

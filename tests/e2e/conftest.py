@@ -64,13 +64,13 @@ class Reader:
         if not request.url.startswith(("http://127.0.0.1:", "data:")):
             self.wrong.append(f"asked elsewhere: {request.url}")
 
-    async def fits(self) -> bool:
-        """Whether nothing makes the page itself scroll sideways, and no figure runs out of its box."""
-        fits: bool = await self.page.evaluate(
-            """document.documentElement.scrollWidth <= innerWidth
-               && [...document.querySelectorAll('dd')].every((e) => e.scrollWidth <= e.clientWidth)"""
+    async def what_runs_out(self) -> list[str]:
+        """Texts that run out of their boxes, and "page" if the page itself scrolls sideways."""
+        found: list[str] = await self.page.evaluate(
+            """[...document.querySelectorAll('html, dd')].filter((e) => e.scrollWidth > e.clientWidth)
+               .map((e) => e.tagName === 'HTML' ? 'page' : e.innerText)"""
         )
-        return fits
+        return found
 
     async def shoot(self, name: str) -> None:
         SCREENSHOTS.mkdir(exist_ok=True)

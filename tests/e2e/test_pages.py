@@ -61,7 +61,7 @@ async def test_a_page_fits_its_screen_and_its_language(
         await reader.page.goto(site + PAGES[name])
         await expect(reader.page.locator("html")).to_have_attribute("lang", language)
         await expect(reader.page.locator("h1")).to_have_count(1)
-        assert await reader.fits()
+        assert await reader.what_runs_out() == []
         await reader.shoot(f"{name}-{language}-{width}")
 
 
@@ -71,7 +71,7 @@ async def test_a_troubled_worker_fits_in_the_dark_too(troubled: str, reading: Re
     async with reading(width=width, language="vi", color_scheme="dark") as reader:
         await reader.page.goto(troubled + PAGES[name])
         await reader.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
-        assert await reader.fits()
+        assert await reader.what_runs_out() == []
         await reader.shoot(f"{name}-troubled-dark-{width}")
 
 
