@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 import msgspec
 import pymysql
 import stamina
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from rocksdict import AccessType, Options, Rdict
 
 SOURCES = {
@@ -199,16 +207,12 @@ class Progress(NamedTuple):
 
 
 @stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
-def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """A coordinator that is new does not know it at once."""
-    return consumer.committed(partitions, timeout=10)
-
-
 def progress(broker: str) -> Progress:
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": GROUP, "enable.auto.commit": False})
-    try:
-        ends = watermarks(consumer, list(SOURCES))
-        committed = _committed(consumer, [TopicPartition(topic, n) for topic, n in ends])
-        return Progress(sum(max(0, tp.offset) for tp in committed), sum(end for _, end in ends.values()))
-    finally:
-        consumer.close()
+    """A coordinator or leader that is new does not know it at once."""
+    client = AdminClient({"bootstrap.servers": broker})
+    known = client.list_topics(timeout=10).topics
+    partitions = [TopicPartition(topic, n) for topic in SOURCES for n in known[topic].partitions]
+    ends = client.list_offsets({tp: OffsetSpec.latest() for tp in partitions}, request_timeout=10)
+    group = ConsumerGroupTopicPartitions(GROUP, partitions)
+    committed = client.list_consumer_group_offsets([group], request_timeout=10)[GROUP].result().topic_partitions
+    return Progress(sum(max(0, tp.offset) for tp in committed), sum(end.result().offset for end in ends.values()))
