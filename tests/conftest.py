@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from emis_streams.local import KafkaCluster, MariaDb
+from emis_streams.local import KafkaCluster, MariaDb, ports
 from tests.services import kafka_cluster, mariadb_server, unique
 
 IN_CI = os.environ.get("CI") == "true"
@@ -45,6 +45,14 @@ def mariadb_url(mariadb: MariaDb) -> Iterator[str]:
     name = unique("emis").replace("-", "_")
     yield mariadb.create(name)
     mariadb.drop(name)
+
+
+def pytest_configure() -> None:
+    """Each of pytest-xdist's processes takes its ports from a part of its own: theirs may not listen yet."""
+    n = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    size = len(ports.CANDIDATES) // n
+    ports.CANDIDATES = ports.CANDIDATES[number * size : (number + 1) * size]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,13 +13,11 @@ from typing import Any
 import msgspec
 
 from emis_streams.local import KafkaCluster, MariaDb, free_port
-from emis_streams.local.ports import is_free
 from emis_streams.settings import Settings
 
 __all__ = [
     "environment_of",
     "free_port",
-    "free_ports_in_a_row",
     "kafka_cluster",
     "mariadb_server",
     "settings_for",
@@ -43,14 +41,6 @@ def mariadb_server() -> Iterator[MariaDb]:
     """A server on a free port without databases, gone afterwards."""
     with TemporaryDirectory(prefix="emis-mariadb-") as folder, MariaDb(Path(folder)) as server:
         yield server
-
-
-def free_ports_in_a_row(n: int) -> int:
-    """The first of n ports that nothing listens on."""
-    while True:
-        first = free_port()
-        if all(is_free(first + i) for i in range(1, n)):
-            return first
 
 
 def settings_for(bootstrap: str, data_dir: Path, **changes: Any) -> Settings:

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from emis_streams.local import kafka_config, kafka_jars
 from emis_streams.local.errors import LocalStackError
 from emis_streams.local.kafka_config import Endpoint, Listener
-from emis_streams.local.ports import free_port, is_answering, is_free
+from emis_streams.local.ports import free_port, is_answering, is_free, reserve
 from emis_streams.local.process import Child, end_leftover
 
 _START_TIMEOUT_SECONDS = 90.0
@@ -103,6 +103,7 @@ class KafkaCluster:
         if ports is not None and len(ports) != n_nodes:
             raise ValueError(f"{n_nodes} nodes need {n_nodes} ports, not {len(ports)}")
         self.folder = folder.absolute()
+        reserve(*ports or ())
         broker_ports = ports or [free_port() for _ in range(n_nodes)]
         more = listeners or [()] * n_nodes
         endpoints = [

@@ -7,8 +7,11 @@ from emis_streams.local.errors import LocalStackError
 
 HOST = "127.0.0.1"
 
-_CANDIDATES = range(20_000, 32_000)
+CANDIDATES = range(20_000, 32_000)
 """Below the range that Linux takes the ports of outgoing connections from."""
+
+_reserved: set[int] = set()
+"""What this process has given away or was told of: it may be a while until their servers listen."""
 
 
 def is_free(port: int, host: str = HOST) -> bool:
@@ -32,9 +35,16 @@ def is_answering(port: int, host: str = HOST) -> bool:
         return False
 
 
-def free_port() -> int:
-    """A port that nothing listens on; raises LocalStackError when none is found."""
-    for port in random.sample(_CANDIDATES, 200):
-        if is_free(port):
-            return port
-    raise LocalStackError(f"no free port found between {_CANDIDATES.start} and {_CANDIDATES.stop}")
+def reserve(*ports: int) -> None:
+    """`free_port` is not to give them to somebody else."""
+    _reserved.update(ports)
+
+
+def free_port(n: int = 1) -> int:
+    """The first of n ports in a row that nothing listens on; raises LocalStackError when none is found."""
+    for first in random.sample(CANDIDATES, 200):
+        ports = range(first, first + n)
+        if _reserved.isdisjoint(ports) and all(is_free(port) for port in ports):
+            reserve(*ports)
+            return first
+    raise LocalStackError(f"no free port found between {CANDIDATES.start} and {CANDIDATES.stop}")

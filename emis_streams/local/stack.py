@@ -17,7 +17,7 @@ from emis_streams.local.data_folder import DataFolder
 from emis_streams.local.errors import LocalStackError
 from emis_streams.local.kafka import KafkaCluster
 from emis_streams.local.plan import Plan, Worker
-from emis_streams.local.ports import is_free
+from emis_streams.local.ports import is_free, reserve
 from emis_streams.local.process import Child
 from emis_streams.local.progress import Progress
 from emis_streams.local.supervisor import Supervisor
@@ -164,6 +164,7 @@ def _check_port(worker: Worker) -> None:
     if not is_free(settings.port, settings.host):
         what = "PORT" if "serve" in settings.roles_enabled() else "PORT (one less: the ingesting worker has the next)"
         raise LocalStackError(f"port {settings.port} is in use by another program: set {what} to a free one")
+    reserve(settings.port)
 
 
 def _stop_together(children: list[Child], timeout_seconds: float) -> list[Child]:

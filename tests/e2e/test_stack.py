@@ -19,7 +19,7 @@ from playwright.async_api import expect
 from emis_streams.events import AssignmentCreated, ClassCreated, ClassDeleted, ClassUpdated
 from emis_streams.producer import EventProducer
 from tests.e2e.conftest import DESKTOP, PHONE, Reading
-from tests.services import free_port, free_ports_in_a_row
+from tests.services import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,7 +55,7 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("stack")
-    brokers = f"127.0.0.1:{free_ports_in_a_row(2)}"
+    brokers = f"127.0.0.1:{free_port(2)}"
     environment = {
         **os.environ,
         "DATA_DIR": str(folder / "data"),

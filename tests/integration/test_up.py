@@ -20,7 +20,7 @@ import pytest
 from emis_streams.local import free_port
 from emis_streams.local.ports import is_answering
 from emis_streams.local.readiness import Answer, ask, teacher_to_show
-from tests.services import free_ports_in_a_row, until
+from tests.services import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -83,7 +83,7 @@ class Up:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    port = free_ports_in_a_row(2)
+    port = free_port(2)
     environment = {
         "DATA_DIR": str(tmp_path_factory.mktemp("up") / "data"),
         "KAFKA_BROKERS": f"localhost:{free_port()}",

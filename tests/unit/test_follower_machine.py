@@ -24,6 +24,8 @@ from tests.follower_machine import TPS, VERSION, Delivery, FollowerMachine, Kept
 
 NOWHERE = 1 << 62
 """Offset of what stands in a log that is no more."""
+UNDISTURBED = {"disable_auto_compactions": "true"}
+"""No file goes while a database's folder is copied."""
 EXAMPLES = int(os.environ.get("FAULTS_EXAMPLES", "0"))
 """For a long run, 10,000 say; 0: as many as a run of all tests has time for."""
 
@@ -33,6 +35,7 @@ class ReadModelMachine(FollowerMachine):
 
     def open(self) -> None:
         self.model = ReadModel(self.data)
+        self.model._db.set_options(UNDISTURBED)
 
     def close(self) -> None:
         self.model.close()
@@ -65,6 +68,8 @@ class TableMachine(FollowerMachine):
 
     def open(self) -> None:
         self.stores = {tp: PartitionStore(self.data / str(tp.partition)) for tp in self.tps}
+        for store in self.stores.values():
+            store._db.set_options(UNDISTURBED)
 
     def close(self) -> None:
         for store in self.stores.values():
