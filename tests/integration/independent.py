@@ -23,7 +23,7 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from rocksdict import AccessType, Options, Rdict
 
 SOURCES = {
@@ -212,7 +212,8 @@ def progress(broker: str) -> Progress:
     client = AdminClient({"bootstrap.servers": broker})
     known = client.list_topics(timeout=10).topics
     partitions = [TopicPartition(topic, n) for topic in SOURCES for n in known[topic].partitions]
-    ends = client.list_offsets({tp: OffsetSpec.latest() for tp in partitions}, request_timeout=10)
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    ends = client.list_offsets(dict.fromkeys(partitions, latest), request_timeout=10)
     group = ConsumerGroupTopicPartitions(GROUP, partitions)
     committed = client.list_consumer_group_offsets([group], request_timeout=10)[GROUP].result().topic_partitions
     return Progress(sum(max(0, tp.offset) for tp in committed), sum(end.result().offset for end in ends.values()))
