@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 
 from emis_streams import dead_letters, rows, topics
 from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink
+from emis_streams.engine.home import Home
 from emis_streams.engine.writer import Writer
 from emis_streams.errors import Unavailable
 from emis_streams.node import FollowerStatus
@@ -49,6 +50,7 @@ def read_model_follower(config: Settings, model: ReadModel, latency: SyncLatency
         sink=Observed(ReadModelSink(model), latency),
         wins=rows.wins,
         partitions=[TopicPartition(name, n) for name in CHANGELOGS for n in range(topics.PARTITIONS)],
+        check_cluster=Home(config.data_path).check,
         on_level=model.note_caught_up,
         linger_seconds=config.linger_seconds,
     )
@@ -64,6 +66,7 @@ def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency) 
         topics=CHANGELOGS,
         group=topics.REPLICA_GROUP,
         wait_for=(Unavailable,),
+        check_cluster=Home(config.data_path).check,
         slice_records=config.replica_batch_rows,
         linger_seconds=config.linger_seconds,
     )

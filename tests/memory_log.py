@@ -62,7 +62,8 @@ class Brokers:
     async def send(self, _node: int, _request: Any) -> Any:
         found = {tp.topic: bytes.fromhex(log.topic_id) for tp, log in self.logs.items()}
         partitions = {name: [tp for tp in self.logs if tp.topic == name] for name in found}
-        return SimpleNamespace(topics=[(0, name, at, False, partitions[name]) for name, at in found.items()])
+        topics = [(0, name, at, False, partitions[name]) for name, at in found.items()]
+        return SimpleNamespace(cluster_id="in memory", topics=topics)
 
     async def beginning_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return {tp: self.logs[tp].start for tp in tps}

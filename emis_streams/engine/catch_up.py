@@ -9,6 +9,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Coroutine, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,6 +22,7 @@ from mode import Service
 from emis_streams.engine import fatal
 from emis_streams.engine.cluster import Described
 from emis_streams.engine.follower import Follower, Position
+from emis_streams.engine.home import Home
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.store import Store
@@ -112,6 +115,10 @@ class CatchUp(Service):
         elif (error := task.exception()) is not None:
             fatal.end_process(self.app, "taking over partitions failed", error)
 
+    @cached_property
+    def _home(self) -> Home:
+        return Home(Path(self.app.conf.datadir))
+
     @property
     def consumer(self) -> Consumer:
         consumer: Consumer = self.app.consumer
@@ -174,6 +181,7 @@ class CatchUp(Service):
             partitions=changelogs,
             slice_records=_CATCH_UP_RECORDS,
             slice_bytes=_CATCH_UP_BYTES,
+            check_cluster=self._home.check,
         )
         await follower.catch_up()
         await self._send_again(sink)
@@ -273,6 +281,8 @@ class CatchUp(Service):
         except UNREACHABLE as error:
             logger.debug("topics not looked at: %r", error)
             return
+        for topic in topics.values():
+            self._home.check(topic.cluster_id)
         self.consumer.note_topics(topics)
         if self._has_taken_over:
             await self._until_rebalance(self._fill_what_was_made_anew({name: topics[name].id for name in changelogs}))

@@ -110,6 +110,7 @@ class Described:
     id: str
     """Hexadecimal (KIP-516: a topic made anew has another one)."""
     n_partitions: int
+    cluster_id: str
 
 
 async def described(client: AIOKafkaClient, topics: Collection[str]) -> dict[str, Described]:
@@ -119,10 +120,5 @@ async def described(client: AIOKafkaClient, topics: Collection[str]) -> dict[str
     for error_code, name, topic_id, _, partitions, *_ in response.topics:
         if error_code:
             raise for_code(error_code)(name)
-        found[name] = Described(topic_id.hex(), len(partitions))
+        found[name] = Described(topic_id.hex(), len(partitions), response.cluster_id)
     return found
-
-
-async def topic_ids(client: AIOKafkaClient, topics: Collection[str]) -> dict[str, str]:
-    """Id of each topic. Raises what `described` raises."""
-    return {name: topic.id for name, topic in (await described(client, topics)).items()}

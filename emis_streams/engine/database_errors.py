@@ -34,6 +34,10 @@ class Unusable(DatabaseError):
     """The disk is full or may not be written, or no more files can be opened."""
 
 
+class OtherCluster(DatabaseError):
+    """What is on disk belongs to another cluster than the brokers that are asked."""
+
+
 def is_damage(error: Exception) -> bool:
     return any(text in str(error) for text in _DAMAGED)
 

@@ -19,7 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
 from emis_streams.engine.answers_in_time import limit_answers
-from emis_streams.engine.cluster import topic_ids
+from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.patience import Waiting
@@ -136,6 +136,8 @@ class Follower:
     slice_bytes: int = 1_000_000
     linger_seconds: float = 0.04
     """How long the brokers let records gather when there is no backlog (`fetch.gathering`): each slice has a price."""
+    check_cluster: Callable[[str], None] = lambda _id: None
+    """Called with the cluster's id before anything of it is taken; raises what ends the follower."""
     on_level: Callable[[], None] = lambda: None
     """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
@@ -214,7 +216,9 @@ class Follower:
         if not tps:
             self._note_caught_up()
             return
-        self._topic_ids.update(await topic_ids(self._consumer._client, {tp.topic for tp in tps}))
+        for name, topic in (await described(self._consumer._client, {tp.topic for tp in tps})).items():
+            self.check_cluster(topic.cluster_id)
+            self._topic_ids[name] = topic.id
         begins = await self._consumer.beginning_offsets(tps)
         ends = await self._consumer.end_offsets(tps)
         kept = await self.sink.positions(tps)
@@ -305,11 +309,11 @@ class Follower:
             return
         self._ids_checked = now
         try:
-            ids = await topic_ids(self._consumer._client, self._topic_ids)
+            topics = await described(self._consumer._client, self._topic_ids)
         except KafkaError as error:
             logger.debug("%s: topic ids not checked: %r", self.name, error)
             return
-        if ids != self._topic_ids:
+        if {name: topic.id for name, topic in topics.items()} != self._topic_ids:
             await self.position(self.next_offsets)
 
     def _show_to_group(self) -> None:

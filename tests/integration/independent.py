@@ -209,7 +209,7 @@ class Progress(NamedTuple):
 @stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
 def progress(broker: str) -> Progress:
     """A coordinator or leader that is new does not know it at once."""
-    client = AdminClient({"bootstrap.servers": broker})
+    client = AdminClient({"bootstrap.servers": broker, "log_level": 3})
     known = client.list_topics(timeout=10).topics
     partitions = [TopicPartition(topic, n) for topic in SOURCES for n in known[topic].partitions]
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
