@@ -60,12 +60,18 @@ def pack(version: bytes, created: bytes, body: bytes) -> bytes:
     return version + created + body
 
 
-def wins(row: bytes, stored: bytes | None) -> bool:
-    """Whether `row` replaces `stored`: an equal version is written again.
+def winner(row: bytes, stored: bytes | None) -> bytes:
+    """The one of the higher version; `row` if they are equal, since a replay must repair what a crash cut short."""
+    return row if stored is None or row[:VERSION_BYTES] >= stored[:VERSION_BYTES] else stored
 
-    A replay must repair a changelog that a crash cut short, so only a lower version is passed over.
-    """
-    return stored is None or row[:VERSION_BYTES] >= stored[:VERSION_BYTES]
+
+def merged(row: bytes, stored: bytes | None) -> bytes:
+    """The winner, with the earlier `created` of the two: each may come from who knew a part of the events only."""
+    if stored is None:
+        return row
+    kept, other = (row, stored) if winner(row, stored) is row else (stored, row)
+    created = other[VERSION_BYTES:BODY_AT]
+    return kept if kept[VERSION_BYTES:BODY_AT] <= created else kept[:VERSION_BYTES] + created + kept[BODY_AT:]
 
 
 def version_of(row: bytes) -> bytes:

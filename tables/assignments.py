@@ -13,5 +13,5 @@ assignments: Table = app.Table(
     ASSIGNMENTS.name,
     partitions=app.conf.topic_partitions,
     topics=ASSIGNMENTS.events,
-    wins=rows.wins,
+    merge=rows.merged,
 )

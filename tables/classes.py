@@ -9,5 +9,5 @@ classes: Table = app.Table(
     CLASSES.name,
     partitions=app.conf.topic_partitions,
     topics=CLASSES.events,
-    wins=rows.wins,
+    merge=rows.merged,
 )

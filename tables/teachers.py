@@ -9,5 +9,5 @@ teachers: Table = app.Table(
     TEACHERS.name,
     partitions=app.conf.topic_partitions,
     topics=TEACHERS.events,
-    wins=rows.wins,
+    merge=rows.merged,
 )

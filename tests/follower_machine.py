@@ -63,6 +63,7 @@ class FollowerMachine(RuleBasedStateMachine):
     """A follower of three partitions. What differs between the sinks is in the subclasses."""
 
     tps = TPS
+    merge = staticmethod(rows.winner)
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +116,7 @@ class FollowerMachine(RuleBasedStateMachine):
 
     def begin(self) -> None:
         self.noting = Noting(self.sink())
-        self.follower = Follower(name="machine", client={}, sink=self.noting, wins=rows.wins, partitions=self.tps)
+        self.follower = Follower(name="machine", client={}, sink=self.noting, merge=self.merge, partitions=self.tps)
         self.follower._consumer = Brokers(self.logs)
         self.position()
 
@@ -140,7 +141,7 @@ class FollowerMachine(RuleBasedStateMachine):
             self.position()  # The brokers answer that the offset is out of range.
             return
         fetched = [log.fetch(tp, at[tp], n) for tp, log in logs.items() if at[tp] < log.end]
-        slices = [coalesce(f, self.follower.topic_id(f.tp), rows.wins) for f in fetched]
+        slices = [coalesce(f, self.follower.topic_id(f.tp), self.merge) for f in fetched]
         if not slices:
             return
         before = self.noting.n_applied
@@ -247,8 +248,7 @@ class FollowerMachine(RuleBasedStateMachine):
         fold: Kept = {}
         for tp, _, key, value in self.delivered:
             place = self.place(tp), key
-            if place not in fold or value[VERSION] >= fold[place][VERSION]:
-                fold[place] = value
+            fold[place] = self.merge(value, fold.get(place))
         return fold
 
     @invariant()

@@ -21,12 +21,12 @@ from mode import Service
 
 from emis_streams.engine import fatal
 from emis_streams.engine.cluster import Described
+from emis_streams.engine.copies import Copies
 from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.home import Home
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
-from emis_streams.engine.store import Store
-from emis_streams.engine.table import Table, TableSink, send_all
+from emis_streams.engine.table import Table, TableSink
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
 
@@ -71,8 +71,7 @@ class CatchUp(Service):
         self._looked = 0.0
         self._owned: set[TopicPartition] = set()
         self._has_taken_over = False
-        self._ids_on_disk: dict[TopicPartition, str | None] = {}
-        """Of the topics that copies of others' partitions rest on (None: on nothing): they change here only."""
+        self._copies = Copies(tables.engine_tables, tables.writer.send_rows)
         self._topics_seen = 0.0
         self._task: asyncio.Task[None] | None = None
         self._meanwhile: asyncio.Task[None] | None = None
@@ -162,8 +161,7 @@ class CatchUp(Service):
             for number in sorted(wanted):
                 table.store.partition(number)
                 changelogs.append(TopicPartition(table.changelog_name, number))
-        for tp in changelogs:
-            self._ids_on_disk.pop(tp, None)
+        self._copies.forget(changelogs)
         return changelogs
 
     async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
@@ -177,7 +175,7 @@ class CatchUp(Service):
             name=f"{self.app.conf.id}-tables",
             client=options.client,
             sink=sink,
-            wins=self.tables.wins,
+            merge=self.tables.merge,
             partitions=changelogs,
             slice_records=_CATCH_UP_RECORDS,
             slice_bytes=_CATCH_UP_BYTES,
@@ -291,32 +289,11 @@ class CatchUp(Service):
         made_anew = [tp for tp in self._owned if self._rests_on_another(tp, ids[tp.topic])]
         if made_anew:
             await self._catch_up(made_anew)
-        await self._send_what_owners_lack(ids)
+        await self._copies.send_what_logs_lack(ids)
 
     def _rests_on_another(self, tp: TopicPartition, topic_id: str) -> bool:
         position = self.tables.table_of(tp.topic).store.partition(tp.partition).position
         return position is not None and position.topic_id != topic_id
-
-    async def _send_what_owners_lack(self, ids: Mapping[str, str]) -> None:
-        """A changelog that was made anew lacks what this disk keeps of partitions that others own by now.
-
-        To their owners the rows are someone else's, who read them and keep the higher versions (decision 0014).
-        """
-        for table in self.tables.engine_tables():
-            for number in table.store.closed_partitions:
-                tp = TopicPartition(table.changelog_name, number)
-                if self._ids_on_disk.get(tp, "") not in (None, ids[tp.topic]):
-                    await self._send_unless_of(ids[tp.topic], tp, table.store)
-                    await self.sleep(0)  # Opening one takes milliseconds, in which nobody is answered.
-
-    async def _send_unless_of(self, topic_id: str, tp: TopicPartition, store: Store) -> None:
-        copy = store.partition(tp.partition)
-        try:
-            if copy.position is not None and copy.position.topic_id != topic_id:
-                await send_all(copy, tp, self.tables.writer.send_rows)
-            self._ids_on_disk[tp] = None if copy.position is None else copy.position.topic_id
-        finally:
-            store.close_partition(tp.partition)
 
     def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
         store = self.tables.table_of(tp.topic).store.partition(tp.partition)
@@ -360,9 +337,9 @@ class TableManager(FaustTableManager):
         assert isinstance(table, Table)
         return table
 
-    def wins(self, row: bytes, stored: bytes | None) -> bool:
+    def merge(self, row: bytes, stored: bytes | None) -> bytes:
         """The rule of the tables: all of an app share one."""
-        return next(iter(self.engine_tables())).wins(row, stored)
+        return next(iter(self.engine_tables())).merge(row, stored)
 
     def position_of(self, tp: TopicPartition) -> int:
         position = self.table_of(tp.topic).store.partition(tp.partition).position

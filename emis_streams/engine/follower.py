@@ -83,32 +83,34 @@ class Sink(Protocol):
         """The kept position is outside the log, or of another topic: forget it. What is kept may be the last copy."""
 
 
-Wins = Callable[[bytes, bytes | None], bool]
-"""Whether a row replaces another one (an equal version does)."""
+Merge = Callable[[bytes, bytes | None], bytes]
+"""The row to keep, of one that comes later and the one that is kept (None: there is none)."""
 
 
-def coalesce(fetched: Fetched, topic_id: str, wins: Wins) -> ChangelogSlice:
+def coalesce(fetched: Fetched, topic_id: str, merge: Merge) -> ChangelogSlice:
     """The records with the highest version of each key; a null value (never written by us) is passed over."""
     records = fetched.records
     rows: dict[bytes, tuple[bytes, int]] = {r.key: (r.value, r.timestamp) for r in records}
     regressed: set[bytes] = set()
     if len(rows) != len(records) or any(row is None for row, _ in rows.values()):
-        rows, regressed = _coalesce_repeated(records, wins)
+        rows, regressed = _coalesce_repeated(records, merge)
     return ChangelogSlice(fetched.tp, topic_id, rows, fetched.end, len(records), frozenset(regressed))
 
 
-def _coalesce_repeated(records: Iterable[Any], wins: Wins) -> tuple[dict[bytes, tuple[bytes, int]], set[bytes]]:
+def _coalesce_repeated(records: Iterable[Any], merge: Merge) -> tuple[dict[bytes, tuple[bytes, int]], set[bytes]]:
     rows: dict[bytes, tuple[bytes, int]] = {}
     regressed: set[bytes] = set()
     for record in records:
         key, row = record.key, record.value
         if row is None:
             continue
-        kept = rows.get(key)
-        if kept is None or wins(row, kept[0]):
+        kept, timestamp = rows.get(key, (None, record.timestamp))
+        to_keep = merge(row, kept)
+        if to_keep == row:
             rows[key] = (row, record.timestamp)
             regressed.discard(key)
         else:
+            rows[key] = (to_keep, timestamp)
             regressed.add(key)
     return rows, regressed
 
@@ -127,7 +129,7 @@ class Follower:
     client: Mapping[str, Any] = field(repr=False)
     """Keyword arguments of every Kafka client: bootstrap servers, security."""
     sink: Sink
-    wins: Wins
+    merge: Merge
     partitions: Sequence[TopicPartition] = ()
     topics: Sequence[str] = ()
     group: str | None = None
@@ -248,7 +250,7 @@ class Follower:
             await self.position(self.next_offsets)
             return
         if fetched:
-            await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.wins) for f in fetched])
+            await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.merge) for f in fetched])
         await self._check_topic_ids()
         await self._look_at_sink()
         self._show_to_group()

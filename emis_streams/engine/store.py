@@ -157,11 +157,12 @@ class PartitionStore(OnDisk):
         self.position = None
         self._acknowledged_ahead.clear()
 
-    def items(self) -> Iterable[tuple[bytes, bytes]]:
+    def items(self, after: bytes = b"") -> Iterable[tuple[bytes, bytes]]:
+        """Keys and rows in the order of the keys, those behind `after`, as they are at the first."""
         rows = self._db.iter()
-        rows.seek(b"")
+        rows.seek(after)
         while rows.valid():
-            if rows.key() != _POSITION:
+            if rows.key() not in (_POSITION, after):
                 yield rows.key(), rows.value()
             rows.next()
         rows.status()  # Raises: what cannot be read looks like the end.

@@ -9,7 +9,7 @@ from typing import Any
 import faust
 from aiokafka import TopicPartition
 
-from emis_streams.engine.follower import ChangelogSlice, Position, Wins
+from emis_streams.engine.follower import ChangelogSlice, Merge, Position
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.store import PartitionStore, Store
 from emis_streams.engine.writer import Writer
@@ -24,20 +24,20 @@ SendRows = Callable[[TopicPartition, Mapping[bytes, bytes]], Awaitable[None]]
 class Table(faust.Table):
     """Bytes to bytes, partitioned as its source topics, with a changelog that is the whole truth.
 
-    `wins(row, stored)` says which of two rows of a key is kept. `topics` are the source topics: the
+    `merge(row, stored)` says what is kept of two rows of a key. `topics` are the source topics: the
     worker that owns partition n of them owns partition n of the table.
     """
 
     mundane_level = "debug"
 
-    def __init__(self, app: Any, *, topics: Sequence[str] = (), wins: Wins | None = None, **kwargs: Any) -> None:
+    def __init__(self, app: Any, *, topics: Sequence[str] = (), merge: Merge | None = None, **kwargs: Any) -> None:
         kwargs.update(key_type=bytes, value_type=bytes)
         super().__init__(app, **kwargs)
         self.source_topics = tuple(topics)
-        self.wins: Wins = wins or _last_wins
+        self.merge: Merge = merge or _last_wins
 
     def info(self) -> Mapping[str, Any]:
-        return {**super().info(), "topics": self.source_topics, "wins": self.wins}
+        return {**super().info(), "topics": self.source_topics, "merge": self.merge}
 
     @property
     def store(self) -> Store:
@@ -68,18 +68,20 @@ class Table(faust.Table):
         return self.writer.send_rows(TopicPartition(self.changelog_name, batch.partition), rows)
 
 
-def _last_wins(_row: bytes, _stored: bytes | None) -> bool:
-    return True
+def _last_wins(row: bytes, _stored: bytes | None) -> bytes:
+    return row
 
 
 async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRows) -> None:
     """All rows of the partition to its changelog; its position is forgotten once they are acknowledged.
 
-    So a crash before that does it all again, and versions decide against what else is in the log.
+    So a crash before that does it all again, and versions decide against what else is in the log. What is written
+    meanwhile is queued behind what was read before: no iterator may outlive a send.
     """
-    rows, n_rows = iter(store.items()), 0
-    while some := dict(islice(rows, _SENT_AT_ONCE)):
+    last, n_rows = b"", 0
+    while some := dict(islice(store.items(after=last), _SENT_AT_ONCE)):
         await send_rows(tp, some)
+        last = max(some)
         n_rows += len(some)
     store.forget_position()
     logger.warning("%s has lost records: sent again what this worker keeps of it, %d rows", tp, n_rows)
@@ -88,8 +90,8 @@ async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRow
 class TableSink:
     """Takes a table's partitions over from their changelogs, and keeps an eye on them afterwards.
 
-    Tells which keys have gone back in the log: a worker that had lost its partition without noticing
-    wrote an older row after the newer one. Their rows are to be sent again (design, 2.8).
+    Tells of which keys the log ends with another row than is kept: a worker that had lost its partition without
+    noticing wrote an older one after the newer one. Their rows are to be sent again (design, 2.8).
     """
 
     def __init__(self, tables: Iterable[Table], send_rows: SendRows) -> None:
@@ -114,14 +116,16 @@ class TableSink:
             await asyncio.sleep(0)
 
     def _apply(self, part: ChangelogSlice) -> None:
-        wins = self._tables[part.tp.topic].wins
+        merge = self._tables[part.tp.topic].merge
         store = self.partition(part.tp)
         gone_back = self.regressed.setdefault(part.tp, set())
         rows: dict[bytes, bytes] = {}
         for key, stored in store.get_many(part.rows).items():
             row = part.rows[key][0]
-            if wins(row, stored):
-                rows[key] = row
+            kept = merge(row, stored)
+            if kept != stored:
+                rows[key] = kept
+            if kept == row:
                 gone_back.discard(key)
             else:
                 gone_back.add(key)

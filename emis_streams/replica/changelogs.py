@@ -7,11 +7,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from emis_streams import topics
+from emis_streams import rows, topics
 from emis_streams.engine.denied import denied
 from emis_streams.errors import Unavailable
 from emis_streams.kafka_refusals import no_topic, unavailable
-from emis_streams.replica.comparison import winner
 from emis_streams.settings import Settings
 
 _FETCH_RECORDS = 5_000
@@ -47,7 +46,7 @@ class Changelogs:
             fetched = await self._consumer.getmany(tp, timeout_ms=_WAIT_MS, max_records=_FETCH_RECORDS)
             for record in fetched.get(tp, ()):
                 if record.offset < end and record.key is not None and record.value is not None:
-                    into[record.key] = winner(record.value, into.get(record.key))
+                    into[record.key] = rows.winner(record.value, into.get(record.key))
             # By position, not by record: compaction may have removed the last ones.
             at = await self._consumer.position(tp)
             yield min(at, end)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from emis_streams import rows, topics
+from emis_streams import topics
 from emis_streams.errors import InvalidEvent
 from emis_streams.replica.values import columns_of, values_of
 
@@ -85,8 +85,3 @@ def is_readable(subject: topics.Subject, key: bytes, row: bytes) -> bool:
     except InvalidEvent:
         return False
     return True
-
-
-def winner(row: bytes, stored: bytes | None) -> bytes:
-    """The row that counts of two of a key."""
-    return row if stored is None or rows.wins(row, stored) else stored

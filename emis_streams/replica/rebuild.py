@@ -57,7 +57,7 @@ async def fill(config: Settings, ends: Offsets, begins: Offsets, on_refused: OnR
         name="emis-streams-replica-rebuild",
         client=config.kafka_client(),
         sink=sink,
-        wins=rows.wins,
+        merge=rows.winner,
         partitions=sorted(ends),
         wait_for=(Unavailable,),
         slice_records=config.replica_batch_rows,

@@ -25,8 +25,8 @@ def row(version: int, text: str = "") -> bytes:
     return b"%08d" % version + text.encode()
 
 
-def wins(new: bytes, stored: bytes | None) -> bool:
-    return stored is None or new[:VERSION_BYTES] >= stored[:VERSION_BYTES]
+def newer(new: bytes, stored: bytes | None) -> bytes:
+    return new if stored is None or new[:VERSION_BYTES] >= stored[:VERSION_BYTES] else stored
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Rig:
             web_bind="127.0.0.1",
         )
         self.app.web.blueprints = BlueprintManager()
-        self.table = self.app.Table("kept", partitions=PARTITIONS, topics=[self.topic], wins=wins)
+        self.table = self.app.Table("kept", partitions=PARTITIONS, topics=[self.topic], merge=newer)
         self.app.agent(self.app.slices(self.topic), name="keep")(self.keep)
 
     @property
@@ -81,7 +81,8 @@ class Rig:
             rows: dict[bytes, bytes] = {}
             stored = self.table.stored(batch, [record.key for record in batch.records])
             for record in batch.records:
-                if wins(record.value, rows.get(record.key, stored[record.key])):
+                kept = rows.get(record.key, stored[record.key])
+                if newer(record.value, kept) is not kept:
                     rows[record.key] = record.value
             written = self.table.write(batch, rows)
             await self.may_finish.wait()

@@ -15,7 +15,7 @@ from emis_streams.engine import follower as following
 from emis_streams.engine.follower import ChangelogSlice, Follower, Position, PositionsChanged
 from emis_streams.local import KafkaCluster
 from emis_streams.local.ports import is_answering
-from tests.integration.engine_rig import admin, producer, reader, row, wins
+from tests.integration.engine_rig import admin, newer, producer, reader, row
 from tests.services import kafka_cluster, unique, until
 
 PARTITIONS = 2
@@ -62,8 +62,7 @@ class MemorySink:
             raise self.failures.pop(0)
         for part in slices:
             for key, (value, _written_ms) in part.rows.items():
-                if wins(value, self.rows.get(key.decode())):
-                    self.rows[key.decode()] = value
+                self.rows[key.decode()] = newer(value, self.rows.get(key.decode()))
             self.kept[part.tp] = part.position
 
     def empty(self) -> None:
@@ -109,7 +108,7 @@ class Log:
     def follower(self, sink: MemorySink, **options: Any) -> Follower:
         by_default: dict[str, Any] = {"partitions": self.tps} if "group" not in options else {"topics": [self.name]}
         client = {"bootstrap_servers": self.broker}
-        return Follower(name="test", client=client, sink=sink, wins=wins, wait_for=(Away,), **by_default, **options)
+        return Follower(name="test", client=client, sink=sink, merge=newer, wait_for=(Away,), **by_default, **options)
 
 
 def rows_of(n: int, version: int = 1) -> dict[str, bytes]:

@@ -148,8 +148,8 @@ async def all_known(no_worker: Settings) -> list[dict[str, Any]]:
     newest: dict[str, bytes] = {}
     async for group in records_to_end(no_worker, topics.CLASSES.changelog):
         for record in group:
-            if rows.wins(record.value, newest.get(record.key.decode())):
-                newest[record.key.decode()] = record.value
+            key = record.key.decode()
+            newest[key] = rows.winner(record.value, newest.get(key))
     return [_line_of(class_id, row) for class_id, row in newest.items() if not rows.is_deleted(row)]
 
 

@@ -13,9 +13,9 @@ from emis_streams.engine.follower import ChangelogSlice, Position, coalesce
 TP = TopicPartition("changelog", 4)
 
 
-def wins(row: bytes, stored: bytes | None) -> bool:
+def newer(row: bytes, stored: bytes | None) -> bytes:
     """Versions are the first byte."""
-    return stored is None or row[:1] >= stored[:1]
+    return row if stored is None or row[:1] >= stored[:1] else stored
 
 
 def record(key: bytes, value: bytes | None, timestamp: int = 1) -> Any:
@@ -23,7 +23,7 @@ def record(key: bytes, value: bytes | None, timestamp: int = 1) -> Any:
 
 
 def coalesced(*records: Any) -> ChangelogSlice:
-    return coalesce(Fetched(TP, 10, 10 + len(records), list(records)), "topic-id", wins)
+    return coalesce(Fetched(TP, 10, 10 + len(records), list(records)), "topic-id", newer)
 
 
 def test_different_keys_are_all_kept_with_their_times() -> None:
@@ -64,7 +64,7 @@ def test_null_values_are_passed_over() -> None:
 
 
 def test_a_slice_without_records_moves_only_the_position() -> None:
-    found = coalesce(Fetched(TP, 10, 12, []), "topic-id", wins)
+    found = coalesce(Fetched(TP, 10, 12, []), "topic-id", newer)
     assert (found.rows, found.next_offset) == ({}, 12)
 
 
@@ -76,7 +76,7 @@ def test_it_keeps_what_a_reader_of_one_record_after_the_other_keeps(log: list[tu
         if value is None:
             continue
         last[key] = value
-        if key not in kept or wins(value, kept[key][0]):
+        if key not in kept or newer(value, kept[key][0]) is value:
             kept[key] = (value, time)
     found = coalesced(*(record(key, value, time) for time, (key, value) in enumerate(log)))
     assert found.rows == kept

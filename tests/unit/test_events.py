@@ -393,10 +393,19 @@ def test_versions_are_ordered_by_time_then_rank_then_event_id_then_content() -> 
 def test_an_equal_version_wins_so_that_a_replay_repairs() -> None:
     row = rows.pack(version_of(CREATED), b"\0" * 8, b"body")
     higher = rows.pack(version_of(CREATED, timestamp="2026-09-05T12:00:01Z"), b"\0" * 8, b"")
-    assert rows.wins(row, None)
-    assert rows.wins(row, row)
-    assert rows.wins(higher, row)
-    assert not rows.wins(row, higher)
+    again = rows.pack(version_of(CREATED), b"\1" * 8, b"body")
+    assert rows.winner(row, None) is row
+    assert rows.winner(again, row) is again
+    assert rows.winner(higher, row) is rows.winner(row, higher) is higher
+
+
+def test_two_rows_are_merged_to_the_higher_version_and_the_earlier_time_of_creation() -> None:
+    version, higher = version_of(CREATED), version_of(CREATED, timestamp="2026-09-05T12:00:01Z")
+    early, late = b"\0" * 7 + b"\1", b"\0" * 7 + b"\2"
+    row, deleted = rows.pack(version, early, b"body"), rows.pack(higher, late, b"")
+    assert rows.merged(row, None) is row
+    assert rows.merged(row, deleted) == rows.merged(deleted, row) == rows.pack(higher, early, b"")
+    assert rows.merged(rows.pack(version, late, b"body"), row) == row
 
 
 @pytest.mark.parametrize(

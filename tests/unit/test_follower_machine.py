@@ -65,6 +65,7 @@ class TableMachine(FollowerMachine):
     """Partitions of a table that are taken over: a RocksDB each, and an eye on what has gone back in the log."""
 
     tps = TPS[:2]
+    merge = staticmethod(rows.merged)
 
     def open(self) -> None:
         self.stores = {tp: PartitionStore(self.data / str(tp.partition)) for tp in self.tps}
@@ -81,7 +82,7 @@ class TableMachine(FollowerMachine):
 
     def sink(self) -> Sink:
         store = SimpleNamespace(partition=lambda n: self.stores[TPS[n]])
-        table: Any = SimpleNamespace(changelog_name=topics.CLASSES.changelog, store=store, wins=rows.wins)
+        table: Any = SimpleNamespace(changelog_name=topics.CLASSES.changelog, store=store, merge=self.merge)
         self.table_sink = TableSink([table], self.send_all)
         return self.table_sink
 
@@ -121,7 +122,7 @@ class TableMachine(FollowerMachine):
         """Else nobody sends it again, and whoever reads the log later keeps the older row."""
         kept = self.kept()
         last = {(delivery.tp, delivery.key): delivery for delivery in self.delivered}
-        gone_back = {place for place, one in last.items() if one.value[VERSION] < kept[place][VERSION]}
+        gone_back = {place for place, one in last.items() if one.value != kept[place]}
         known = {(tp, key) for tp, keys in self.table_sink.regressed.items() for key in keys}
         assert known <= gone_back
         for tp, key in gone_back - known:

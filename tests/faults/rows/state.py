@@ -374,6 +374,7 @@ async def made_anew(course: Course) -> Evidence:
         await course.stage.all_ready()
         await course.rest(2)
         broken = await _answers_lost(course)
+    await _until_said(log, _SENT_AGAIN)
     return _sent_again(log, broken)
 
 
