@@ -12,14 +12,14 @@ from emis_streams import admin
 from emis_streams.local import Child
 from emis_streams.local.readiness import is_ready
 from emis_streams.settings import Settings
-from tests.services import environment_of, free_ports_in_a_row, kafka_cluster, settings_for, until
+from tests.services import environment_of, free_port, kafka_cluster, settings_for, until
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     with kafka_cluster() as cluster:
         folder = Path(tmp_path_factory.mktemp("processes"))
-        settings = settings_for(cluster.bootstrap, folder, roles="ingest", port=free_ports_in_a_row(2))
+        settings = settings_for(cluster.bootstrap, folder, roles="ingest", port=free_port(2))
         asyncio.run(admin.ensure_topics(settings))
         yield settings
 
