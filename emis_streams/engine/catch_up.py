@@ -26,6 +26,7 @@ from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.home import Home
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
+from emis_streams.engine.store import PartitionStore
 from emis_streams.engine.table import Table, TableSink
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
@@ -286,17 +287,13 @@ class CatchUp(Service):
             await self._until_rebalance(self._fill_what_was_made_anew({name: topics[name].id for name in changelogs}))
 
     async def _fill_what_was_made_anew(self, ids: Mapping[str, str]) -> None:
-        made_anew = [tp for tp in self._owned if self._rests_on_another(tp, ids[tp.topic])]
+        made_anew = [tp for tp in self._owned if self.tables.partition(tp).rests_on_another(ids[tp.topic])]
         if made_anew:
             await self._catch_up(made_anew)
         await self._copies.send_what_logs_lack(ids)
 
-    def _rests_on_another(self, tp: TopicPartition, topic_id: str) -> bool:
-        position = self.tables.table_of(tp.topic).store.partition(tp.partition).position
-        return position is not None and position.topic_id != topic_id
-
     def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
-        store = self.tables.table_of(tp.topic).store.partition(tp.partition)
+        store = self.tables.partition(tp)
         return store.has_gap or (self.tables.writer.is_idle(tp) and self.tables.position_of(tp) < end)
 
     async def _until_rebalance(self, work: Coroutine[Any, Any, None]) -> None:
@@ -337,12 +334,16 @@ class TableManager(FaustTableManager):
         assert isinstance(table, Table)
         return table
 
+    def partition(self, tp: TopicPartition) -> PartitionStore:
+        """The store behind a partition of a changelog."""
+        return self.table_of(tp.topic).store.partition(tp.partition)
+
     def merge(self, row: bytes, stored: bytes | None) -> bytes:
         """The rule of the tables: all of an app share one."""
         return next(iter(self.engine_tables())).merge(row, stored)
 
     def position_of(self, tp: TopicPartition) -> int:
-        position = self.table_of(tp.topic).store.partition(tp.partition).position
+        position = self.partition(tp).position
         return 0 if position is None else position.next_offset
 
     def _acknowledged(self, tp: TopicPartition, base_offset: int, n_records: int) -> None:

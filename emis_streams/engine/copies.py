@@ -26,7 +26,7 @@ class Copies:
     async def send_what_logs_lack(self, ids: Mapping[str, str]) -> None:
         """A changelog that was made anew (it has another id than its copy rests on) gets the copy's rows.
 
-        To the partition's owner they are someone else's, who reads them and keeps the higher versions.
+        To the partition's owner they are someone else's, who reads them and merges them with his.
         """
         for table in self._tables():
             for number in table.store.closed_partitions:
@@ -38,7 +38,7 @@ class Copies:
     async def _send_unless_of(self, topic_id: str, tp: TopicPartition, store: Store) -> None:
         copy = store.partition(tp.partition)
         try:
-            if copy.position is not None and copy.position.topic_id != topic_id:
+            if copy.rests_on_another(topic_id):
                 await send_all(copy, tp, self._send_rows)
             self._topic_ids[tp] = None if copy.position is None else copy.position.topic_id
         finally:

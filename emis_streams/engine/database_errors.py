@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _IN_USE = ("While lock file", "lock hold by current process")
 _DAMAGED = ("Corruption",)
 _INCOMPLETE = ("No such file or directory",)
-"""Missing files: a `clear` that was cut short leaves such."""
+"""Missing files: a folder whose deletion was cut short lacks such."""
 _UNUSABLE = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE))
 
 

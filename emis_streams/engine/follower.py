@@ -88,7 +88,7 @@ Merge = Callable[[bytes, bytes | None], bytes]
 
 
 def coalesce(fetched: Fetched, topic_id: str, merge: Merge) -> ChangelogSlice:
-    """The records with the highest version of each key; a null value (never written by us) is passed over."""
+    """What `merge` keeps of the records of each key; a null value (never written by us) is passed over."""
     records = fetched.records
     rows: dict[bytes, tuple[bytes, int]] = {r.key: (r.value, r.timestamp) for r in records}
     regressed: set[bytes] = set()

@@ -150,6 +150,10 @@ class PartitionStore(OnDisk):
             put(_POSITION, encode_position(self.position))
         self._db.write(batch, self._options)
 
+    def rests_on_another(self, topic_id: str) -> bool:
+        """Whether the rows were taken from, or sent to, another changelog than the topic with this id."""
+        return self.position is not None and self.position.topic_id != topic_id
+
     @checked
     def forget_position(self) -> None:
         """The rows stay; the changelog is followed from its start."""

@@ -197,11 +197,7 @@ async def test_a_lost_table_is_rebuilt_from_the_changelog(rig: Rig, tmp_path: Pa
 async def test_a_changelog_that_was_made_anew_gets_the_rows_of_the_table(
     rig: Rig, ends: list[str], tmp_path: Path
 ) -> None:
-    sent = events(50)
-    async with rig.running():
-        await rig.produce(sent)
-        await until(rig.all_committed)
-    await _make_changelog_anew(rig)
+    sent = await _left_in_the_table_only(rig)
     again = rig.other(rig.folder)
     async with again.running():
         assert again.kept_in_table() == dict(sent)
@@ -235,16 +231,22 @@ async def test_a_changelog_that_was_made_anew_gets_what_those_kept_who_owned_its
     rig: Rig, ends: list[str], tmp_path: Path
 ) -> None:
     """Here the partition's new owner starts with nothing, and finds it as rows of someone else."""
-    sent = events(50)
-    async with rig.running():
-        await rig.produce(sent)
-        await until(rig.all_committed)
-    await _make_changelog_anew(rig)
+    sent = await _left_in_the_table_only(rig)
     new_owner, former = rig.other(tmp_path / "elsewhere"), rig.other(rig.folder)
     async with new_owner.running(), former.running():
         await until(lambda: {**new_owner.kept_in_table(), **former.kept_in_table()} == dict(sent))
     assert await rig.kept_in_changelog() == dict(sent)
     assert ends == []
+
+
+async def _left_in_the_table_only(rig: Rig) -> list[tuple[str, bytes]]:
+    """What a worker kept that has stopped, and whose changelog was made anew."""
+    sent = events(50)
+    async with rig.running():
+        await rig.produce(sent)
+        await until(rig.all_committed)
+    await _make_changelog_anew(rig)
+    return sent
 
 
 async def _make_changelog_anew(rig: Rig) -> None:

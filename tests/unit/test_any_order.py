@@ -5,8 +5,8 @@ Events go the way they go in a worker: JSON → `decode` → `fold` into a table
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,17 +82,9 @@ def camel_key(topic: str) -> str:
     return "classId" if topic in topics.CLASSES.events else "teacherId"
 
 
-@contextmanager
-def empty_model() -> Iterator[ReadModel]:
-    with TemporaryDirectory(prefix="any-order-") as folder:
-        model = ReadModel(Path(folder) / "read-model")
-        yield model
-        model.close()
-
-
 async def page_after(slices: Sequence[Sequence[Event]]) -> Any:
     """What is answered about the teacher (but for when it was written), after events in slices of one topic."""
-    with empty_model() as model:
+    with TemporaryDirectory(prefix="any-order-") as folder, closing(ReadModel(Path(folder) / "read-model")) as model:
         worker = Worker(model)
         for events in slices:
             await worker.take(events[0]["eventType"], events)
