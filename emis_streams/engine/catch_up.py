@@ -26,6 +26,7 @@ from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.home import Home
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
+from emis_streams.engine.starting import start
 from emis_streams.engine.store import PartitionStore
 from emis_streams.engine.table import Table, TableSink
 from emis_streams.engine.transport import Consumer
@@ -110,7 +111,8 @@ class CatchUp(Service):
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled():
-            if task is self._task:  # Nobody here did it: aiokafka lets some of its own cancellations out.
+            # Nobody here did it, and no consumer that ends: aiokafka lets some of its own cancellations out.
+            if task is self._task and not self.app.should_stop:
                 fatal.end_process(self.app, "taking over partitions was cancelled")
         elif (error := task.exception()) is not None:
             fatal.end_process(self.app, "taking over partitions failed", error)
@@ -223,9 +225,11 @@ class CatchUp(Service):
         """
         asker = AIOKafkaConsumer(**options_of(self.app).client, isolation_level="read_committed")
         try:
-            await patiently(asker.start, UNREACHABLE)
-            while not self.should_stop:
+            await patiently(lambda: start(asker), UNREACHABLE)
+            while True:
                 await self.sleep(_WATCH_SECONDS)
+                if self.should_stop:  # That ended the sleep, and may have taken the cancellation with it (`wait_for`).
+                    return
                 await self._check_group()
                 await self._look(asker)
                 await self._look_at_topics()

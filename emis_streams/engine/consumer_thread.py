@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import aiokafka
@@ -45,6 +45,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         self.membership = Membership()
         self.topic_ids: dict[str, str] = {}
         """Of the topics that are read: each commit says to which one its offset belongs."""
+        self._asked: set[asyncio.Future[Any]] = set()
+        self._has_ended = False
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -66,6 +68,28 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         if self._consumer is not None:
             # Whoever asked the brokers something while it closed made connections anew.
             await self._consumer._client.close()
+
+    def _start_thread(self) -> None:
+        try:
+            super()._start_thread()
+        finally:
+            self.parent_loop.call_soon_threadsafe(self._end_asked)
+
+    def _end_asked(self) -> None:
+        self._has_ended = True
+        for answer in list(self._asked):
+            answer.cancel()
+
+    async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        """As Faust's, but what the thread has not answered when it ends is cancelled: the wait would never end."""
+        answer = self.parent_loop.create_future()
+        if self._has_ended:
+            answer.cancel()
+        else:
+            self._asked.add(answer)
+            answer.add_done_callback(self._asked.discard)
+            await self.method_queue.call(answer, fun, *args, **kwargs)
+        return await answer
 
     async def _connect(self) -> None:
         """Waits for the brokers. Told to stop meanwhile, the worker ends: it has begun nothing.

@@ -23,6 +23,7 @@ from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.starting import start
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,7 @@ class Follower:
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         )
         limit_answers(self._consumer._client, _ANSWER_SECONDS)
-        await self._waiting.for_(self._consumer.start, KafkaError)
+        await self._waiting.for_(lambda: start(self._consumer), KafkaError)
         if self.group is not None:
             self._consumer.subscribe(list(self.topics), listener=_GroupListener(self))
             return

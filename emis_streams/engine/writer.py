@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.starting import start
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ async def _certain() -> None:
 
 async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
     try:
-        await producer.start()
+        await start(producer)
     except (KafkaError, asyncio.CancelledError):
         await producer.stop()
         raise

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from emis_streams.engine import catch_up, fatal
-from tests.integration.engine_rig import Rig, admin, producer, row
+from tests.integration.engine_rig import PARTITIONS, Rig, admin, producer, row
 from tests.services import until
 
 
@@ -104,7 +104,7 @@ async def test_slices_that_a_rebalance_clears_from_the_queue_are_read_by_the_nex
         await until(lambda: rig.app.rebalancing)
         rig.may_begin.set()
         await joining
-        await until(lambda: other.app.consumer.assignment() and not other.app.rebalancing)
+        await until(lambda: other.app.tables.recovery.completed.is_set())
         await until(rig.all_committed)
         both = rig.kept_in_table() | other.kept_in_table()
         assert both == dict(sent)
@@ -334,6 +334,40 @@ async def test_a_worker_whose_coordinator_was_away_goes_on_when_that_answers(rig
     assert ends == []
 
 
+async def test_a_worker_that_stops_asks_its_consumer_nothing_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread may have ended, and would never answer."""
+    asked: list[bool] = []
+
+    async def check_group(_watch: catch_up.CatchUp) -> None:
+        asked.append(True)
+
+    monkeypatch.setattr(catch_up, "_WATCH_SECONDS", 3600.0)
+    monkeypatch.setattr(catch_up.CatchUp, "_check_group", check_group)
+    async with rig.running():
+        pass
+    assert asked == []
+
+
+async def test_what_a_consumer_does_not_answer_before_its_thread_ends_is_cancelled(rig: Rig) -> None:
+    """Faust's would be waited for for ever, and with it the end of the worker."""
+    asked: list[asyncio.Task[None]] = []
+    async with rig.running():
+        thread = rig.app.consumer._thread
+        close = thread.on_thread_stop
+
+        async def ask() -> None:
+            asked.append(asyncio.create_task(thread.check_group()))
+
+        async def close_and_be_asked() -> None:
+            await close()
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ask(), thread.parent_loop))
+
+        thread.on_thread_stop = close_and_be_asked
+    asked.append(asyncio.create_task(thread.check_group()))  # And what is asked later is, at once.
+    await asyncio.wait(asked, timeout=5)
+    assert [task.cancelled() for task in asked] == [True, True]
+
+
 async def test_a_join_that_waits_long_for_the_other_members_is_no_broker_that_does_not_answer(
     rig: Rig, tmp_path: Path, ends: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -348,7 +382,8 @@ async def test_a_join_that_waits_long_for_the_other_members_is_no_broker_that_do
         await until(lambda: time.monotonic() > longer_than_other_answers)
         rig.may_finish.set()
         await joining
-        await until(lambda: other.app.consumer.assignment() and not other.app.rebalancing)
+        await until(lambda: other.app.tables.recovery.completed.is_set())
         await other.app.stop()
+        await until(lambda: len(rig.app.consumer.assignment()) == PARTITIONS)  # Else it stops while it joins again.
     assert "marking coordinator dead" not in caplog.text
     assert ends == []

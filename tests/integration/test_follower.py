@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import TopicPartition, client, conn
 from aiokafka.admin import NewTopic, RecordsToDelete
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from emis_streams.engine import follower as following
@@ -405,6 +406,24 @@ async def test_brokers_that_go_away_are_waited_for(own_cluster: KafkaCluster, si
             await log.write({"new": row(1)})
             await until(lambda: sink.rows == late_sink.rows == {**rows_of(30), "new": row(1)})
             assert late.waiting_for is None
+
+
+async def test_one_that_is_cancelled_while_it_connects_leaves_no_connection_open(
+    log: Log, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[AIOKafkaConnection] = []
+
+    async def create_conn(*args: Any, **kwargs: Any) -> AIOKafkaConnection:
+        opened.append(await conn.create_conn(*args, **kwargs))
+        asyncio.get_running_loop().call_soon(following_it.cancel)  # The brokers are being asked who they are.
+        return opened[-1]
+
+    monkeypatch.setattr(client, "create_conn", create_conn)
+    following_it = asyncio.create_task(log.follower(sink).follow())
+    with pytest.raises(asyncio.CancelledError):
+        await following_it
+    assert [connection.connected() for connection in opened] == [False] * len(opened)
+    assert opened
 
 
 async def test_a_topic_that_is_not_there_yet_is_waited_for(broker: str, sink: MemorySink) -> None:

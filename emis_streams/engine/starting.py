@@ -1,0 +1,24 @@
+"""Starting a client of the brokers that may not be wanted any more before it has started."""
+
+import asyncio
+from contextlib import suppress
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+_LAST_SECONDS = 1.0
+
+
+async def start(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Starts it. Cancelled meanwhile, waits a moment for it, so that `stop` closes all that it opened.
+
+    aiokafka forgets the connection by which it asks who the brokers are, if it is cancelled there.
+    Raises aiokafka.errors.KafkaError, OSError.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(KafkaError, OSError):  # Nobody waits for it any more; OSError is a time-out, too.
+            await asyncio.wait_for(starting, _LAST_SECONDS)
+        raise
