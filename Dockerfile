@@ -4,14 +4,15 @@ COPY requirements/uv.txt requirements/runtime.txt /build/requirements/
 RUN python -m venv /build/uv \
     && /build/uv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r /build/requirements/uv.txt \
     && python -m venv --without-pip /opt/emis-streams \
-    && /build/uv/bin/uv pip sync --quiet --no-cache --python /opt/emis-streams --require-hashes \
-        /build/requirements/runtime.txt
+    && /build/uv/bin/uv pip sync --quiet --no-cache --compile-bytecode --python /opt/emis-streams \
+        --require-hashes /build/requirements/runtime.txt
 COPY setup.py setup.cfg README.md LICENSE /build/
 COPY emis_streams /build/emis_streams
 COPY agents /build/agents
 COPY tables /build/tables
 COPY web /build/web
-RUN /build/uv/bin/uv pip install --quiet --no-cache --python /opt/emis-streams --no-deps --no-build-isolation /build
+RUN /build/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/emis-streams \
+        --no-deps --no-build-isolation /build
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/emis-streams /opt/emis-streams

@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOAK ?= 60
 UV := build/uv/bin/uv
-SYNC := $(UV) pip sync --quiet --python .venv --require-hashes
+SYNC := $(UV) pip sync --quiet --compile-bytecode --python .venv --require-hashes
 INSTALL_US := $(UV) pip install --quiet --python .venv --no-deps --no-build-isolation --editable .
 
 help:  ## List what can be made

@@ -29,7 +29,7 @@ from tests.integration import independent
 
 EVENTS_PER_SECOND, READS_PER_SECOND = 120.0, 45.0
 CONTROL_SECONDS = 4.0
-AFTERWARDS_SECONDS = 2.5
+AFTERWARDS_SECONDS = 1.5
 FRESH_SECONDS = 20.0
 CAUGHT_UP_SECONDS = 60.0
 QUIET_SECONDS = 60.0
@@ -268,7 +268,8 @@ class Course:
         return not independent.differences(found, self.truth.expected)
 
     async def _in_read_models(self) -> bool:
-        return not any([await self._wrong_answers(worker, Findings()) for worker in self.workers if worker.wanted])
+        running = [worker for worker in self.workers if worker.wanted]
+        return not any(await asyncio.gather(*(self._wrong_answers(worker, Findings()) for worker in running)))
 
     def _mysql_rows(self) -> dict[independent.Key, independent.Kept]:
         own = self.district.own_ids
@@ -294,8 +295,7 @@ class Course:
                 self.findings.add("reorder", class_id, f"MariaDB went from {old} to {new}")
 
     async def _compare_stopped(self) -> None:
-        for worker in self.workers:
-            await self._answers(worker)
+        await asyncio.gather(*(self._answers(worker) for worker in self.workers))
         in_time = await asyncio.gather(*(worker.stop() for worker in self.workers))
         late = [worker.name for worker, ended in zip(self.workers, in_time, strict=True) if not ended]
         if late:  # What was not flushed is gone then, rightly so: there is nothing to compare.
@@ -320,8 +320,7 @@ class Course:
             shutil.rmtree(worker.data_dir, ignore_errors=True)
             worker.start()
         await self.stage.all_ready()
-        for worker in self.workers:
-            await self._answers(worker)
+        await asyncio.gather(*(self._answers(worker) for worker in self.workers))
 
     async def _answers(self, worker: FaultWorker) -> None:
         """Asks for every key; what is wrong is asked again until it is level: it counts when it stays so.
