@@ -28,7 +28,7 @@ from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.starting import start
 from emis_streams.engine.store import PartitionStore
-from emis_streams.engine.table import Table, TableSink
+from emis_streams.engine.table import SendRows, Table, TableSink
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
 
@@ -39,6 +39,8 @@ _WATCH_SECONDS = 1.0
 _ASK_SECONDS = 5.0
 """aiokafka asks on for 40 s before it says that brokers do not answer: the watchdog may look earlier."""
 _TOPICS_CHECK_SECONDS = 10.0
+_RESTS = 3
+"""Sending a lost changelog again rests so many times as long as it works: pages are answered meanwhile (0012)."""
 _CATCH_UP_RECORDS = 5_000
 _CATCH_UP_BYTES = 2_000_000
 """Nothing else is on the loop of an ingesting worker while it catches up: in larger slices more rows share a block."""
@@ -73,7 +75,7 @@ class CatchUp(Service):
         self._looked = 0.0
         self._owned: set[TopicPartition] = set()
         self._has_taken_over = False
-        self._copies = Copies(tables.engine_tables, tables.writer.send_rows)
+        self._copies = Copies(tables.engine_tables, self._send_gently)
         self._topics_seen = 0.0
         self._task: asyncio.Task[None] | None = None
         self._meanwhile: asyncio.Task[None] | None = None
@@ -167,12 +169,13 @@ class CatchUp(Service):
         self._copies.forget(changelogs)
         return changelogs
 
-    async def _catch_up(self, changelogs: list[TopicPartition]) -> None:
+    async def _catch_up(self, changelogs: list[TopicPartition], send_rows: SendRows | None = None) -> None:
+        """`send_rows`: sends what a log has lost; as fast as can be if nothing is given."""
         if not self.tables.writer.is_started:
             await self.waiting.for_(self.tables.writer.start, *UNREACHABLE)
         if not changelogs:
             return  # More workers than partitions: this one stands by.
-        sink = TableSink(self.tables.engine_tables(), self.tables.writer.send_rows)
+        sink = TableSink(self.tables.engine_tables(), send_rows or self.tables.writer.send_rows)
         options = options_of(self.app)
         follower = self.follower = Follower(
             name=f"{self.app.conf.id}-tables",
@@ -293,8 +296,13 @@ class CatchUp(Service):
     async def _fill_what_was_made_anew(self, ids: Mapping[str, str]) -> None:
         made_anew = [tp for tp in self._owned if self.tables.partition(tp).rests_on_another(ids[tp.topic])]
         if made_anew:
-            await self._catch_up(made_anew)
+            await self._catch_up(made_anew, self._send_gently)
         await self._copies.send_what_logs_lack(ids)
+
+    async def _send_gently(self, tp: TopicPartition, rows: Mapping[bytes, bytes]) -> None:
+        began = time.monotonic()
+        await self.tables.writer.send_rows(tp, rows)
+        await asyncio.sleep(_RESTS * (time.monotonic() - began))
 
     def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
         store = self.tables.partition(tp)

@@ -16,7 +16,7 @@ from emis_streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-_SENT_AT_ONCE = 5_000
+_SENT_AT_ONCE = 500
 SendRows = Callable[[TopicPartition, Mapping[bytes, bytes]], Awaitable[None]]
 """Returns when the brokers have acknowledged the rows of that changelog partition."""
 

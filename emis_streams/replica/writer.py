@@ -1,13 +1,13 @@
 """The one writer of the replica: slices of changelogs into rows, with the positions beside them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
 from aiokafka import TopicPartition
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,6 +23,18 @@ WRITERS = 3
 """Transactions side by side: while the server works on one, the next is made here."""
 TIMEOUT_SECONDS = 60.0
 """A transaction that takes longer is given up: a server that hangs answers nothing, not even an error."""
+
+
+_Key = tuple[str, ...]
+"""A row's primary key."""
+
+
+class _RowsGone(PositionsChanged):
+    """Rows that were there are not there any more."""
+
+    def __init__(self, of: Sequence[topics.Subject]) -> None:
+        super().__init__(f"{' and '.join(TABLES[s].name for s in of)} in the database was emptied")
+        self.of = of
 
 
 @dataclass
@@ -52,8 +64,12 @@ class ReplicaSink:
         self._upsert_positions = statements.upsert(replica_positions, dialect)
         self._kept: dict[TopicPartition, Position] = {}
         """What was last asked for, and kept since."""
-        self._with_rows: set[topics.Subject] = set()
-        """Tables that had rows when last looked at: found empty, they were emptied."""
+        self._witnesses: dict[topics.Subject, list[_Key]] = {}
+        """Rows of each table that were there: rows are never deleted, so if one is gone, others may be, too.
+
+        Whether there are any rows would not do: a transaction that was on its way when a table was emptied leaves
+        its rows there (row `emptied` of the faults).
+        """
         self._one_at_a_time = asyncio.Lock()
 
     @classmethod
@@ -70,11 +86,13 @@ class ReplicaSink:
         A position beside an empty table says nothing: the rows were removed, and are to be filled in again. By
         every worker: one that comes later sees rows again, but not the position it left.
         """
+        tps = list(tps)
         async with self._one_at_a_time:
             await asyncio.to_thread(migrate.upgrade, self._database_url)
             async with self._connected("reading the replica's positions") as connection:
-                kept, self._with_rows = await _look(connection, tps)
-                emptied = {tp.topic for tp in kept if BY_CHANGELOG[tp.topic] not in self._with_rows}
+                kept = await _positions(connection, tps)
+                self._witnesses |= await _witnesses(connection, {BY_CHANGELOG[tp.topic] for tp in tps})
+                emptied = {tp.topic for tp in kept if not self._witnesses[BY_CHANGELOG[tp.topic]]}
                 await _forget(connection, replica_positions.c.Topic.in_(sorted(emptied)))
             self._kept = {tp: at for tp, at in kept.items() if tp.topic not in emptied}
             return dict(self._kept)
@@ -100,44 +118,44 @@ class ReplicaSink:
         """
         shares = share_out(slices, self._writers) or [_Share()]
         async with self._one_at_a_time:
-            had_rows = frozenset(self._with_rows)
-            applied = (self._apply_share(share, had_rows) for share in shares)
-            outcomes = await asyncio.gather(*applied, return_exceptions=True)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            outcomes = await asyncio.gather(*map(self._apply_share, shares), return_exceptions=True)
+            failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+            await self._begin_anew({s for failure in failures if isinstance(failure, _RowsGone) for s in failure.of})
         if failures:
             raise max(failures, key=_gravity)
 
-    async def _apply_share(self, share: _Share, had_rows: frozenset[topics.Subject]) -> None:
+    async def _begin_anew(self, gone: Collection[topics.Subject]) -> None:
+        """Forgets all positions of these subjects, those of other workers too: each fills its own part again."""
+        if gone:
+            async with self._connected("forgetting positions whose rows are gone") as connection:
+                await _forget(connection, replica_positions.c.Topic.in_(sorted(s.changelog for s in gone)))
+
+    async def _apply_share(self, share: _Share) -> None:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS), self._engine.begin() as connection:
-                with_rows = await self._check(connection, share.positions() or self._kept, had_rows)
-                for part in share.slices:
-                    if await self._upserts.write(connection, part):
-                        with_rows.add(BY_CHANGELOG[part.tp.topic])
+                await self._check(connection, share.positions() or self._kept)
+                written = [part for part in share.slices if await self._upserts.write(connection, part)]
+                unseen = {BY_CHANGELOG[part.tp.topic] for part in written} - _known(self._witnesses)
+                witnesses = await _witnesses(connection, unseen)
                 await self._keep_positions(connection, share)
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             raise _as_told(error) from error
         self._kept.update(share.positions())
-        self._with_rows |= with_rows
+        self._witnesses.update(witnesses)
 
-    async def _check(
-        self,
-        connection: AsyncConnection,
-        wanted: Mapping[TopicPartition, Position],
-        had_rows: frozenset[topics.Subject],
-    ) -> set[topics.Subject]:
-        """The subjects that have rows. Raises PositionsChanged.
+    async def _check(self, connection: AsyncConnection, wanted: Mapping[TopicPartition, Position]) -> None:
+        """Raises PositionsChanged.
 
         A position may also be the wanted one already: the commit before was cut off after it was done.
         """
-        kept, with_rows = await _look(connection, wanted, for_update=True)
+        kept = await _positions(connection, wanted, for_update=True)
         for tp, new in wanted.items():
             if kept.get(tp) not in (self._kept.get(tp), new):
                 raise PositionsChanged(f"position of {tp} in the database is {kept.get(tp)}, not {self._kept.get(tp)}")
-        emptied = {BY_CHANGELOG[tp.topic] for tp in wanted} & had_rows - with_rows
-        if emptied:
-            raise PositionsChanged(f"{' and '.join(TABLES[s].name for s in emptied)} in the database was emptied")
-        return with_rows
+        subjects = {BY_CHANGELOG[tp.topic] for tp in wanted} & _known(self._witnesses)
+        gone = await _gone(connection, {subject: self._witnesses[subject] for subject in subjects})
+        if gone:
+            raise _RowsGone(gone)
 
     async def _keep_positions(self, connection: AsyncConnection, share: _Share) -> None:
         values = [(tp.topic, tp.partition, at.next_offset, at.topic_id) for tp, at in share.positions().items()]
@@ -162,19 +180,50 @@ def share_out(slices: Sequence[ChangelogSlice], n_most: int) -> list[_Share]:
     return shares
 
 
-async def _look(
-    connection: AsyncConnection, tps: Iterable[TopicPartition], for_update: bool = False
-) -> tuple[dict[TopicPartition, Position], set[topics.Subject]]:
-    """Kept positions of partitions, and the subjects among theirs whose tables have rows."""
+async def _positions(
+    connection: AsyncConnection, tps: Iterable[TopicPartition], *, for_update: bool = False
+) -> dict[TopicPartition, Position]:
+    """Those that are kept."""
     wanted = list(tps)
     if not wanted:
-        return {}, set()
+        return {}
     query = select(replica_positions).where(_is_one_of(wanted))
     found = await connection.execute(query.with_for_update() if for_update else query)
-    kept = {TopicPartition(r.Topic, r.Partition): Position(r.NextOffset, r.TopicId) for r in found}
-    subjects = sorted({BY_CHANGELOG[tp.topic] for tp in wanted}, key=lambda s: s.name)
-    has_rows = (await connection.execute(select(*(exists(select(TABLES[s].c.Version)) for s in subjects)))).one()
-    return kept, {subject for subject, has in zip(subjects, has_rows, strict=True) if has}
+    return {TopicPartition(r.Topic, r.Partition): Position(r.NextOffset, r.TopicId) for r in found}
+
+
+async def _witnesses(
+    connection: AsyncConnection, subjects: Iterable[topics.Subject]
+) -> dict[topics.Subject, list[_Key]]:
+    """The first and the last row of each table; none of an empty one."""
+    found = {}
+    for subject in subjects:
+        keys = TABLES[subject].primary_key.columns
+        ends = (select(*keys).order_by(*order).limit(1) for order in ([*keys], [key.desc() for key in keys]))
+        found[subject] = [tuple(row) for end in ends for row in await connection.execute(end)]
+    return found
+
+
+def _known(witnesses: Mapping[topics.Subject, list[_Key]]) -> set[topics.Subject]:
+    return {subject for subject, rows in witnesses.items() if rows}
+
+
+async def _gone(connection: AsyncConnection, witnesses: Mapping[topics.Subject, list[_Key]]) -> list[topics.Subject]:
+    """The subjects of which a witness is not there any more."""
+    if not witnesses:
+        return []
+    there = (await connection.execute(select(*(_all_there(TABLES[s], rows) for s, rows in witnesses.items())))).one()
+    return [subject for subject, is_there in zip(witnesses, there, strict=True) if not is_there]
+
+
+def _all_there(table: Table, rows: Iterable[_Key]) -> ColumnElement[bool]:
+    keys = table.primary_key.columns
+    return and_(
+        *(
+            exists().where(*(key == value for key, value in zip(keys, row, strict=True))).select_from(table)
+            for row in rows
+        )
+    )
 
 
 async def _forget(connection: AsyncConnection, which: ColumnElement[bool]) -> None:

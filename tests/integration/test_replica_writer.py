@@ -283,6 +283,23 @@ async def test_a_table_that_another_writer_has_begun_to_fill_again_is_still_noti
     await other.close()
 
 
+async def test_rows_that_were_on_their_way_do_not_hide_that_a_table_was_emptied(
+    sink: ReplicaSink, database_url: str, engine: Engine
+) -> None:
+    mine, theirs = CLASSES, TopicPartition(CLASSES.topic, 1)
+    other = await open_sink(database_url, [])
+    await sink.apply([slice_of(mine, {id_of(1): class_row(1)}, 1)])
+    await other.apply([slice_of(theirs, {id_of(2): class_row(2)}, 1)])
+    change(engine, delete(class_infos).where(class_infos.c.ClassId != id_of(2)))  # As if written just after.
+    with pytest.raises(PositionsChanged, match="ClassInfos in the database was emptied"):
+        await sink.apply([slice_of(mine, {id_of(3): class_row(3)}, 2)])
+    assert await sink.positions([mine]) == {}
+    with pytest.raises(PositionsChanged):
+        await other.apply([])
+    assert await other.positions([theirs]) == {}
+    await other.close()
+
+
 async def test_a_restored_database_is_noticed_and_followed_from_its_own_position(
     sink: ReplicaSink, engine: Engine
 ) -> None:

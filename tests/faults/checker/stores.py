@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
-from rocksdict import AccessType, Options, Rdict
 
 from tests.faults.checker.findings import Findings
 from tests.faults.checker.truth import Place, Truth
-from tests.integration.independent import GROUP, KINDS, Kept, Key, kept_in, records, rows_in_read_model
+from tests.integration.independent import GROUP, KINDS, Kept, Key, items, kept_in, records, rows_in_read_model
 
 _POSITION = b"\x00position"
 CUT_BYTES = 64 * 1024
@@ -124,16 +123,12 @@ def partitions(name: str, data_dir: Path, own_ids: Collection[str]) -> list[Part
 
 
 def _partition(name: str, kind: str, path: Path, own_ids: Collection[str]) -> Partition:
-    database = Rdict(str(path), Options(raw_mode=True), access_type=AccessType.read_only())
     position, topic_id, rows = 0, b"", {}
-    try:
-        for key, value in database.items():
-            if key == _POSITION:
-                position, topic_id = int.from_bytes(value[:8], "big"), value[8:]
-            elif key.decode()[:36] in own_ids:
-                rows[kind, key.decode()] = value
-    finally:
-        database.close()
+    for key, value in items(path):
+        if key == _POSITION:
+            position, topic_id = int.from_bytes(value[:8], "big"), value[8:]
+        elif key.decode()[:36] in own_ids:
+            rows[kind, key.decode()] = value
     return Partition(name, kind, int(path.name), position, topic_id, rows)
 
 

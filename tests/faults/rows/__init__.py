@@ -2,7 +2,10 @@
 
 from tests.faults.rows import brokers, database, events, random_faults, state, topics, upgrade, workers
 
-ALL = [
+_EVERYTHING = ("28", "28a", "28c", "40")
+"""Of these all that was ever sent is sent or read again, so they come while that is little."""
+
+_BY_SUBJECT = [
     *workers.ROWS,
     *brokers.ROWS,
     *database.ROWS,
@@ -12,3 +15,4 @@ ALL = [
     *upgrade.ROWS,
     *random_faults.ROWS,
 ]
+ALL = sorted(_BY_SUBJECT, key=lambda row: row.id not in _EVERYTHING)
