@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from emis_streams.local import KafkaCluster, MariaDb, free_port
+from emis_streams.local.kafka import QUICK_TO_START
 from emis_streams.settings import Settings
 
 __all__ = [
@@ -32,7 +33,10 @@ SESSION_TIMEOUT_SECONDS = 10.0
 @contextmanager
 def kafka_cluster(n_nodes: int = 1) -> Iterator[KafkaCluster]:
     """A cluster on free ports with empty storage, gone afterwards."""
-    with TemporaryDirectory(prefix="emis-kafka-") as folder, KafkaCluster(Path(folder), n_nodes=n_nodes) as cluster:
+    with (
+        TemporaryDirectory(prefix="emis-kafka-") as folder,
+        KafkaCluster(Path(folder), n_nodes=n_nodes, jvm_options=QUICK_TO_START) as cluster,
+    ):
         yield cluster
 
 

@@ -26,19 +26,27 @@ _START_TIMEOUT_SECONDS = 90.0
 _STOP_TIMEOUT_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 
+QUICK_TO_START = ("-XX:TieredStopAtLevel=1",)
+"""JVM options of brokers that do not run for long: code is compiled once and not well, for two thirds of the work."""
+
 
 class KafkaNode:
     """One broker-and-controller; its data and logs are in a folder of its own."""
 
     def __init__(
-        self, endpoint: Endpoint, cluster: Sequence[Endpoint], folder: Path, heap_mb: int, changes: Mapping[str, str]
+        self,
+        endpoint: Endpoint,
+        cluster: Sequence[Endpoint],
+        folder: Path,
+        jvm_options: Sequence[str],
+        changes: Mapping[str, str],
     ) -> None:
         self.endpoint = endpoint
         self.folder = folder
         self._changes = changes
         self._properties = folder / "server.properties"
         self._cluster = cluster
-        self._heap_mb = heap_mb
+        self._jvm_options = jvm_options
         self.process = Child(f"kafka-{endpoint.node_id}", self._command(), folder)
 
     def check_port(self) -> None:
@@ -56,7 +64,7 @@ class KafkaNode:
         if (self.folder / "formatted").exists():
             return None
         shutil.rmtree(self.folder / "data", ignore_errors=True)  # what an interrupted formatting left
-        java = ["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", kafka_jars.classpath()]
+        java = ["java", "-Xmx128m", *QUICK_TO_START, "-cp", kafka_jars.classpath()]
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
         return subprocess.Popen([*java, *tool], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -72,7 +80,7 @@ class KafkaNode:
     def _command(self) -> list[str]:
         return [
             "java",
-            f"-Xmx{self._heap_mb}m",
+            *self._jvm_options,
             "-XX:+ExitOnOutOfMemoryError",
             f"-Dkafka.logs.dir={self.folder}",
             f"-Dlog4j2.configurationFile={kafka_config.LOGGING}",
@@ -88,6 +96,7 @@ class KafkaCluster:
 
     `ports`: the brokers' ports, one per node; free ones by default. Controllers get free ports of their own.
     `listeners`: further ones, a sequence per node. `changes`: broker settings, over those of `kafka_config`.
+    `jvm_options`: beside the heap's size.
     """
 
     def __init__(
@@ -99,6 +108,7 @@ class KafkaCluster:
         heap_mb: int = 512,
         listeners: Sequence[Sequence[Listener]] | None = None,
         changes: Mapping[str, str] | None = None,
+        jvm_options: Sequence[str] = (),
     ) -> None:
         if ports is not None and len(ports) != n_nodes:
             raise ValueError(f"{n_nodes} nodes need {n_nodes} ports, not {len(ports)}")
@@ -110,8 +120,9 @@ class KafkaCluster:
             Endpoint(i + 1, port, free_port(), listeners=tuple(own))
             for i, (port, own) in enumerate(zip(broker_ports, more, strict=True))
         ]
+        java = [f"-Xmx{heap_mb}m", *jvm_options]
         self.nodes = [
-            KafkaNode(e, endpoints, self.folder / f"kafka-{e.node_id}", heap_mb, changes or {}) for e in endpoints
+            KafkaNode(e, endpoints, self.folder / f"kafka-{e.node_id}", java, changes or {}) for e in endpoints
         ]
 
     @property

@@ -4,6 +4,7 @@ Exit code 1 if a row is red. What each process wrote, sent and read is kept in a
 """
 
 import asyncio
+import faulthandler
 import json
 import sys
 import time
@@ -111,6 +112,7 @@ def main(
     soak_minutes: float | None,
 ) -> None:
     """The fault matrix. Bounded in time; all traffic stays on loopback."""
+    faulthandler.enable()  # librdkafka is C.
     if is_list:
         click.echo(listing())
         return

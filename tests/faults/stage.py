@@ -19,7 +19,7 @@ import msgspec
 
 from emis_streams import admin
 from emis_streams.local import Child, KafkaCluster, MariaDb, free_port
-from emis_streams.local.kafka import KafkaNode
+from emis_streams.local.kafka import QUICK_TO_START, KafkaNode
 from emis_streams.local.kafka_config import Listener
 from emis_streams.local.ports import is_answering
 from emis_streams.local.readiness import ask, is_ready
@@ -181,7 +181,14 @@ class Stage:
             [Listener("PROXIED", port, advertised_port=p.port)]
             for port, p in zip(inner, self.broker_proxies, strict=True)
         ]
-        self.kafka = KafkaCluster(folder / "kafka", n_nodes=3, heap_mb=384, listeners=listeners, changes=_BROKERS)
+        self.kafka = KafkaCluster(
+            folder / "kafka",
+            n_nodes=3,
+            heap_mb=384,
+            listeners=listeners,
+            changes=_BROKERS,
+            jvm_options=QUICK_TO_START,
+        )
         self.mariadb = MariaDb(folder / "mariadb")
         self.db_proxy = self.proxies.add(free_port(), self.mariadb.port)
         self.database_url = ""

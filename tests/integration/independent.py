@@ -7,6 +7,7 @@ Nothing of `emis_streams` is imported here: events are JSON, rows are the bytes 
 import json
 import uuid
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -214,12 +215,18 @@ class Progress(NamedTuple):
 
 @stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
 def progress(broker: str) -> Progress:
-    """A coordinator or leader that is new does not know it at once."""
+    """A coordinator or leader that is new does not know it at once.
+
+    Every answer is waited for, whatever the others were: librdkafka crashes (a null pointer in its main thread) when
+    a client goes that still asks for the ends of logs.
+    """
     client = AdminClient({"bootstrap.servers": broker, "log_level": 3})
     known = client.list_topics(timeout=10).topics
     partitions = [TopicPartition(topic, n) for topic in SOURCES for n in known[topic].partitions]
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     ends = client.list_offsets(dict.fromkeys(partitions, latest), request_timeout=10)
     group = ConsumerGroupTopicPartitions(GROUP, partitions)
-    committed = client.list_consumer_group_offsets([group], request_timeout=10)[GROUP].result().topic_partitions
+    asked = client.list_consumer_group_offsets([group], request_timeout=10)[GROUP]
+    wait([*ends.values(), asked])
+    committed = asked.result().topic_partitions
     return Progress(sum(max(0, tp.offset) for tp in committed), sum(end.result().offset for end in ends.values()))

@@ -1,6 +1,5 @@
 """Runs the mutants: one line each, and whether every one was caught."""
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,33 +13,21 @@ Say = Callable[[str], None]
 
 
 async def run_mutants(mutants: Sequence[Mutant], seed: int, folder: Path, say: Say) -> dict[str, bool]:
-    """Whether each was caught, by a row that finds nothing in the application as it is.
-
-    On two stages side by side: what is wrong here is wrong for good, so that nothing rests on how fast it goes.
-    """
-    rows = list({mutant.row.id: mutant.row for mutant in mutants}.values())
-    async with Stage(folder / "stage-1") as one, Stage(folder / "stage-2") as other:
-        say("two stages are ready")
-        caught = await asyncio.gather(
-            *(
-                _on_stage(stage, [mutant for mutant in mutants if mutant.row in own], own, seed, folder, say)
-                for stage, own in ((one, rows[::2]), (other, rows[1::2]))
-            )
-        )
-    return {name: is_caught for share in caught for name, is_caught in share.items()}
-
-
-async def _on_stage(
-    stage: Stage, mutants: Sequence[Mutant], rows: Sequence[Row], seed: int, folder: Path, say: Say
-) -> dict[str, bool]:
-    sound = {row.id: await _is_sound(stage, row, seed, folder, say) for row in rows}
-    return {m.name: await _is_caught(stage, m, seed, folder, say, sound[m.row.id]) for m in mutants}
+    """Whether each was caught, by a row that finds nothing in the application as it is."""
+    async with Stage(folder / "stage") as stage:
+        say("stage is ready")
+        sound = {row.id: await _is_sound(stage, row, seed, folder, say) for row in _rows_of(mutants)}
+        return {m.name: await _is_caught(stage, m, seed, folder, say, sound[m.row.id]) for m in mutants}
 
 
 def chosen(only: str | None) -> list[Mutant]:
     """Raises KeyError."""
     by_name = {mutant.name: mutant for mutant in MUTANTS}
     return list(MUTANTS) if only is None else [by_name[name] for name in only.split(",")]
+
+
+def _rows_of(mutants: Sequence[Mutant]) -> list[Row]:
+    return list({mutant.row.id: mutant.row for mutant in mutants}.values())
 
 
 async def _is_sound(stage: Stage, row: Row, seed: int, folder: Path, say: Say) -> bool:
