@@ -104,6 +104,7 @@ class Stack:
         begun = self._folder.path / _SAMPLE_BEGUN
         if n_classes == 0 or not (begun.exists() or asyncio.run(_all_empty(self._plan.settings))):
             return
+        self._wait_until_ready()
         begun.touch()
         command = [sys.executable, "-m", "emis_streams", "generate", "--classes", str(n_classes)]
         environment = Worker("generate", self._plan.settings).environment()
@@ -117,23 +118,39 @@ class Stack:
             raise LocalStackError(f"sample data could not be made:\n{generate.log_tail()}")
         begun.unlink()
 
+    def _wait_until_ready(self) -> None:
+        """Else what is sent while they start would be late, and the first page that is seen would say degraded."""
+        began = time.monotonic()
+        with self._progress.step("Workers"):
+            while not self._all_ready():
+                self._supervisor.check()
+                self._check_time(began, "workers are not ready")
+                time.sleep(_POLL_SECONDS)
+
+    def _all_ready(self) -> bool:
+        if not self._supervisor.all_run():  # Else it might be another program that answers.
+            return False
+        return all(readiness.is_ready(self._plan.web_host, w.settings.port) for w in self._plan.workers)
+
+    def _check_time(self, began: float, what: str) -> None:
+        waited_seconds = time.monotonic() - began
+        if waited_seconds > _READY_TIMEOUT_SECONDS:
+            raise LocalStackError(f"{what} after {waited_seconds:.0f} s; {self._logs()}")
+
     def _wait_until_shown(self) -> str | None:
         host, port = self._plan.web_host, self._plan.serving.settings.port
         began = time.monotonic()
         ready_since: float | None = None
-        with self._progress.step("Workers, until a teacher's page shows its classes"):
+        with self._progress.step("Until a teacher's page shows its classes"):
             while True:
                 self._supervisor.check()
-                all_run = self._supervisor.all_run()  # else it might be another program that answers
-                if all_run and (teacher_id := readiness.teacher_to_show(host, port)) is not None:
+                if self._supervisor.all_run() and (teacher_id := readiness.teacher_to_show(host, port)) is not None:
                     return teacher_id
                 now = time.monotonic()
-                ready = all_run and all(readiness.is_ready(host, w.settings.port) for w in self._plan.workers)
-                ready_since = (ready_since or now) if ready else None
+                ready_since = (ready_since or now) if self._all_ready() else None
                 if ready_since is not None and now - ready_since > _NOTHING_TO_SHOW_SECONDS:
                     return None
-                if now - began > _READY_TIMEOUT_SECONDS:
-                    raise LocalStackError(f"no page shows anything after {now - began:.0f} s; {self._logs()}")
+                self._check_time(began, "no page shows anything")
                 time.sleep(_POLL_SECONDS)
 
     def _stop(self) -> None:
