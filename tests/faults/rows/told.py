@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+import stamina
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -39,8 +40,9 @@ def _metric(worker: FaultWorker, name: str, label: str) -> int:
 # -- topics ---------------------------------------------------------------------------------------
 
 
+@stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
 async def configure(stage: Stage, topics: Iterable[str], changes: Mapping[str, str | None]) -> None:
-    """Sets configs of topics; None: as if it had never been set."""
+    """Sets configs of topics; None: as if it had never been set. Asks again while there is no controller."""
     entries = [
         ConfigEntry(
             name,
