@@ -195,7 +195,11 @@ def records(broker: str, names: list[str]) -> Iterator[Any]:
         consumer.close()
 
 
-@stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
+asks_again = stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
+"""While a coordinator, leader or controller is new, or there is none."""
+
+
+@asks_again
 def watermarks(consumer: Consumer, names: list[str]) -> dict[tuple[str, int], tuple[int, int]]:
     """First offset and end of each partition; a leader that is new does not know it at once."""
     known = consumer.list_topics(timeout=10).topics
@@ -213,7 +217,7 @@ class Progress(NamedTuple):
     end: int
 
 
-@stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
+@asks_again
 def progress(broker: str) -> Progress:
     """A coordinator or leader that is new does not know it at once.
 

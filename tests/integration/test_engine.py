@@ -104,7 +104,7 @@ async def test_slices_that_a_rebalance_clears_from_the_queue_are_read_by_the_nex
         await until(lambda: rig.app.rebalancing)
         rig.may_begin.set()
         await joining
-        await until(lambda: other.app.tables.recovery.completed.is_set())
+        await until(lambda: other.app.consumer.assignment() and not other.app.rebalancing)
         await until(rig.all_committed)
         both = rig.kept_in_table() | other.kept_in_table()
         assert both == dict(sent)

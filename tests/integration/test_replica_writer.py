@@ -267,37 +267,40 @@ async def test_a_database_emptied_under_the_writer_is_noticed_and_filled_from_th
     assert set(classes_in(engine, "ClassName")) == {id_of(1), id_of(2), id_of(3)}
 
 
+THEIRS = TopicPartition(CLASSES.topic, 1)
+
+
+@pytest_asyncio.fixture
+async def other(sink: ReplicaSink, database_url: str) -> AsyncIterator[ReplicaSink]:
+    """Another worker's; each of the two has written a row of its own partition, of CLASSES and of THEIRS."""
+    opened = await open_sink(database_url, [])
+    await sink.apply([slice_of(CLASSES, {id_of(1): class_row(1)}, 1)])
+    await opened.apply([slice_of(THEIRS, {id_of(2): class_row(2)}, 1)])
+    yield opened
+    await opened.close()
+
+
 async def test_a_table_that_another_writer_has_begun_to_fill_again_is_still_noticed(
-    sink: ReplicaSink, database_url: str, engine: Engine
+    sink: ReplicaSink, other: ReplicaSink, engine: Engine
 ) -> None:
-    mine, theirs = CLASSES, TopicPartition(CLASSES.topic, 1)
-    other = await open_sink(database_url, [])
-    await sink.apply([slice_of(mine, {id_of(1): class_row(1)}, 1)])
-    await other.apply([slice_of(theirs, {id_of(2): class_row(2)}, 1)])
     change(engine, delete(class_infos))
-    assert await other.positions([theirs]) == {}
-    await other.apply([slice_of(theirs, {id_of(2): class_row(2)}, 1)])
+    assert await other.positions([THEIRS]) == {}
+    await other.apply([slice_of(THEIRS, {id_of(2): class_row(2)}, 1)])
     with pytest.raises(PositionsChanged):
         await sink.apply([])
-    assert await sink.positions([mine]) == {}
-    await other.close()
+    assert await sink.positions([CLASSES]) == {}
 
 
 async def test_rows_that_were_on_their_way_do_not_hide_that_a_table_was_emptied(
-    sink: ReplicaSink, database_url: str, engine: Engine
+    sink: ReplicaSink, other: ReplicaSink, engine: Engine
 ) -> None:
-    mine, theirs = CLASSES, TopicPartition(CLASSES.topic, 1)
-    other = await open_sink(database_url, [])
-    await sink.apply([slice_of(mine, {id_of(1): class_row(1)}, 1)])
-    await other.apply([slice_of(theirs, {id_of(2): class_row(2)}, 1)])
     change(engine, delete(class_infos).where(class_infos.c.ClassId != id_of(2)))  # As if written just after.
     with pytest.raises(PositionsChanged, match="ClassInfos in the database was emptied"):
-        await sink.apply([slice_of(mine, {id_of(3): class_row(3)}, 2)])
-    assert await sink.positions([mine]) == {}
+        await sink.apply([slice_of(CLASSES, {id_of(3): class_row(3)}, 2)])
+    assert await sink.positions([CLASSES]) == {}
     with pytest.raises(PositionsChanged):
         await other.apply([])
-    assert await other.positions([theirs]) == {}
-    await other.close()
+    assert await other.positions([THEIRS]) == {}
 
 
 async def test_a_restored_database_is_noticed_and_followed_from_its_own_position(

@@ -2,12 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any
 
-import stamina
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -17,7 +16,7 @@ from emis_streams.local.readiness import ask
 from tests.faults.course import Course
 from tests.faults.stage import FaultWorker, Stage, until
 from tests.integration import independent
-from tests.integration.independent import GROUP
+from tests.integration.independent import GROUP, asks_again
 
 _SECONDS = 10.0
 Partition = tuple[str, int]
@@ -40,8 +39,8 @@ def _metric(worker: FaultWorker, name: str, label: str) -> int:
 # -- topics ---------------------------------------------------------------------------------------
 
 
-@stamina.retry(on=KafkaException, attempts=None, timeout=30.0, wait_max=1.0)
-async def configure(stage: Stage, topics: Iterable[str], changes: Mapping[str, str | None]) -> None:
+@asks_again
+async def configure(stage: Stage, topics: Collection[str], changes: Mapping[str, str | None]) -> None:
     """Sets configs of topics; None: as if it had never been set. Asks again while there is no controller."""
     entries = [
         ConfigEntry(
