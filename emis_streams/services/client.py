@@ -1,0 +1,180 @@
+"""Calls of other services: `send` waits for the answer, `emit` for the brokers.
+
+From the outside in: circuit breaker → one deadline for the whole call → retries, as far as the budget goes → time-out
+of each attempt. All attempts carry the same idempotency key, so that the service carries out one call once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+import stamina
+
+from emis_streams.services import messages
+from emis_streams.services.breakers import Breakers
+from emis_streams.services.errors import CallFailed, DeadlineExceeded, NoAnswer, Refused
+from emis_streams.services.messages import Header, Request
+from emis_streams.services.retry_budget import RetryBudget
+
+_LONGEST_WAIT_SECONDS = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions:
+    timeout_seconds: float = 5.0
+    """Of each attempt."""
+    retries: int = 3
+    """Attempts after the first."""
+    deadline_seconds: float = 30.0
+    """Of the whole call, waits included; the service does not begin with what is over."""
+    circuit_breaker: bool = True
+    first_wait_seconds: float = 1.0
+    """Before the first retry, then twice as long each time, up to 8 s; a random part of as much is added."""
+
+
+class Carrier(Protocol):
+    """Brings a request to a service. Raises NotSent, and Refused for what is too large."""
+
+    async def ask(self, service: str, request: Request) -> tuple[Sequence[Header], bytes | None]:
+        """Headers and value of the reply, waited for as long as it takes."""
+
+    async def tell(self, service: str, request: Request) -> None:
+        """Returns when the brokers have acknowledged it."""
+
+
+class ServiceClient:
+    """Of one process, for all services that it calls."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        breakers: Breakers | None = None,
+        options: CallOptions | None = None,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        self.breakers = breakers or Breakers()
+        self._carrier = carrier
+        self._options = options or CallOptions()
+        self._budget = budget or RetryBudget()
+
+    async def send(
+        self,
+        service: str,
+        pattern: str,
+        data: Any,
+        options: CallOptions | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        """What the service answers. `data` is whatever JSON can say; calls with the same key are carried out once.
+
+        Raises Refused (its answer is no), CircuitOpen (not asked), CallFailed (no answer), TypeError (not JSON).
+        """
+        return await self._call(service, pattern, data, options, idempotency_key, is_asking=True)
+
+    async def emit(
+        self,
+        service: str,
+        pattern: str,
+        data: Any,
+        options: CallOptions | None = None,
+        idempotency_key: str | None = None,
+    ) -> None:
+        """Returns when the brokers have it: the service will get it, whenever it runs. Raises what `send` does."""
+        await self._call(service, pattern, data, options, idempotency_key, is_asking=False)
+
+    async def _call(
+        self,
+        service: str,
+        pattern: str,
+        data: Any,
+        options: CallOptions | None,
+        idempotency_key: str | None,
+        *,
+        is_asking: bool,
+    ) -> Any:
+        options = options or self._options
+        request = Request(
+            pattern,
+            idempotency_key or str(uuid4()),
+            messages.value_of(data),
+            deadline_ms=messages.deadline_in(options.deadline_seconds) if is_asking else None,
+        )
+        call = _Call(self._carrier, service, request, options, self._budget, is_asking=is_asking)
+        breaker = self.breakers.of(service, pattern)
+        with breaker.calling(_is_failure) if options.circuit_breaker else nullcontext():
+            return await call.result()
+
+
+def _is_failure(error: Exception) -> bool:
+    return not isinstance(error, Refused)
+
+
+class _Call:
+    """One call with all its attempts."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        service: str,
+        request: Request,
+        options: CallOptions,
+        budget: RetryBudget,
+        *,
+        is_asking: bool,
+    ) -> None:
+        self._carrier = carrier
+        self._service = service
+        self._request = request
+        self._options = options
+        self._budget = budget
+        self._is_asking = is_asking
+        self._retries_left = options.retries
+        self._last_error: Exception | None = None
+
+    async def result(self) -> Any:
+        self._budget.called()
+        try:
+            async with asyncio.timeout(self._options.deadline_seconds):
+                return await self._with_retries()
+        except TimeoutError:
+            last = f"; before: {self._last_error}" if self._last_error else ""
+            text = f"{self._name}: no answer within the {self._options.deadline_seconds:g} s of the whole call{last}"
+            raise DeadlineExceeded(text) from self._last_error
+
+    @property
+    def _name(self) -> str:
+        return f"{self._service} {self._request.pattern}"
+
+    async def _with_retries(self) -> Any:
+        first = self._options.first_wait_seconds
+        async for attempt in stamina.retry_context(
+            on=self._may_retry,
+            attempts=None,
+            timeout=None,
+            wait_initial=first,
+            wait_max=_LONGEST_WAIT_SECONDS * first + first,
+            wait_jitter=first,
+        ):
+            with attempt:
+                return await self._attempt()
+        raise AssertionError("stamina returns or raises")
+
+    def _may_retry(self, error: Exception) -> bool:
+        self._last_error = error
+        self._retries_left -= 1
+        wanted = self._retries_left >= 0 and isinstance(error, CallFailed) and error.may_retry
+        return wanted and self._budget.take()
+
+    async def _attempt(self) -> Any:
+        seconds = self._options.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                if not self._is_asking:
+                    return await self._carrier.tell(self._service, self._request)
+                headers, value = await self._carrier.ask(self._service, self._request)
+        except TimeoutError:
+            raise NoAnswer(f"{self._name}: no answer within {seconds:g} s") from None
+        return messages.result_of(headers, value)

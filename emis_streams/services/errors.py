@@ -1,0 +1,44 @@
+"""How a call of another service can end, if not with its result."""
+
+
+class Refused(Exception):
+    """The service answered that it will not do it: an answer, which no retry changes.
+
+    `kind` is a word for programs (`not-found`, `invalid`, `key-reused`), the text is for people.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+class CallFailed(Exception):
+    """There is no answer. The call may have been carried out all the same."""
+
+    may_retry = True
+    """Whether the next attempt may succeed."""
+
+
+class NoAnswer(CallFailed):
+    """None came within the time-out of the attempt."""
+
+
+class NotSent(CallFailed):
+    """The brokers did not take the request."""
+
+
+class ServiceUnavailable(CallFailed):
+    """The service answered that it cannot do it now: what it needs itself is away."""
+
+
+class ServiceBroken(CallFailed):
+    """The service answered that it failed by a mistake of its own; it would fail again."""
+
+    may_retry = False
+
+
+class DeadlineExceeded(CallFailed):
+    """The time for the whole call is over."""
+
+    may_retry = False

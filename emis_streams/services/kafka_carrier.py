@@ -1,0 +1,88 @@
+"""Requests over Kafka: sent by one producer, answered to this process's partition of its reply topic."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from emis_streams.engine.patience import in_words
+from emis_streams.engine.starting import start
+from emis_streams.services import messages
+from emis_streams.services.errors import NotSent, Refused
+from emis_streams.services.messages import Header, Request
+from emis_streams.services.replies import Replies, Reply
+
+
+class Sender:
+    """One producer for requests and replies. Twice the same message harms nobody: each has its key."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        self._producer = AIOKafkaProducer(**client, acks="all")
+
+    async def start(self) -> None:
+        """Raises aiokafka.errors.KafkaError."""
+        await start(self._producer)
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def send(
+        self, topic: str, key: bytes, value: bytes, headers: list[Header], partition: int | None = None
+    ) -> "asyncio.Future[Any]":
+        """Resolves when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
+        try:
+            if partition is not None and partition not in await self._producer.partitions_for(topic):
+                raise NotSent(f"{topic} has no partition {partition}")  # aiokafka asserts that it has.
+            delivery: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, headers=headers)
+        except KafkaError as error:
+            raise _not_sent(topic, error) from error
+        return delivery
+
+    async def send_and_wait(
+        self, topic: str, key: bytes, value: bytes, headers: list[Header], partition: int | None = None
+    ) -> None:
+        """Returns when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
+        delivery = await self.send(topic, key, value, headers, partition)
+        try:
+            await delivery
+        except KafkaError as error:
+            raise _not_sent(topic, error) from error
+
+
+def _not_sent(topic: str, error: BaseException) -> NotSent | Refused:
+    if isinstance(error, MessageSizeTooLargeError):
+        return Refused("too-large", f"{topic} does not take messages of that size")
+    return NotSent(f"{topic}: {in_words(error) if isinstance(error, Exception) else error!r}")
+
+
+class KafkaCarrier:
+    """See `client.Carrier`."""
+
+    def __init__(self, sender: Sender, replies: Replies) -> None:
+        self._sender = sender
+        self._replies = replies
+
+    async def ask(self, service: str, request: Request) -> Reply:
+        await self._replies.positioned.wait()
+        with self._replies.expecting(service, request.pattern) as (correlation_id, reply):
+            asking = replace(request, correlation_id=correlation_id, reply_to=self._replies.reply_to)
+            topic = messages.request_topic(service)
+            delivery = await self._sender.send(topic, *_record(asking))
+            delivery.add_done_callback(lambda done: _tell_failure(topic, done, reply))
+            return await reply
+
+    async def tell(self, service: str, request: Request) -> None:
+        await self._sender.send_and_wait(messages.request_topic(service), *_record(request))
+
+
+def _record(request: Request) -> tuple[bytes, bytes, list[Header]]:
+    return request.idempotency_key.encode(), request.value, messages.request_headers(request)
+
+
+def _tell_failure(topic: str, delivery: "asyncio.Future[Any]", reply: "asyncio.Future[Reply]") -> None:
+    """A request that the brokers did not take will not be answered."""
+    if not delivery.cancelled() and (error := delivery.exception()) is not None and not reply.done():
+        reply.set_exception(_not_sent(topic, error))

@@ -1,0 +1,153 @@
+"""The replies to one process: it reads one partition of its reply topic, without a group, from where that ends now.
+
+Who asks first waits until that end is known (`positioned`), so that no reply comes before anybody looks. A correlation
+id is the process's own prefix and a number: so a reply that nobody waits for can be told apart.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from emis_streams.engine.fetch import fetch, gathering
+from emis_streams.engine.patience import Waiting
+from emis_streams.engine.starting import start
+from emis_streams.services import messages
+from emis_streams.services.messages import Header, ReplyTo
+
+logger = logging.getLogger(__name__)
+
+Reply = tuple[Sequence[Header], bytes | None]
+
+_PREFIX_BYTES = 8
+_NUMBER_BYTES = 8
+_POLL_SECONDS = 1.0
+_RECORDS_AT_ONCE = 500
+_BYTES_AT_ONCE = 1_000_000
+_REMEMBERED = 10_000
+"""Requests that nobody waits for any more, whose replies are known as late ones."""
+
+
+@dataclass
+class Counts:
+    """Of replies, since the start."""
+
+    in_time: int = 0
+    late: int = 0
+    """The one who asked had stopped waiting."""
+    duplicate: int = 0
+    """There was one before."""
+    unknown: int = 0
+    """Not to a request of this process: of the one that had the partition before, or of nobody's."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A request whose reply is waited for."""
+
+    service: str
+    pattern: str
+    since: float
+    """Monotonic, in seconds."""
+    reply: "asyncio.Future[Reply]" = field(repr=False)
+
+
+class Replies:
+    """`run` reads them until cancelled; `expecting` is around one request."""
+
+    def __init__(self, client: Mapping[str, Any], reply_to: ReplyTo) -> None:
+        """`client`: arguments of every Kafka client."""
+        self.reply_to = reply_to
+        self.counts = Counts()
+        self.positioned = asyncio.Event()
+        self._client = client
+        self._tp = TopicPartition(reply_to.topic, reply_to.partition)
+        self._prefix = os.urandom(_PREFIX_BYTES)
+        self._next_number = 0
+        self._pending: dict[int, Pending] = {}
+        self._given_up: set[int] = set()
+        self._given_up_in_order: deque[int] = deque()
+        self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What cannot be reached now; None if nothing is waited for."""
+        return self._waiting.reason
+
+    def pending(self) -> list[Pending]:
+        """The oldest first."""
+        return list(self._pending.values())
+
+    async def run(self) -> None:
+        """Raises only what no waiting mends."""
+        consumer = AIOKafkaConsumer(
+            **self._client, enable_auto_commit=False, auto_offset_reset="latest", **gathering(linger_seconds=0)
+        )
+        try:
+            await self._waiting.for_(lambda: start(consumer), KafkaError)
+            consumer.assign([self._tp])
+            await self._waiting.for_(lambda: self._go_to_end(consumer), KafkaError)
+            self.positioned.set()
+            while True:
+                await self._waiting.for_(lambda: self._read_some(consumer), KafkaError)
+        finally:
+            await consumer.stop()
+
+    async def _go_to_end(self, consumer: AIOKafkaConsumer) -> None:
+        ends = await consumer.end_offsets([self._tp])
+        consumer.seek(self._tp, ends[self._tp])
+
+    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
+        for fetched in await fetch(consumer._fetcher, {self._tp}, _POLL_SECONDS, _RECORDS_AT_ONCE, _BYTES_AT_ONCE):
+            for record in fetched.records:
+                self.take(record.headers, record.value)
+
+    @contextmanager
+    def expecting(self, service: str, pattern: str) -> Iterator[tuple[bytes, "asyncio.Future[Reply]"]]:
+        """The correlation id of a request, and its reply to come; at the end of the block nobody waits any more."""
+        number = self._next_number
+        self._next_number += 1
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._pending[number] = Pending(service, pattern, time.monotonic(), reply)
+        try:
+            yield self._prefix + number.to_bytes(_NUMBER_BYTES, "big"), reply
+        finally:
+            if self._pending.pop(number, None) is not None:
+                reply.cancel()
+                self._give_up(number)
+
+    def take(self, headers: Sequence[Header], value: bytes | None) -> None:
+        """A reply has come."""
+        number = self._number_of(dict(headers).get(messages.CORRELATION_ID, b""))
+        if number is None:
+            self.counts.unknown += 1
+        elif (pending := self._pending.get(number)) is not None and not pending.reply.done():
+            del self._pending[number]
+            self.counts.in_time += 1
+            pending.reply.set_result((headers, value))
+        elif number in self._given_up:
+            self._given_up.discard(number)
+            self.counts.late += 1
+        else:
+            self.counts.duplicate += 1
+
+    def _number_of(self, correlation_id: bytes) -> int | None:
+        """None unless this process has given it to a request."""
+        if len(correlation_id) != _PREFIX_BYTES + _NUMBER_BYTES or not correlation_id.startswith(self._prefix):
+            return None
+        number = int.from_bytes(correlation_id[_PREFIX_BYTES:], "big")
+        return number if number < self._next_number else None
+
+    def _give_up(self, number: int) -> None:
+        self._given_up.add(number)
+        self._given_up_in_order.append(number)
+        if len(self._given_up_in_order) > _REMEMBERED:
+            self._given_up.discard(self._given_up_in_order.popleft())

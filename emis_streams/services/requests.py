@@ -1,0 +1,189 @@
+"""What a service does with the requests that come to it: an agent over slices, each request a task of its own.
+
+A request counts as done when the brokers have its reply (or its dead letter): a service that dies before gets it again,
+and the idempotency key sees to it that it is carried out once.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from emis_streams.engine.patience import Waiting
+from emis_streams.engine.slices import Slice
+from emis_streams.errors import InvalidEvent, Unavailable
+from emis_streams.services import messages
+from emis_streams.services.errors import NotSent, Refused, ServiceUnavailable
+from emis_streams.services.kafka_carrier import Sender
+from emis_streams.services.messages import Request
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Handler = Callable[[T, Request], Awaitable[Any]]
+"""Gets what is asked for, as its type, and the request; returns the result. Raises Refused, Unavailable."""
+DeadLetter = Callable[[Slice, Any, str], Awaitable[None]]
+"""Keeps a record of the slice that nobody can answer, with the reason."""
+
+_MOST_AT_ONCE = 256
+_LONGEST_WAIT_SECONDS = 30.0
+"""For brokers that do not take a reply: a topic or partition that a request names may not be there at all."""
+
+
+@dataclass
+class Counts:
+    """Of requests, since the start."""
+
+    carried_out: int = 0
+    refused: int = 0
+    failed: int = 0
+    expired: int = 0
+    """Not begun, as nobody waited any more."""
+    repeated: int = 0
+    """Came again while the first one was being carried out: answered with its result."""
+    unreadable: int = 0
+    """Dead letters."""
+    unreplied: int = 0
+    """The brokers did not take the reply while anybody waited for it."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How a pattern is answered."""
+
+    type_: Any
+    handler: Handler[Any]
+
+
+@dataclass(frozen=True)
+class _Execution:
+    """Of a request that is being carried out now."""
+
+    value: bytes
+    result: "asyncio.Task[Any]"
+
+
+class Requests:
+    """`answers` declares a pattern; `serve` is the agent of the request topic."""
+
+    def __init__(self, sender: Sender, dead_letter: DeadLetter, most_at_once: int = _MOST_AT_ONCE) -> None:
+        self.counts = Counts()
+        self._sender = sender
+        self._dead_letter = dead_letter
+        self._answers: dict[str, _Answer] = {}
+        self._under_way: dict[tuple[str, str], _Execution] = {}
+        self._room = asyncio.Semaphore(most_at_once)
+        self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
+        self._waiting_for_service = Waiting(lambda text: logger.warning("carrying out: %s", text))
+
+    @property
+    def patterns(self) -> list[str]:
+        return sorted(self._answers)
+
+    def answers(self, pattern: str, type_: type[T]) -> Callable[[Handler[T]], Handler[T]]:
+        """Decorator of what answers requests of this pattern, whose value is JSON of that type."""
+
+        def declare(handler: Handler[T]) -> Handler[T]:
+            self._answers[pattern] = _Answer(type_, handler)
+            return handler
+
+        return declare
+
+    async def serve(self, slices: AsyncIterable[Slice]) -> None:
+        """Until cancelled."""
+        async for batch in slices:
+            batch.done_when(*[asyncio.create_task(self._answer_in_turn(batch, record)) for record in batch.records])
+
+    async def _answer_in_turn(self, batch: Slice, record: Any) -> None:
+        async with self._room:
+            try:
+                request = messages.request_of(record.headers, record.value)
+            except InvalidEvent as reason:
+                self.counts.unreadable += 1
+                await self._dead_letter(batch, record, str(reason))
+                return
+            if request.has_expired:
+                self.counts.expired += 1
+            elif request.reply_to is not None:
+                await self._reply(request, *await self._answer(request))
+            else:
+                await self._carry_out_emitted(batch, record, request)
+
+    async def _answer(self, request: Request) -> tuple[list[messages.Header], bytes]:
+        """The reply, whatever becomes of the request."""
+        try:
+            return messages.reply(request.correlation_id, await self._result(request))
+        except Refused as refusal:
+            self.counts.refused += 1
+            return messages.error_reply(request.correlation_id, refusal)
+        except Unavailable as reason:
+            self.counts.failed += 1
+            return messages.error_reply(request.correlation_id, ServiceUnavailable(str(reason)))
+        except Exception as error:
+            self.counts.failed += 1
+            logger.exception("%s %s failed", request.pattern, request.idempotency_key)
+            return messages.error_reply(request.correlation_id, error)
+
+    async def _carry_out_emitted(self, batch: Slice, record: Any, request: Request) -> None:
+        """Nobody waits, so it waits itself for what it needs; what can never be done becomes a dead letter."""
+
+        async def carry_out() -> None:
+            await self._result(request)
+
+        try:
+            await self._waiting_for_service.for_(carry_out, Unavailable)
+        except Refused as refusal:
+            self.counts.refused += 1
+            await self._dead_letter(batch, record, f"{request.pattern}: {refusal.kind}: {refusal.detail}")
+        except Exception as error:
+            self.counts.failed += 1
+            logger.exception("%s %s failed", request.pattern, request.idempotency_key)
+            await self._dead_letter(batch, record, f"{request.pattern}: {error!r}")
+
+    async def _result(self, request: Request) -> Any:
+        """Of the request, or of the same one that is being carried out already."""
+        key = (request.pattern, request.idempotency_key)
+        execution = self._under_way.get(key)
+        if execution is None:
+            execution = _Execution(request.value, asyncio.create_task(self._carry_out(request)))
+            self._under_way[key] = execution
+            execution.result.add_done_callback(lambda _: self._under_way.pop(key))
+        elif execution.value != request.value:
+            raise Refused("key-reused", f"idempotency key {request.idempotency_key} came with another content")
+        else:
+            self.counts.repeated += 1
+        return await execution.result
+
+    async def _carry_out(self, request: Request) -> Any:
+        answer = self._answers.get(request.pattern)
+        if answer is None:
+            raise Refused("unknown-pattern", f"{request.pattern!r} is none of {', '.join(self.patterns)}")
+        result = await answer.handler(messages.data_of(request, answer.type_), request)
+        self.counts.carried_out += 1
+        return result
+
+    async def _reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
+        try:
+            async with asyncio.timeout(min(request.seconds_left, _LONGEST_WAIT_SECONDS)):
+                await self._send_reply(request, headers, value)
+        except TimeoutError:
+            self.counts.unreplied += 1
+            logger.warning("%s %s: nobody waits for its reply any more", request.pattern, request.idempotency_key)
+
+    async def _send_reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
+        reply_to = request.reply_to
+        assert reply_to is not None
+        key = request.idempotency_key.encode()
+
+        async def send() -> None:
+            await self._sender.send_and_wait(reply_to.topic, key, value, headers, reply_to.partition)
+
+        try:
+            await self._waiting.for_(send, NotSent)
+        except Refused as too_large:
+            logger.error(
+                "%s %s: reply of %d bytes: %s", request.pattern, request.idempotency_key, len(value), too_large
+            )
+            headers, value = messages.error_reply(request.correlation_id, too_large)
+            await self._waiting.for_(send, NotSent)

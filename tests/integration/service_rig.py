@@ -1,0 +1,129 @@
+"""One service on the engine and one that asks it, on real brokers, in one process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiokafka.admin import NewTopic
+from faust.web.base import BlueprintManager
+
+from emis_streams.engine.app import App
+from emis_streams.engine.options import Options
+from emis_streams.engine.slices import Slice
+from emis_streams.errors import Unavailable
+from emis_streams.services import messages
+from emis_streams.services.client import CallOptions, ServiceClient
+from emis_streams.services.errors import Refused
+from emis_streams.services.kafka_carrier import KafkaCarrier, Sender
+from emis_streams.services.messages import ReplyTo, Request
+from emis_streams.services.replies import Replies
+from emis_streams.services.requests import Requests
+from tests.integration.engine_rig import admin
+from tests.services import free_port, unique, until
+
+PARTITIONS = 2
+ASKING = "asker"
+LARGE = "x" * 2_000_000
+
+
+class Asked(msgspec.Struct):
+    number: int
+
+
+@dataclass
+class Answering:
+    """A service that squares numbers, refuses 13, breaks at 99, and is unavailable while it is told to be."""
+
+    broker: str
+    folder: Path
+    name: str = field(default_factory=lambda: unique("squares"))
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: requests are begun and stand still."""
+    is_unavailable: bool = False
+    begun: list[int] = field(default_factory=list)
+    dead: list[tuple[Any, str]] = field(default_factory=list)
+    app: App = field(init=False)
+    sender: Sender = field(init=False)
+    requests: Requests = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
+        client = {"bootstrap_servers": self.broker}
+        self.app = App(
+            f"{self.name}-service",
+            engine_options=Options(client=client, linger_seconds=0),
+            broker=f"slices://{self.broker}",
+            datadir=self.folder,
+            topic_partitions=PARTITIONS,
+            broker_session_timeout=10.0,
+            broker_heartbeat_interval=0.5,
+            broker_commit_interval=0.1,
+            web_port=free_port(),
+            web_bind="127.0.0.1",
+        )
+        self.app.web.blueprints = BlueprintManager()
+
+    def declare(self) -> None:
+        self.requests = Requests(self.sender, self._dead_letter)
+        self.requests.answers("square", Asked)(self._square)
+        self.app.agent(self.app.slices(messages.request_topic(self.name)), name="requests")(self.requests.serve)
+
+    async def _square(self, asked: Asked, _request: Request) -> Any:
+        self.begun.append(asked.number)
+        await self.may_answer.wait()
+        if self.is_unavailable:
+            raise Unavailable("no database")
+        if asked.number == 13:
+            raise Refused("unlucky", "13 is not squared here")
+        if asked.number == 99:
+            raise KeyError("a mistake")
+        return {"square": asked.number**2} if asked.number else LARGE
+
+    async def _dead_letter(self, _batch: Slice, record: Any, reason: str) -> None:
+        self.dead.append((record.value, reason))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Answering"]:
+        self.sender = Sender({"bootstrap_servers": self.broker})
+        await self.sender.start()
+        self.declare()
+        await self.app.start()
+        try:
+            await until(lambda: self.app.tables.recovery.completed.is_set())
+            yield self
+        finally:
+            self.may_answer.set()
+            await self.app.stop()
+            await self.sender.stop()
+
+    async def make_topics(self) -> None:
+        async with admin(self.broker) as client:
+            await client.create_topics([NewTopic(messages.request_topic(self.name), PARTITIONS, 1)])
+
+
+@dataclass
+class Asking:
+    """The side that asks."""
+
+    sender: Sender
+    replies: Replies
+    client: ServiceClient
+
+
+@asynccontextmanager
+async def asking(broker: str, options: CallOptions | None = None, partition: int = 0) -> AsyncIterator[Asking]:
+    client = {"bootstrap_servers": broker}
+    sender = Sender(client)
+    replies = Replies(client, ReplyTo(messages.reply_topic(ASKING), partition))
+    await sender.start()
+    reading = asyncio.create_task(replies.run())
+    try:
+        yield Asking(sender, replies, ServiceClient(KafkaCarrier(sender, replies), options=options))
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
+        await sender.stop()
