@@ -30,7 +30,7 @@ class Sender:
         await self._producer.stop()
 
     async def send(
-        self, topic: str, key: bytes, value: bytes, headers: list[Header], partition: int | None = None
+        self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None
     ) -> "asyncio.Future[Any]":
         """Resolves when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
         try:
@@ -42,7 +42,7 @@ class Sender:
         return delivery
 
     async def send_and_wait(
-        self, topic: str, key: bytes, value: bytes, headers: list[Header], partition: int | None = None
+        self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None
     ) -> None:
         """Returns when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
         delivery = await self.send(topic, key, value, headers, partition)

@@ -1,0 +1,227 @@
+"""A service's database, on SQLite and on MariaDB: a request is carried out once, an event is sent if it was kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import NewTopic
+from sqlalchemy import Column, MetaData, String, Table, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from emis_streams import topics
+from emis_streams.errors import Unavailable
+from emis_streams.local import KafkaCluster
+from emis_streams.services.database import Database, Event, Transaction
+from emis_streams.services.errors import Refused
+from emis_streams.services.kafka_carrier import Sender
+from emis_streams.services.messages import Request
+from emis_streams.services.outbox import OutboxPublisher
+from tests.integration.engine_rig import admin
+from tests.services import unique, until
+
+TABLES = MetaData()
+notes = Table("Notes", TABLES, Column("Text", String(100), primary_key=True))
+
+
+def asked(key: str = "k", value: bytes = b'{"text": "a"}') -> Request:
+    return Request("note", key, value)
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'notes.db'}" if request.param == "sqlite" else request.getfixturevalue("mariadb_url")
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    own = Database.open(url, TABLES)
+    await own.prepare()
+    yield own
+    await own.close()
+
+
+async def note(transaction: Transaction, text: str = "a") -> dict[str, str]:
+    await transaction.execute(insert(notes).values(Text=text))
+    return {"noted": text}
+
+
+async def noted(database: Database) -> list[str]:
+    async with database.transaction("reading") as connection:
+        return list((await connection.execute(select(notes.c.Text).order_by(notes.c.Text))).scalars())
+
+
+async def test_what_came_before_is_answered_as_before_and_not_done_again(database: Database) -> None:
+    first = await database.once(asked(), note)
+    again = await database.once(asked(), lambda _: pytest.fail("it was carried out again"))
+    assert first == again == {"noted": "a"}
+    assert await noted(database) == ["a"]
+
+
+async def test_after_a_restart_too(url: str, database: Database) -> None:
+    await database.once(asked(), note)
+    restarted = Database.open(url, TABLES)
+    await restarted.prepare()
+    assert await restarted.once(asked(), lambda _: pytest.fail("it was carried out again")) == {"noted": "a"}
+    await restarted.close()
+
+
+async def test_the_same_key_with_another_content_is_refused(database: Database) -> None:
+    await database.once(asked(), note)
+    with pytest.raises(Refused) as told:
+        await database.once(asked(value=b'{"text": "b"}'), note)
+    assert told.value.kind == "key-reused"
+    assert await noted(database) == ["a"]
+
+
+async def test_keys_that_differ_in_case_or_accent_are_two_keys(database: Database) -> None:
+    for number, key in enumerate(("lớp", "lop", "LOP")):
+        await database.once(asked(key), lambda t, n=number: note(t, str(n)))
+    assert await noted(database) == ["0", "1", "2"]
+
+
+async def test_what_fails_leaves_nothing_and_may_come_again(database: Database) -> None:
+    async def fails(transaction: Transaction) -> Any:
+        await note(transaction)
+        await transaction.emit(Event("emis.noted", "a", b"{}"))
+        raise Refused("not-now", "no")
+
+    with pytest.raises(Refused, match="no"):
+        await database.once(asked(), fails)
+    assert await noted(database) == []
+    assert await database.events(10) == []
+    assert await database.once(asked(), note) == {"noted": "a"}
+
+
+async def test_two_instances_at_once_carry_it_out_once(url: str, database: Database) -> None:
+    other = Database.open(url, TABLES)
+    both = asyncio.Barrier(2)
+
+    async def note_when_both_have_begun(transaction: Transaction) -> dict[str, str]:
+        with suppress(TimeoutError, asyncio.BrokenBarrierError):  # On SQLite the second one does not begin before.
+            await asyncio.wait_for(both.wait(), 0.5)
+        return await note(transaction)
+
+    answers = await asyncio.gather(*(d.once(asked(), note_when_both_have_begun) for d in (database, other) * 5))
+    await other.close()
+    assert answers == [{"noted": "a"}] * 10
+    assert await noted(database) == ["a"]
+
+
+async def test_a_request_that_is_old_enough_is_forgotten(database: Database) -> None:
+    await database.once(asked("old"), note)
+    await database.forget_requests(timedelta(hours=1))
+    await database.once(asked("old"), lambda _: pytest.fail("it was carried out again"))
+    await database.forget_requests(timedelta(0))
+    assert await database.once(asked("old"), lambda t: note(t, "b")) == {"noted": "b"}
+
+
+async def test_an_event_that_no_topic_takes_is_refused_before_anything_is_kept(database: Database) -> None:
+    async def emit_too_much(transaction: Transaction) -> None:
+        await transaction.emit(Event("emis.noted", "a", b"x" * topics.MAX_MESSAGE_BYTES))
+
+    with pytest.raises(Refused) as told:
+        await database.once(asked(), emit_too_much)
+    assert told.value.kind == "too-large"
+
+
+async def test_what_the_database_refuses_is_a_mistake_and_not_an_outage(database: Database) -> None:
+    with pytest.raises(IntegrityError):
+        await database.once(asked(), lambda t: note(t, None))  # type: ignore[arg-type]
+
+
+async def test_a_database_that_is_away_is_unavailable() -> None:
+    away = Database.open("mysql://nobody@127.0.0.1:1/none", TABLES)
+    with pytest.raises(Unavailable, match=r"^note: "):
+        await away.once(asked(), note)
+    await away.close()
+
+
+class Outbox:
+    """A database whose events go to a topic of a test's own."""
+
+    def __init__(self, database: Database, sender: Sender, topic: str) -> None:
+        self.database = database
+        self.topic = topic
+        self.publisher = OutboxPublisher(database, sender)
+
+    async def keep(self, text: str) -> None:
+        async def work(transaction: Transaction) -> Any:
+            await transaction.emit(Event(self.topic, text[0], text.encode()))
+            return await note(transaction, text)
+
+        await self.database.once(asked(text), work)
+
+
+@pytest.fixture
+async def outbox(database: Database, kafka: KafkaCluster) -> AsyncIterator[Outbox]:
+    topic = unique("noted")
+    async with admin(kafka.bootstrap) as client:
+        await client.create_topics([NewTopic(topic, 1, 1)])
+    sender = Sender({"bootstrap_servers": kafka.bootstrap})
+    await sender.start()
+    yield Outbox(database, sender, topic)
+    await sender.stop()
+
+
+async def read(kafka: KafkaCluster, topic: str) -> list[str]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap)
+    await consumer.start()
+    tp = TopicPartition(topic, 0)
+    consumer.assign([tp])
+    await consumer.seek_to_beginning()
+    end = (await consumer.end_offsets([tp]))[tp]
+    found: list[str] = []
+    while len(found) < end:
+        found += [r.value.decode() for records in (await consumer.getmany()).values() for r in records]
+    await consumer.stop()
+    return found
+
+
+async def test_events_are_sent_in_order_and_then_forgotten(outbox: Outbox, kafka: KafkaCluster) -> None:
+    texts = [f"{key}{n:03}" for n in range(60) for key in "ab"]
+    for text in texts[:100]:
+        await outbox.keep(text)
+    publishing = asyncio.create_task(outbox.publisher.run())
+    for text in texts[100:]:
+        await outbox.keep(text)
+    await until(lambda: outbox.publisher.counts.sent == len(texts))
+    publishing.cancel()
+    with suppress(asyncio.CancelledError):
+        await publishing
+    assert await read(kafka, outbox.topic) == texts
+    assert await outbox.database.events(10) == []
+
+
+async def test_an_event_is_there_until_it_was_sent_however_often_the_publisher_dies(
+    outbox: Outbox, kafka: KafkaCluster
+) -> None:
+    texts = [f"a{n:03}" for n in range(200)]
+    for text in texts:
+        await outbox.keep(text)
+    for _ in range(8):
+        publishing = asyncio.create_task(outbox.publisher.run())
+        await asyncio.sleep(0.01)
+        publishing.cancel()
+        await asyncio.wait([publishing])
+    publishing = asyncio.create_task(outbox.publisher.run())
+
+    async def is_empty() -> bool:
+        return not await outbox.database.events(1)
+
+    await until(is_empty)
+    publishing.cancel()
+    await asyncio.wait([publishing])
+    assert sorted(set(await read(kafka, outbox.topic))) == texts
+
+
+async def test_nothing_is_kept_twice_by_all_that(outbox: Outbox) -> None:
+    await outbox.keep("a")
+    await outbox.keep("a")
+    async with outbox.database.transaction("counting") as connection:
+        assert (await connection.execute(select(func.count()).select_from(notes))).scalar_one() == 1
+    assert len(await outbox.database.events(10)) == 1
