@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
-from emis_streams.engine.fetch import fetch, gathering
 from emis_streams.engine.patience import Waiting
-from emis_streams.engine.starting import start
+from emis_streams.services import one_partition
 from emis_streams.services.errors import NotSent
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.leases import Leases
@@ -23,9 +21,6 @@ REGISTRY = "emis.registry"
 HEARTBEAT_SECONDS = 3.0
 LEASE_SECONDS = 10.0
 """Three heartbeats may get lost."""
-_POLL_SECONDS = 1.0
-_RECORDS_AT_ONCE = 500
-_BYTES_AT_ONCE = 1_000_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,33 +62,11 @@ class TopicRegistry:
 
     async def run(self) -> None:
         """Raises only what no waiting mends."""
-        consumer = AIOKafkaConsumer(
-            **self._client, enable_auto_commit=False, auto_offset_reset="earliest", **gathering(linger_seconds=0)
+        await one_partition.read(
+            self._client,
+            self._tp,
+            lambda record: self._leases.apply(record.key, record.value, record.timestamp),
+            self._waiting,
+            self.level.set,
+            from_start=True,
         )
-        try:
-            await self._waiting.for_(lambda: start(consumer), KafkaError)
-            consumer.assign([self._tp])
-            end = await self._go_to_start(consumer)
-            while True:
-                if await consumer.position(self._tp) >= end:
-                    self.level.set()
-                await self._waiting.for_(lambda: self._read_some(consumer), KafkaError)
-        finally:
-            await consumer.stop()
-
-    async def _go_to_start(self, consumer: AIOKafkaConsumer) -> int:
-        """Returns the end as it is now."""
-        offsets: dict[str, int] = {}
-
-        async def ask() -> None:
-            offsets["begin"] = (await consumer.beginning_offsets([self._tp]))[self._tp]
-            offsets["end"] = (await consumer.end_offsets([self._tp]))[self._tp]
-
-        await self._waiting.for_(ask, KafkaError)
-        consumer.seek(self._tp, offsets["begin"])
-        return offsets["end"]
-
-    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
-        for fetched in await fetch(consumer._fetcher, {self._tp}, _POLL_SECONDS, _RECORDS_AT_ONCE, _BYTES_AT_ONCE):
-            for record in fetched.records:
-                self._leases.apply(record.key, record.value, record.timestamp)

@@ -14,13 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
-from emis_streams.engine.fetch import fetch, gathering
 from emis_streams.engine.patience import Waiting
-from emis_streams.engine.starting import start
-from emis_streams.services import messages
+from emis_streams.services import messages, one_partition
 from emis_streams.services.messages import Header, ReplyTo
 
 logger = logging.getLogger(__name__)
@@ -29,9 +26,6 @@ Reply = tuple[Sequence[Header], bytes | None]
 
 _PREFIX_BYTES = 8
 _NUMBER_BYTES = 8
-_POLL_SECONDS = 1.0
-_RECORDS_AT_ONCE = 500
-_BYTES_AT_ONCE = 1_000_000
 _REMEMBERED = 10_000
 """Requests that nobody waits for any more, whose replies are known as late ones."""
 
@@ -69,7 +63,6 @@ class Replies:
         self.counts = Counts()
         self.positioned = asyncio.Event()
         self._client = client
-        self._tp = TopicPartition(reply_to.topic, reply_to.partition)
         self._prefix = os.urandom(_PREFIX_BYTES)
         self._next_number = 0
         self._pending: dict[int, Pending] = {}
@@ -88,27 +81,14 @@ class Replies:
 
     async def run(self) -> None:
         """Raises only what no waiting mends."""
-        consumer = AIOKafkaConsumer(
-            **self._client, enable_auto_commit=False, auto_offset_reset="latest", **gathering(linger_seconds=0)
+        await one_partition.read(
+            self._client,
+            TopicPartition(self.reply_to.topic, self.reply_to.partition),
+            lambda record: self.take(record.headers, record.value),
+            self._waiting,
+            self.positioned.set,
+            from_start=False,
         )
-        try:
-            await self._waiting.for_(lambda: start(consumer), KafkaError)
-            consumer.assign([self._tp])
-            await self._waiting.for_(lambda: self._go_to_end(consumer), KafkaError)
-            self.positioned.set()
-            while True:
-                await self._waiting.for_(lambda: self._read_some(consumer), KafkaError)
-        finally:
-            await consumer.stop()
-
-    async def _go_to_end(self, consumer: AIOKafkaConsumer) -> None:
-        ends = await consumer.end_offsets([self._tp])
-        consumer.seek(self._tp, ends[self._tp])
-
-    async def _read_some(self, consumer: AIOKafkaConsumer) -> None:
-        for fetched in await fetch(consumer._fetcher, {self._tp}, _POLL_SECONDS, _RECORDS_AT_ONCE, _BYTES_AT_ONCE):
-            for record in fetched.records:
-                self.take(record.headers, record.value)
 
     @contextmanager
     def expecting(self, service: str, pattern: str) -> Iterator[tuple[bytes, "asyncio.Future[Reply]"]]:

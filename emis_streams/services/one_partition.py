@@ -1,0 +1,76 @@
+"""Reading one partition without a group, for ever: the replies to a process, and who is there."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from emis_streams.engine.fetch import fetch, gathering
+from emis_streams.engine.patience import Waiting
+from emis_streams.engine.starting import start
+
+_POLL_SECONDS = 1.0
+_RECORDS_AT_ONCE = 500
+_BYTES_AT_ONCE = 1_000_000
+
+
+async def read(
+    client: Mapping[str, Any],
+    tp: TopicPartition,
+    take: Callable[[Any], None],
+    waiting: Waiting,
+    on_level: Callable[[], None],
+    *,
+    from_start: bool,
+) -> None:
+    """Hands each record to `take`, from the start of the log or from where it ends now, until cancelled.
+
+    `client`: arguments of every Kafka client. `on_level` is called when the end that was seen at the start is reached,
+    which is at once without `from_start`. Brokers are waited for, as long as it takes.
+    """
+    consumer = AIOKafkaConsumer(
+        **client, enable_auto_commit=False, auto_offset_reset="earliest", **gathering(linger_seconds=0)
+    )
+    try:
+        await waiting.for_(lambda: start(consumer), KafkaError)
+        consumer.assign([tp])
+        begin, end = await _range(consumer, tp, waiting)
+        position = begin if from_start else end
+        consumer.seek(tp, position)
+        is_level = False
+        while True:
+            if not is_level and position >= end:
+                is_level = True
+                on_level()
+            position = await _read_some(consumer, tp, take, waiting, position)
+    finally:
+        await consumer.stop()
+
+
+async def _range(consumer: AIOKafkaConsumer, tp: TopicPartition, waiting: Waiting) -> tuple[int, int]:
+    """First offset of the log, and the one after its last."""
+    found: list[int] = []
+
+    async def ask() -> None:
+        found[:] = [(await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]]
+
+    await waiting.for_(ask, KafkaError)
+    begin, end = found
+    return begin, end
+
+
+async def _read_some(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, take: Callable[[Any], None], waiting: Waiting, position: int
+) -> int:
+    """Returns the offset after what was read."""
+    ends = [position]
+
+    async def read_some() -> None:
+        for fetched in await fetch(consumer._fetcher, {tp}, _POLL_SECONDS, _RECORDS_AT_ONCE, _BYTES_AT_ONCE):
+            for record in fetched.records:
+                take(record)
+            ends.append(fetched.end)
+
+    await waiting.for_(read_some, KafkaError)
+    return ends[-1]
