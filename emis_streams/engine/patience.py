@@ -12,14 +12,22 @@ Call = Callable[[], Awaitable[None]]
 async def patiently(
     call: Call, errors: tuple[type[Exception], ...], on_waiting: Callable[[Exception], None] = lambda _error: None
 ) -> None:
-    """Calls until it succeeds, as long as it fails with one of `errors`; each failure is told to `on_waiting`."""
-    if not errors:
+    """Calls until it succeeds, as long as it fails with one of `errors`; each failure is told to `on_waiting`.
+
+    Only what has failed once is handed to stamina, which costs 60 µs a call: more than most calls themselves.
+    """
+    try:
         await call()
         return
+    except errors as error:
+        on_waiting(error)
+        first = error
     async for attempt in stamina.retry_context(
         on=errors, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0, wait_jitter=1.0
     ):
         with attempt:
+            if attempt.num == 1:
+                raise first
             try:
                 await call()
             except errors as error:

@@ -149,6 +149,11 @@ class _Call:
         return f"{self._service} {self._request.pattern}"
 
     async def _with_retries(self) -> Any:
+        """Only what has failed once is handed to stamina, which costs 60 µs: more than all else of a call."""
+        try:
+            return await self._attempt()
+        except CallFailed as error:
+            failed = error
         first = self._options.first_wait_seconds
         async for attempt in stamina.retry_context(
             on=self._may_retry,
@@ -159,6 +164,8 @@ class _Call:
             wait_jitter=first,
         ):
             with attempt:
+                if attempt.num == 1:
+                    raise failed
                 return await self._attempt()
         raise AssertionError("stamina returns or raises")
 

@@ -6,6 +6,8 @@ A fifth of the calls, and a few each second beyond, saved up for ten seconds (as
 import time
 from collections.abc import Callable
 
+from emis_streams.services.token_bucket import TokenBucket
+
 RATIO = 0.2
 PER_SECOND = 10.0
 SAVED_SECONDS = 10.0
@@ -18,24 +20,16 @@ class RetryBudget:
         self, ratio: float = RATIO, per_second: float = PER_SECOND, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ratio = ratio
-        self._per_second = per_second
-        self._clock = clock
-        self._most = self._tokens = per_second * SAVED_SECONDS
-        self._filled = clock()
+        self._bucket = TokenBucket(per_second, per_second * SAVED_SECONDS, clock)
         self.refused = 0
         """Retries that were not made as too many were."""
 
     def called(self) -> None:
         """A call was begun."""
-        self._tokens = min(self._most, self._tokens + self._ratio)
+        self._bucket.add(self._ratio)
 
     def take(self) -> bool:
         """Whether one more retry may be made now."""
-        now = self._clock()
-        self._tokens = min(self._most, self._tokens + (now - self._filled) * self._per_second)
-        self._filled = now
-        if self._tokens < 1:
-            self.refused += 1
-            return False
-        self._tokens -= 1
-        return True
+        may_retry = self._bucket.take()
+        self.refused += not may_retry
+        return may_retry

@@ -1,15 +1,13 @@
 """Calls of other services, over a carrier that does as it is told: deadlines, retries, breakers, keys."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import stamina
 from stamina.instrumentation import RetryDetails
 
-from emis_streams.services import messages
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import CircuitOpen, Limits, State
 from emis_streams.services.client import CallOptions, ServiceClient
@@ -21,36 +19,10 @@ from emis_streams.services.errors import (
     ServiceBroken,
     ServiceUnavailable,
 )
-from emis_streams.services.messages import Request
 from emis_streams.services.retry_budget import RetryBudget
+from tests.scripted_carrier import Scripted, never
 
-Answer = Any | Exception | Callable[[], Awaitable[Any]]
 QUICK = CallOptions(timeout_seconds=0.02, first_wait_seconds=0.001, deadline_seconds=10.0)
-
-
-async def never() -> None:
-    await asyncio.Event().wait()
-
-
-@dataclass
-class Scripted:
-    """Answers in the order of the script; the last one again and again."""
-
-    script: list[Answer]
-    requests: list[tuple[str, Request]] = field(default_factory=list)
-
-    async def ask(self, service: str, request: Request) -> tuple[list[messages.Header], bytes]:
-        return messages.reply(b"", await self._next(service, request))
-
-    async def tell(self, service: str, request: Request) -> None:
-        await self._next(service, request)
-
-    async def _next(self, service: str, request: Request) -> Any:
-        self.requests.append((service, request))
-        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return await answer() if callable(answer) else answer
 
 
 def client_of(carrier: Scripted, options: CallOptions = QUICK, **kwargs: Any) -> ServiceClient:

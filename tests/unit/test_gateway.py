@@ -1,0 +1,173 @@
+"""The gateway over HTTP, in front of a carrier that answers as a script says."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from emis_streams.services.breakers import Breakers
+from emis_streams.services.circuit_breaker import Limits
+from emis_streams.services.client import ServiceClient
+from emis_streams.services.errors import DeadlineExceeded, NotSent, Refused, ServiceBroken, ServiceUnavailable
+from emis_streams.services.retry_budget import RetryBudget
+from tests.scripted_carrier import Answer, Scripted
+from web import problems
+from web.gateway import ROUTES, Route, routes_of
+
+LESSON = {"lessonId": "7b0e", "title": "Phân số"}
+NEW = {"title": "Phân số", "userId": "00000000-0000-4000-8000-000000000001"}
+
+
+class Gateway:
+    def __init__(self, http: TestClient[Any, Any], carrier: Scripted) -> None:
+        self.http = http
+        self.carrier = carrier
+
+    @property
+    def asked(self) -> list[tuple[str, str, bytes]]:
+        """Service, pattern and data of each request that was sent on."""
+        return [(service, request.pattern, request.value) for service, request in self.carrier.requests]
+
+
+@asynccontextmanager
+async def gateway(*script: Answer, routes: tuple[Route, ...] = ROUTES, threshold: int = 5) -> AsyncIterator[Gateway]:
+    carrier = Scripted(list(script))
+    no_retries = RetryBudget(ratio=0, per_second=0.001)
+    client = ServiceClient(carrier, Breakers(Limits(threshold=threshold)), budget=no_retries)
+    app = web.Application()
+    problems.setup(app)
+    app.add_routes(routes_of(client, routes))
+    async with TestClient(TestServer(app)) as http:
+        yield Gateway(http, carrier)
+
+
+async def problem_of(response: ClientResponse) -> dict[str, Any]:
+    assert response.content_type == "application/problem+json"
+    told: dict[str, Any] = await response.json()
+    assert told["status"] == response.status
+    return told
+
+
+async def test_what_was_created_is_answered_with_its_place() -> None:
+    async with gateway(LESSON) as own:
+        response = await own.http.post("/lessons", json=NEW)
+        assert (response.status, response.headers["Location"]) == (201, "/lessons/7b0e")
+        assert await response.json() == LESSON
+        assert [(s, p) for s, p, _ in own.asked] == [("lessons", "create-lesson")]
+
+
+async def test_path_and_query_reach_the_service() -> None:
+    async with gateway(LESSON) as own:
+        await own.http.get("/lessons/7b0e")
+        await own.http.get("/lessons?limit=3&after=x")
+        assert own.asked == [
+            ("lessons", "get-lesson", b'{"lessonId":"7b0e"}'),
+            ("lessons", "get-lessons", b'{"limit":3,"after":"x"}'),
+        ]
+
+
+async def test_the_idempotency_key_goes_along() -> None:
+    async with gateway(LESSON) as own:
+        await own.http.post("/lessons", json=NEW, headers={"Idempotency-Key": "mine"})
+        assert own.carrier.requests[0][1].idempotency_key == "mine"
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ữ"])
+async def test_a_key_that_is_none_is_refused(key: str) -> None:
+    async with gateway(LESSON) as own:
+        response = await own.http.post("/lessons", json=NEW, headers={"Idempotency-Key": key})
+        assert response.status == 400
+        assert "Idempotency-Key" in (await problem_of(response))["detail"]
+        assert own.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Refused("invalid", "title: missing"), 422),
+        (Refused("not-found", "there is no lesson 7"), 404),
+        (Refused("key-reused", "came with another content"), 422),
+        (Refused("too-large", "too large"), 413),
+        (Refused("unknown-pattern", "'get-lesson' is none of them"), 502),
+    ],
+)
+async def test_a_refusal_of_the_service_says_of_what_kind(error: Refused, status: int) -> None:
+    async with gateway(error) as own:
+        told = await problem_of(await own.http.get("/lessons/7"))
+        assert (told["status"], told["kind"], told["detail"]) == (status, error.kind, error.detail)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "may_come_again"),
+    [
+        (ServiceBroken("it failed"), 502, False),
+        (ServiceUnavailable("no database"), 503, True),
+        (NotSent("no broker"), 503, True),
+        (DeadlineExceeded("nothing within 8 s"), 504, True),
+    ],
+)
+async def test_no_answer_says_whose_and_whether_to_come_again(
+    error: Exception, status: int, may_come_again: bool
+) -> None:
+    async with gateway(error) as own:
+        response = await own.http.get("/lessons/7")
+        told = await problem_of(response)
+        assert (told["status"], told["detail"]) == (status, str(error))
+        assert (told["service"], told["pattern"], told["circuitBreaker"]) == ("lessons", "get-lesson", "CLOSED")
+        assert ("Retry-After" in response.headers) == may_come_again
+
+
+async def test_while_the_breaker_is_open_the_service_is_not_asked() -> None:
+    async with gateway(NotSent("no broker"), threshold=2) as own:
+        for _ in range(2):
+            await own.http.get("/lessons/7")
+        n_asked = len(own.asked)
+        response = await own.http.get("/lessons/7")
+        told = await problem_of(response)
+        assert (told["status"], told["circuitBreaker"]) == (503, "OPEN")
+        assert 1 <= int(response.headers["Retry-After"]) <= 60
+        assert len(own.asked) == n_asked
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 10_000])
+async def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    async with gateway(LESSON) as own:
+        response = await own.http.post("/lessons", data=body)
+        assert (await problem_of(response))["status"] == 400
+        assert own.asked == []
+
+
+async def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 1_000
+
+    async with gateway(LESSON) as own:
+        for body in (b" " * 40_000, chunks()):
+            response = await own.http.post("/lessons", data=body)
+            assert (await problem_of(response))["status"] == 413
+        assert own.asked == []
+
+
+@pytest.mark.parametrize("query", ["limit=many", "limit=1&limit=2", "colour=red"])
+async def test_a_parameter_that_is_not_known_or_cannot_be_read_is_refused(query: str) -> None:
+    async with gateway(LESSON) as own:
+        response = await own.http.get(f"/lessons?{query}")
+        assert (await problem_of(response))["status"] == 400
+        assert own.asked == []
+
+
+async def test_more_requests_than_a_route_takes_are_told_when_to_come_again() -> None:
+    few = Route(method="GET", path="/few", service="lessons", pattern="get-lessons", per_second=2)
+    async with gateway(LESSON, routes=(few,)) as own:
+        statuses = [(await own.http.get("/few")).status for _ in range(3)]
+        assert statuses == [200, 200, 429]
+        assert (await own.http.get("/few")).headers["Retry-After"] == "1"
+
+
+def test_every_address_is_answered_by_one_route() -> None:
+    addresses = [(route.method, route.path) for route in ROUTES]
+    assert len(set(addresses)) == len(addresses)

@@ -1,0 +1,186 @@
+"""The gateway: HTTP in front of the services. What goes where is one table, `ROUTES`."""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+
+from emis_streams.services.circuit_breaker import CircuitOpen
+from emis_streams.services.client import CallOptions, ServiceClient
+from emis_streams.services.errors import (
+    CallFailed,
+    DeadlineExceeded,
+    NoAnswer,
+    Refused,
+    ServiceBroken,
+)
+from emis_streams.services.token_bucket import TokenBucket
+from web.problems import problem
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+DEADLINE_SECONDS = 8.0
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One kind of request, and the pattern of the service that answers it."""
+
+    method: str
+    path: str
+    service: str
+    pattern: str
+    query: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    """Parameters that may be given, with what reads them; one that cannot be read gets 400."""
+    status: int = 200
+    location: str | None = None
+    """Of what was made, filled in with members of the answer."""
+    most_body_bytes: int = 16_384
+    per_second: float = 500.0
+    """Requests from all clients together, as many at once after a rest; more get 429."""
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/lessons",
+        service="lessons",
+        pattern="create-lesson",
+        status=201,
+        location="/lessons/{lessonId}",
+        most_body_bytes=32_768,
+        per_second=200.0,
+    ),
+    Route(
+        method="GET",
+        path="/lessons",
+        service="lessons",
+        pattern="get-lessons",
+        query={"limit": int, "after": str},
+    ),
+    Route(method="GET", path="/lessons/{lessonId}", service="lessons", pattern="get-lesson"),
+)
+
+_STATUS_OF_REFUSAL = {"invalid": 422, "not-found": 404, "key-reused": 422, "too-large": 413}
+_BAD_GATEWAY, _UNAVAILABLE, _TIMEOUT = 502, 503, 504
+
+
+def routes_of(client: ServiceClient, routes: Iterable[Route] = ROUTES) -> list[web.RouteDef]:
+    """The table as aiohttp takes it."""
+    return [web.route(r.method, r.path, _Endpoint(client, r).answer) for r in routes]
+
+
+class _BadRequest(Exception):
+    """The request itself is wrong, whatever the service would say."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class _Endpoint:
+    """Answers the requests of one route."""
+
+    def __init__(self, client: ServiceClient, route: Route) -> None:
+        self._client = client
+        self._route = route
+        self._bucket = TokenBucket(route.per_second, route.per_second)
+        self._options = CallOptions(deadline_seconds=DEADLINE_SECONDS)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if not self._bucket.take():
+            return self._refused(429, "more requests than this address takes", self._bucket.seconds_to_next)
+        try:
+            data, key = await self._asked(request), _key_of(request)
+        except _BadRequest as reason:
+            return self._refused(reason.status, str(reason))
+        route = self._route
+        try:
+            result = await self._client.send(route.service, route.pattern, data, self._options, key)
+        except Refused as refusal:
+            return self._refused(_STATUS_OF_REFUSAL.get(refusal.kind, _BAD_GATEWAY), refusal.detail, kind=refusal.kind)
+        except CircuitOpen as is_open:
+            return self._refused(_UNAVAILABLE, str(is_open), is_open.retry_after_seconds)
+        except CallFailed as failure:
+            log.warning("%s %s: %s", request.method, request.path, failure)
+            return self._refused(_status_of(failure), str(failure), _retry_seconds(failure))
+        return self._answer(result)
+
+    async def _asked(self, request: web.Request) -> dict[str, Any]:
+        """Body, query and path as one object; raises _BadRequest."""
+        body = await self._body(request) if self._route.method == "POST" else {}
+        return {**body, **self._query(request), **request.match_info}
+
+    async def _body(self, request: web.Request) -> dict[str, Any]:
+        most = self._route.most_body_bytes
+        body = await request.content.read(most + 1) if request.can_read_body else b""
+        while body and len(body) <= most and (more := await request.content.read(most + 1 - len(body))):
+            body += more
+        if len(body) > most:
+            raise _BadRequest(413, f"the body is larger than {most} bytes")
+        try:
+            return msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise _BadRequest(400, f"the body is no JSON object: {error}") from None
+
+    def _query(self, request: web.Request) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, text in request.query.items():
+            if name not in self._route.query or name in found:
+                allowed = ", ".join(self._route.query) or "none"
+                raise _BadRequest(400, f"parameter {name!r}: once, and one of: {allowed}")
+            try:
+                found[name] = self._route.query[name](text)
+            except ValueError as error:
+                raise _BadRequest(400, f"parameter {name!r}: {error}") from None
+        return found
+
+    def _answer(self, result: Any) -> web.Response:
+        headers = {hdrs.CACHE_CONTROL: "no-store"}
+        if self._route.location is not None:
+            headers[hdrs.LOCATION] = self._route.location.format_map(result)
+        return web.Response(
+            body=msgspec.json.encode(result),
+            status=self._route.status,
+            content_type="application/json",
+            headers=headers,
+        )
+
+    def _refused(self, status: int, detail: str, retry_seconds: float | None = None, **members: Any) -> web.Response:
+        """A problem that says whose it is."""
+        service, pattern = self._route.service, self._route.pattern
+        if status in (_BAD_GATEWAY, _UNAVAILABLE, _TIMEOUT):
+            breaker = self._client.breakers.of(service, pattern)
+            members |= {"service": service, "pattern": pattern, "circuitBreaker": breaker.state}
+        response = problem(status, HTTPStatus(status).phrase, detail, **members)
+        if retry_seconds is not None:
+            response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_seconds)))
+        return response
+
+
+def _key_of(request: web.Request) -> str | None:
+    """Raises _BadRequest."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not _KEY.fullmatch(key):
+        raise _BadRequest(400, f"{IDEMPOTENCY_KEY}: 1 to 255 printable ASCII characters without spaces")
+    return key
+
+
+def _status_of(failure: CallFailed) -> int:
+    if isinstance(failure, (NoAnswer, DeadlineExceeded)):
+        return _TIMEOUT
+    return _BAD_GATEWAY if isinstance(failure, ServiceBroken) else _UNAVAILABLE
+
+
+def _retry_seconds(failure: CallFailed) -> float | None:
+    """Who was not answered may ask again with the same key; a mistake of the service stays one."""
+    return None if isinstance(failure, ServiceBroken) else _RETRY_SECONDS
