@@ -26,7 +26,8 @@ from web.problems import problem
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
-DEADLINE_SECONDS = 8.0
+OPTIONS = CallOptions(deadline_seconds=8.0)
+"""A person waits."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _RETRY_SECONDS = 1
 
@@ -74,9 +75,11 @@ _STATUS_OF_REFUSAL = {"invalid": 422, "not-found": 404, "key-reused": 422, "too-
 _BAD_GATEWAY, _UNAVAILABLE, _TIMEOUT = 502, 503, 504
 
 
-def routes_of(client: ServiceClient, routes: Iterable[Route] = ROUTES) -> list[web.RouteDef]:
-    """The table as aiohttp takes it."""
-    return [web.route(r.method, r.path, _Endpoint(client, r).answer) for r in routes]
+def routes_of(
+    client: ServiceClient, routes: Iterable[Route] = ROUTES, options: CallOptions = OPTIONS
+) -> list[web.RouteDef]:
+    """The table as aiohttp takes it; `options` are of each call."""
+    return [web.route(r.method, r.path, _Endpoint(client, r, options).answer) for r in routes]
 
 
 class _BadRequest(Exception):
@@ -90,11 +93,11 @@ class _BadRequest(Exception):
 class _Endpoint:
     """Answers the requests of one route."""
 
-    def __init__(self, client: ServiceClient, route: Route) -> None:
+    def __init__(self, client: ServiceClient, route: Route, options: CallOptions) -> None:
         self._client = client
         self._route = route
         self._bucket = TokenBucket(route.per_second, route.per_second)
-        self._options = CallOptions(deadline_seconds=DEADLINE_SECONDS)
+        self._options = options
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if not self._bucket.take():

@@ -86,6 +86,10 @@ class LessonEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     title: str
 
 
+lesson_event = msgspec.json.Decoder(LessonEvent).decode
+"""The event of a record's value; raises msgspec.MsgspecError."""
+
+
 class LessonService:
     """Answers requests from its database."""
 

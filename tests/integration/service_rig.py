@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiokafka.admin import NewTopic
@@ -35,23 +35,18 @@ class Asked(msgspec.Struct):
 
 
 @dataclass
-class Answering:
-    """A service that squares numbers, refuses 13, breaks at 99, and is unavailable while it is told to be."""
+class Serving:
+    """A service on the engine, whose requests `declare` says how to answer."""
 
     broker: str
     folder: Path
-    name: str = field(default_factory=lambda: unique("squares"))
-    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-    """Cleared: requests are begun and stand still."""
-    is_unavailable: bool = False
-    begun: list[int] = field(default_factory=list)
+    name: str
     dead: list[tuple[Any, str]] = field(default_factory=list)
     app: App = field(init=False)
     sender: Sender = field(init=False)
     requests: Requests = field(init=False)
 
     def __post_init__(self) -> None:
-        self.may_answer.set()
         client = {"bootstrap_servers": self.broker}
         self.app = App(
             f"{self.name}-service",
@@ -68,9 +63,48 @@ class Answering:
         self.app.web.blueprints = BlueprintManager()
 
     def declare(self) -> None:
+        """Says to `requests` what is answered."""
+        raise NotImplementedError
+
+    async def _dead_letter(self, _batch: Slice, record: Any, reason: str) -> None:
+        self.dead.append((record.value, reason))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        self.sender = Sender({"bootstrap_servers": self.broker})
+        await self.sender.start()
         self.requests = Requests(self.sender, self._dead_letter)
-        self.requests.answers("square", Asked)(self._square)
+        self.declare()
         self.app.agent(self.app.slices(messages.request_topic(self.name)), name="requests")(self.requests.serve)
+        await self.app.start()
+        try:
+            await until(lambda: self.app.tables.recovery.completed.is_set())
+            yield self
+        finally:
+            await self.app.stop()
+            await self.sender.stop()
+
+    async def make_topics(self) -> None:
+        async with admin(self.broker) as client:
+            await client.create_topics([NewTopic(messages.request_topic(self.name), PARTITIONS, 1)])
+
+
+@dataclass
+class Answering(Serving):
+    """Squares numbers, refuses 13, breaks at 99, and is unavailable while it is told to be."""
+
+    name: str = field(default_factory=lambda: unique("squares"))
+    is_unavailable: bool = False
+    begun: list[int] = field(default_factory=list)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared: requests are begun and stand still."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.may_answer.set()
+
+    def declare(self) -> None:
+        self.requests.answers("square", Asked)(self._square)
 
     async def _square(self, asked: Asked, _request: Request) -> Any:
         self.begun.append(asked.number)
@@ -82,27 +116,6 @@ class Answering:
         if asked.number == 99:
             raise KeyError("a mistake")
         return {"square": asked.number**2} if asked.number else LARGE
-
-    async def _dead_letter(self, _batch: Slice, record: Any, reason: str) -> None:
-        self.dead.append((record.value, reason))
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Answering"]:
-        self.sender = Sender({"bootstrap_servers": self.broker})
-        await self.sender.start()
-        self.declare()
-        await self.app.start()
-        try:
-            await until(lambda: self.app.tables.recovery.completed.is_set())
-            yield self
-        finally:
-            self.may_answer.set()
-            await self.app.stop()
-            await self.sender.stop()
-
-    async def make_topics(self) -> None:
-        async with admin(self.broker) as client:
-            await client.create_topics([NewTopic(messages.request_topic(self.name), PARTITIONS, 1)])
 
 
 @dataclass
