@@ -1,7 +1,7 @@
 """The registry: the same cases on the one in memory and on the one that processes share, and what only that can."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.registry import Health, InMemoryRegistry, ServiceInfo, ServiceRegistry
 from emis_streams.services.registry_topic import TopicRegistry
 from tests.integration.engine_rig import admin
-from tests.services import kafka_cluster, unique, until
+from tests.services import unique, until
 
 LEASE_SECONDS = 1.0
 BEAT_SECONDS = 0.1
@@ -49,12 +49,6 @@ class Shared:
             reading.cancel()
             await asyncio.wait([reading])
             await sender.stop()
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[str]:
-    with kafka_cluster() as cluster:
-        yield cluster.bootstrap
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Request and reply over a real broker: what is asked is answered once, by whom it was meant for, or told why not."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +13,16 @@ from emis_streams.services.errors import NoAnswer, Refused, ServiceBroken, Servi
 from emis_streams.services.messages import ReplyTo, Request
 from tests.integration.engine_rig import admin
 from tests.integration.service_rig import ASKING, Answering, Asking, asking
-from tests.services import kafka_cluster, until
+from tests.services import until
 
 ONCE = CallOptions(retries=0)
 QUICK = CallOptions(timeout_seconds=0.5, first_wait_seconds=0.01)
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[str]:
-    async def make_reply_topic(bootstrap: str) -> None:
-        async with admin(bootstrap) as client:
-            await client.create_topics([NewTopic(messages.reply_topic(ASKING), 2, 1)])
-
-    with kafka_cluster() as cluster:
-        asyncio.run(make_reply_topic(cluster.bootstrap))
-        yield cluster.bootstrap
+@pytest.fixture(scope="module", autouse=True)
+async def reply_topic(broker: str) -> None:
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(messages.reply_topic(ASKING), 2, 1)])
 
 
 @pytest.fixture
