@@ -43,17 +43,19 @@ class ServiceRegistry(Protocol):
     async def deregister(self, info: ServiceInfo) -> None:
         """The instance goes."""
 
-    def instances(self, name: str) -> list[ServiceInfo]:
-        """Those of the service that take requests, sorted by instance."""
-
     def get_all(self) -> list[ServiceInfo]:
         """All that are there, draining ones too, sorted by instance."""
+
+
+def instances(registry: ServiceRegistry, name: str) -> list[ServiceInfo]:
+    """Those of the service that take requests, sorted by instance."""
+    return [info for info in registry.get_all() if info.name == name and not info.is_draining]
 
 
 def get(registry: ServiceRegistry, name: str) -> ServiceInfo | None:
     """An instance of the service that takes requests: a healthy one, if there is one."""
     order = list(Health)
-    return min(registry.instances(name), key=lambda info: order.index(info.health), default=None)
+    return min(instances(registry, name), key=lambda info: order.index(info.health), default=None)
 
 
 def health_check(registry: ServiceRegistry, name: str) -> Health:
@@ -73,9 +75,6 @@ class InMemoryRegistry:
 
     async def deregister(self, info: ServiceInfo) -> None:
         self._of.pop(info.instance, None)
-
-    def instances(self, name: str) -> list[ServiceInfo]:
-        return [info for info in self.get_all() if info.name == name and not info.is_draining]
 
     def get_all(self) -> list[ServiceInfo]:
         return [self._of[instance] for instance in sorted(self._of)]

@@ -48,9 +48,6 @@ class TopicRegistry:
         """Raises NotSent."""
         await self._sender.send_and_wait(self._tp.topic, info.instance.encode(), None, [], 0)
 
-    def instances(self, name: str) -> list[ServiceInfo]:
-        return [info for info in self.get_all() if info.name == name and not info.is_draining]
-
     def get_all(self) -> list[ServiceInfo]:
         return self._leases.holding()
 

@@ -29,6 +29,24 @@ def newer(new: bytes, stored: bytes | None) -> bytes:
     return new if stored is None or new[:VERSION_BYTES] >= stored[:VERSION_BYTES] else stored
 
 
+def app_of(name: str, broker: str, folder: Path, options: Options) -> App:
+    """An application without agents, tables and pages, for topics of two partitions."""
+    app = App(
+        name,
+        engine_options=options,
+        broker=f"slices://{broker}",
+        datadir=folder,
+        topic_partitions=PARTITIONS,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=0.5,
+        broker_commit_interval=0.1,
+        web_port=free_port(),
+        web_bind="127.0.0.1",
+    )
+    app.web.blueprints = BlueprintManager()
+    return app
+
+
 @dataclass
 class Rig:
     """One worker: keeps the highest version of each key of its topic."""
@@ -50,19 +68,7 @@ class Rig:
         self.may_begin.set()
         self.may_finish.set()
         options: dict[str, Any] = {"client": {"bootstrap_servers": self.broker}, "slice_records": 50, **self.options}
-        self.app = App(
-            self.name,
-            engine_options=Options(**options),
-            broker=f"slices://{self.broker}",
-            datadir=self.folder,
-            topic_partitions=PARTITIONS,
-            broker_session_timeout=10.0,
-            broker_heartbeat_interval=0.5,
-            broker_commit_interval=0.1,
-            web_port=free_port(),
-            web_bind="127.0.0.1",
-        )
-        self.app.web.blueprints = BlueprintManager()
+        self.app = app_of(self.name, self.broker, self.folder, Options(**options))
         self.table = self.app.Table("kept", partitions=PARTITIONS, topics=[self.topic], merge=newer)
         self.app.agent(self.app.slices(self.topic), name="keep")(self.keep)
 

@@ -9,23 +9,22 @@ from typing import Any, Self
 
 import msgspec
 from aiokafka.admin import NewTopic
-from faust.web.base import BlueprintManager
 
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import Slice
 from emis_streams.errors import Unavailable
 from emis_streams.services import messages
+from emis_streams.services.breakers import Breakers
 from emis_streams.services.client import CallOptions, ServiceClient
 from emis_streams.services.errors import Refused
 from emis_streams.services.kafka_carrier import KafkaCarrier, Sender
 from emis_streams.services.messages import ReplyTo, Request
 from emis_streams.services.replies import Replies
 from emis_streams.services.requests import Requests
-from tests.integration.engine_rig import admin
-from tests.services import free_port, unique, until
+from tests.integration.engine_rig import PARTITIONS, admin, app_of
+from tests.services import unique, until
 
-PARTITIONS = 2
 ASKING = "asker"
 LARGE = "x" * 2_000_000
 
@@ -48,19 +47,7 @@ class Serving:
 
     def __post_init__(self) -> None:
         client = {"bootstrap_servers": self.broker}
-        self.app = App(
-            f"{self.name}-service",
-            engine_options=Options(client=client, linger_seconds=0),
-            broker=f"slices://{self.broker}",
-            datadir=self.folder,
-            topic_partitions=PARTITIONS,
-            broker_session_timeout=10.0,
-            broker_heartbeat_interval=0.5,
-            broker_commit_interval=0.1,
-            web_port=free_port(),
-            web_bind="127.0.0.1",
-        )
-        self.app.web.blueprints = BlueprintManager()
+        self.app = app_of(f"{self.name}-service", self.broker, self.folder, Options(client=client, linger_seconds=0))
 
     def declare(self) -> None:
         """Says to `requests` what is answered."""
@@ -128,14 +115,20 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(broker: str, options: CallOptions | None = None, partition: int = 0) -> AsyncIterator[Asking]:
+async def asking(
+    broker: str,
+    options: CallOptions | None = None,
+    partition: int = 0,
+    name: str = ASKING,
+    breakers: Breakers | None = None,
+) -> AsyncIterator[Asking]:
     client = {"bootstrap_servers": broker}
     sender = Sender(client)
-    replies = Replies(client, ReplyTo(messages.reply_topic(ASKING), partition))
+    replies = Replies(client, ReplyTo(messages.reply_topic(name), partition))
     await sender.start()
     reading = asyncio.create_task(replies.run())
     try:
-        yield Asking(sender, replies, ServiceClient(KafkaCarrier(sender, replies), options=options))
+        yield Asking(sender, replies, ServiceClient(KafkaCarrier(sender, replies), breakers, options))
     finally:
         reading.cancel()
         await asyncio.wait([reading])

@@ -19,13 +19,10 @@ from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import CircuitBreaker, Limits, State
 from emis_streams.services.client import CallOptions, ServiceClient
 from emis_streams.services.database import Database
-from emis_streams.services.kafka_carrier import KafkaCarrier, Sender
 from emis_streams.services.lessons import LESSON_AVAILABLE, USER_ACTIVITY, LessonEvent, LessonService
-from emis_streams.services.messages import ReplyTo
 from emis_streams.services.outbox import OutboxPublisher
-from emis_streams.services.replies import Replies
-from tests.integration.engine_rig import admin
-from tests.integration.service_rig import PARTITIONS, Serving
+from tests.integration.engine_rig import PARTITIONS, admin
+from tests.integration.service_rig import Serving, asking
 from tests.services import until
 from web import problems
 from web.gateway import ROUTES, routes_of
@@ -92,20 +89,13 @@ async def service_topics(broker: str) -> None:
 
 @pytest.fixture
 async def gateway(broker: str) -> AsyncIterator[Gateway]:
-    client = {"bootstrap_servers": broker}
-    sender = Sender(client)
-    replies = Replies(client, ReplyTo(messages.reply_topic("gateway"), 0))
-    await sender.start()
-    reading = asyncio.create_task(replies.run())
-    asking = ServiceClient(KafkaCarrier(sender, replies), Breakers(Limits(threshold=5, open_seconds=OPEN_SECONDS)))
-    app = web.Application()
-    problems.setup(app)
-    app.add_routes(routes_of(asking, ROUTES, ATTEMPT))
-    async with TestClient(TestServer(app)) as http:
-        yield Gateway(http, asking)
-    reading.cancel()
-    await asyncio.wait([reading])
-    await sender.stop()
+    breakers = Breakers(Limits(threshold=5, open_seconds=OPEN_SECONDS))
+    async with asking(broker, name="gateway", breakers=breakers) as own:
+        app = web.Application()
+        problems.setup(app)
+        app.add_routes(routes_of(own.client, ROUTES, ATTEMPT))
+        async with TestClient(TestServer(app)) as http:
+            yield Gateway(http, own.client)
 
 
 async def told(broker: str, topic: str, user: UUID) -> list[str]:
