@@ -13,7 +13,7 @@ def create_app(config: settings.Settings) -> App:
     """The app of these settings; raises InvalidSetting where its pages would be open to all by mistake."""
     exposure.check(config)
     return App(
-        topics.APP_ID,
+        topics.app_id(config.service_name),
         engine_options=Options(
             client=config.kafka_client(),
             slice_records=config.slice_records,

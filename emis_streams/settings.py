@@ -58,6 +58,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="where the replica is: mysql://user:password@host:port/name, or sqlite:///path of a file",
         ),
     ] = "sqlite:///data/replica.db"
+    service: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z][a-z0-9-]{0,40}$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+            description="what this process is: teacher, gateway, users, lessons, progress, or module:Class of your own",
+        ),
+    ] = "teacher"
     data_dir: Annotated[str, Meta(min_length=1, description="folder of tables and read model, one per worker")] = "data"
     roles: Annotated[str, Meta(description="comma-separated of ingest, replicate, serve")] = "ingest,replicate,serve"
     host: Annotated[str, Meta(min_length=1, description="address that the web views listen on")] = "127.0.0.1"
@@ -140,6 +147,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Positive, Meta(description="a partition not seen level with its source for this long is marked")
     ] = 3_600.0
 
+    register: Annotated[
+        bool, Meta(description="a teacher worker tells the gateway that it is there (other services always do)")
+    ] = False
+    advertised_host: Annotated[
+        str,
+        Meta(description="where others reach this process; HOST, or the machine's name if that is any"),
+    ] = ""
+    service_database_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^(sqlite|mysql)(\+[a-z]+)?://",
+            description="database of a service that has one; empty: an SQLite file in DATA_DIR",
+        ),
+    ] = ""
+    reply_partition: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Meta(description="partition of the reply topic that answers to this process come to: one of its own each"),
+    ] = 0
+    circuit_breaker_threshold: Annotated[
+        Count, Meta(description="calls of a service that fail one after the other until it is not called any more")
+    ] = 5
+    circuit_breaker_timeout: Annotated[
+        Count, Meta(description="milliseconds until it is tried again with one call")
+    ] = 60_000
+
     git_commit: Annotated[str, Meta(description="commit this was built from, as /info tells it")] = ""
 
     def __repr__(self) -> str:
@@ -156,6 +188,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if unknown:
             raise InvalidSetting(f"ROLES={self.roles!r}: {unknown[0]!r} is none of {', '.join(ROLES)}")
         return frozenset(named)  # type: ignore[arg-type]
+
+    @property
+    def service_name(self) -> str:
+        """Of topics, group and registry; a class of one's own tells it in its module's last part."""
+        return self.service.partition(":")[0].rpartition(".")[2].replace("_", "-")
 
     @property
     def data_path(self) -> Path:
@@ -192,7 +229,7 @@ def _convert(name: str, text: str, hint: Any) -> Any:
 def _shown(name: str, value: Any) -> Any:
     if name == "kafka_password":
         return Secret(value)
-    return without_password(value) if name == "database_url" else value
+    return without_password(value) if name.endswith("database_url") else value
 
 
 def without_password(url: str) -> str:

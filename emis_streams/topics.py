@@ -6,8 +6,14 @@ changelogs, `emis_streams.admin` makes and checks all of them on the brokers.
 
 from dataclasses import dataclass
 
-APP_ID = "emis-teacher-service"
-"""Faust app id, and so the consumer group of the ingesting workers."""
+
+def app_id(service: str) -> str:
+    """Faust app id of a service, and so the consumer group of its workers."""
+    return f"emis-{service}-service"
+
+
+APP_ID = app_id("teacher")
+"""Of the ingesting workers."""
 
 REPLICA_GROUP = f"{APP_ID}-replica"
 """Shares partitions of the changelogs among the workers that write MySQL, and shows their lag."""
@@ -42,16 +48,26 @@ class Subject:
     name: str
     events: tuple[str, ...]
     """Source topics; a topic's place is the rank of its events at equal timestamps."""
+    service: str = "teacher"
+    """Whose workers keep it."""
 
     @property
     def changelog(self) -> str:
-        return f"{APP_ID}-{self.name}-changelog"
+        return f"{app_id(self.service)}-{self.name}-changelog"
 
 
 CLASSES = Subject("classes", ("emis.class.created", "emis.class.updated", "emis.class.deleted"))
 TEACHERS = Subject("teachers", ("emis.teacher.created", "emis.teacher.updated", "emis.teacher.deleted"))
 ASSIGNMENTS = Subject("assignments", ("emis.assignment.created", "emis.assignment.deleted"))
 SUBJECTS = (CLASSES, TEACHERS, ASSIGNMENTS)
+"""Of the teacher service."""
+
+LESSON_AVAILABLE = "emis.lesson-available"
+"""From the lesson service for the progress service; key: UserId."""
+USER_ACTIVITY = "emis.user-activity"
+"""From the lesson service for the users service; key: UserId."""
+PROGRESS = Subject("progress", (LESSON_AVAILABLE,), "progress")
+ACTIVITY = Subject("activity", (USER_ACTIVITY,), "users")
 
 DEAD_LETTER = "emis.dead-letter"
 

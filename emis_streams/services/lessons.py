@@ -13,11 +13,7 @@ from emis_streams.services.database import OPTIONS, TIME, Database, Event, Trans
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
 from emis_streams.services.requests import Requests
-
-LESSON_AVAILABLE = "emis.lesson-available"
-"""For the progress service; key: UserId."""
-USER_ACTIVITY = "emis.user-activity"
-"""For the users service; key: UserId."""
+from emis_streams.topics import LESSON_AVAILABLE, USER_ACTIVITY
 
 CREATE, GET, LIST = "create-lesson", "get-lesson", "get-lessons"
 """Patterns."""

@@ -19,8 +19,9 @@ from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import CircuitBreaker, Limits, State
 from emis_streams.services.client import CallOptions, ServiceClient
 from emis_streams.services.database import Database
-from emis_streams.services.lessons import LESSON_AVAILABLE, USER_ACTIVITY, LessonEvent, LessonService
+from emis_streams.services.lessons import LessonEvent, LessonService
 from emis_streams.services.outbox import OutboxPublisher
+from emis_streams.topics import LESSON_AVAILABLE, USER_ACTIVITY
 from tests.integration.engine_rig import PARTITIONS, admin
 from tests.integration.service_rig import Serving, asking
 from tests.services import until

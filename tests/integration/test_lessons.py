@@ -11,8 +11,6 @@ from emis_streams.services import messages
 from emis_streams.services.database import Database
 from emis_streams.services.errors import Refused
 from emis_streams.services.lessons import (
-    LESSON_AVAILABLE,
-    USER_ACTIVITY,
     Lesson,
     LessonEvent,
     LessonService,
@@ -22,6 +20,7 @@ from emis_streams.services.lessons import (
     tables,
 )
 from emis_streams.services.messages import Request
+from emis_streams.topics import LESSON_AVAILABLE, USER_ACTIVITY
 
 USER = UUID("00000000-0000-4000-8000-000000000001")
 
