@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from emis_streams import topics
 from emis_streams.app import App
@@ -67,10 +68,10 @@ class Ingest:
 
     def dead_letters(self, batch: Slice, events: Decoded) -> list["asyncio.Task[None]"]:
         """Sends the refused records to the dead-letter topic, as they came; one task for each."""
-        return [self._dead_letter(batch, place, str(reason)) for place, reason in events.refused]
+        return [self.dead_letter(batch, batch.records[place], str(reason)) for place, reason in events.refused]
 
-    def _dead_letter(self, batch: Slice, place: int, reason: str) -> "asyncio.Task[None]":
-        record = batch.records[place]
+    def dead_letter(self, batch: Slice, record: Any, reason: str) -> "asyncio.Task[None]":
+        """Sends one record of the slice to the dead-letter topic; done when the brokers have it."""
         now_ms = time.time_ns() // 1_000_000
         ours = headers_for(batch.topic, batch.partition, record.offset, record.timestamp, reason, now_ms)
         writer: Writer = self.app.tables.writer

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from emis_streams.lag import LagMonitor
     from emis_streams.read_model.model import ReadModel
     from emis_streams.replica.reader import ReplicaReader
+    from emis_streams.services.service import Service
     from emis_streams.sync_latency import SyncLatency
 
 
@@ -75,6 +76,8 @@ class Node:
     reader: "ReplicaReader | None" = None
     lag: "LagMonitor | None" = None
     ingest: Ingests | None = None
+    service: "Service | None" = None
+    """What this process is to the other services."""
     sync_latency: "dict[str, SyncLatency]" = field(default_factory=dict)
     """Event time to visible, by the follower's name; the followers feed it."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))

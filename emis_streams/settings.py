@@ -6,6 +6,7 @@ from here. Nothing else in the package reads the environment.
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -193,6 +194,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def service_name(self) -> str:
         """Of topics, group and registry; a class of one's own tells it in its module's last part."""
         return self.service.partition(":")[0].rpartition(".")[2].replace("_", "-")
+
+    @property
+    def reached_at(self) -> str:
+        """Host by which others reach this process."""
+        if self.advertised_host:
+            return self.advertised_host
+        return socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
 
     @property
     def data_path(self) -> Path:

@@ -16,7 +16,12 @@ from web.problems import Handler
 PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 """For orchestrators, under any name: they say only whether this worker is alive and ready."""
 PUBLIC = PROBES | {"/static"}
-OPERATORS_ONLY = frozenset({"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag"})
+OPERATORS_ONLY = frozenset(
+    {
+        *("/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag"),
+        *("/circuit-breakers", "/circuit-breakers/{service}/{pattern}/reset", "/services/status"),
+    }
+)
 
 _CHALLENGES = CIMultiDict(
     [
@@ -37,6 +42,12 @@ def setup(app: web.Application) -> None:
     tokens = tokens_of(settings)
     if tokens is not None:
         app.middlewares.append(_with(tokens))
+
+
+def is_operator(request: web.Request) -> bool:
+    """Whether an operator's token came with it; False where no tokens are set."""
+    tokens = tokens_of(request.app[NODE].settings)
+    return tokens is not None and tokens.access(_token_of(request)) == "operator"
 
 
 def _of_hosts(names: frozenset[str]) -> Middleware:

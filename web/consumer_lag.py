@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from emis_streams.health_report import ConsumerLag
 from emis_streams.lag_report import LagReport, LatencySummary
 from emis_streams.node import NODE, Node
-from web.health_report import ConsumerLag
 from web.lag_page import lag_page
 from web.pages import wants_html
 from web.problems import problem

@@ -1,11 +1,12 @@
-"""The gateway: HTTP in front of the services. What goes where is one table, `ROUTES`."""
+"""The gateway: HTTP in front of the services. What goes where is one table, `ROUTES`.
+
+Some requests become requests over Kafka (`Route`); pages are asked of a worker that the registry knows (`Page`).
+"""
 
 import logging
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -13,15 +14,11 @@ from aiohttp import hdrs, web
 
 from emis_streams.services.circuit_breaker import CircuitOpen
 from emis_streams.services.client import CallOptions, ServiceClient
-from emis_streams.services.errors import (
-    CallFailed,
-    DeadlineExceeded,
-    NoAnswer,
-    Refused,
-    ServiceBroken,
-)
+from emis_streams.services.errors import CallFailed, Refused
+from emis_streams.services.gateway import GatewayService
 from emis_streams.services.token_bucket import TokenBucket
-from web.problems import problem
+from web.gateway_pages import Page, PageEndpoint
+from web.gateway_problems import BAD_GATEWAY, UNAVAILABLE, Refusals, failed
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +26,6 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 OPTIONS = CallOptions(deadline_seconds=8.0)
 """A person waits."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +65,30 @@ ROUTES = (
         query={"limit": int, "after": str},
     ),
     Route(method="GET", path="/lessons/{lessonId}", service="lessons", pattern="get-lesson"),
+    Page(path="/progress/{userId}", service="progress", pattern="progress", page="/progress/{userId}"),
+    Page(path="/users/{userId}/activity", service="users", pattern="activity", page="/users/{userId}/activity"),
+    Page(path="/teachers/{teacherId}", service="teacher", pattern="detail", page="/api/teachers/{teacherId}"),
 )
 
 _STATUS_OF_REFUSAL = {"invalid": 422, "not-found": 404, "key-reused": 422, "too-large": 413}
-_BAD_GATEWAY, _UNAVAILABLE, _TIMEOUT = 502, 503, 504
 
 
 def routes_of(
-    client: ServiceClient, routes: Iterable[Route] = ROUTES, options: CallOptions = OPTIONS
+    gateway: GatewayService, routes: Iterable[Route | Page] = ROUTES, options: CallOptions = OPTIONS
 ) -> list[web.RouteDef]:
     """The table as aiohttp takes it; `options` are of each call."""
-    return [web.route(r.method, r.path, _Endpoint(client, r, options).answer) for r in routes]
+    return [web.route(r.method, r.path, _endpoint(gateway, r, options).answer) for r in routes]
+
+
+def services_of(routes: Iterable[Route | Page] = ROUTES) -> set[str]:
+    """Those that the routes lead to."""
+    return {route.service for route in routes}
+
+
+def _endpoint(gateway: GatewayService, route: Route | Page, options: CallOptions) -> "_Endpoint | PageEndpoint":
+    if isinstance(route, Page):
+        return PageEndpoint(gateway, route)
+    return _Endpoint(gateway.client, route, options)
 
 
 class _BadRequest(Exception):
@@ -98,24 +107,27 @@ class _Endpoint:
         self._route = route
         self._bucket = TokenBucket(route.per_second, route.per_second)
         self._options = options
+        self._refusals = Refusals(client.breakers, route.service, route.pattern)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if not self._bucket.take():
-            return self._refused(429, "more requests than this address takes", self._bucket.seconds_to_next)
+            return self._refusals.too_many(self._bucket.seconds_to_next)
         try:
             data, key = await self._asked(request), _key_of(request)
         except _BadRequest as reason:
-            return self._refused(reason.status, str(reason))
+            return self._refusals.problem(reason.status, str(reason))
         route = self._route
         try:
             result = await self._client.send(route.service, route.pattern, data, self._options, key)
         except Refused as refusal:
-            return self._refused(_STATUS_OF_REFUSAL.get(refusal.kind, _BAD_GATEWAY), refusal.detail, kind=refusal.kind)
+            return self._refusals.problem(
+                _STATUS_OF_REFUSAL.get(refusal.kind, BAD_GATEWAY), refusal.detail, kind=refusal.kind
+            )
         except CircuitOpen as is_open:
-            return self._refused(_UNAVAILABLE, str(is_open), is_open.retry_after_seconds)
+            return self._refusals.problem(UNAVAILABLE, str(is_open), is_open.retry_after_seconds)
         except CallFailed as failure:
             log.warning("%s %s: %s", request.method, request.path, failure)
-            return self._refused(_status_of(failure), str(failure), _retry_seconds(failure))
+            return failed(self._refusals, failure)
         return self._answer(result)
 
     async def _asked(self, request: web.Request) -> dict[str, Any]:
@@ -158,17 +170,6 @@ class _Endpoint:
             headers=headers,
         )
 
-    def _refused(self, status: int, detail: str, retry_seconds: float | None = None, **members: Any) -> web.Response:
-        """A problem that says whose it is."""
-        service, pattern = self._route.service, self._route.pattern
-        if status in (_BAD_GATEWAY, _UNAVAILABLE, _TIMEOUT):
-            breaker = self._client.breakers.of(service, pattern)
-            members |= {"service": service, "pattern": pattern, "circuitBreaker": breaker.state}
-        response = problem(status, HTTPStatus(status).phrase, detail, **members)
-        if retry_seconds is not None:
-            response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_seconds)))
-        return response
-
 
 def _key_of(request: web.Request) -> str | None:
     """Raises _BadRequest."""
@@ -176,14 +177,3 @@ def _key_of(request: web.Request) -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise _BadRequest(400, f"{IDEMPOTENCY_KEY}: 1 to 255 printable ASCII characters without spaces")
     return key
-
-
-def _status_of(failure: CallFailed) -> int:
-    if isinstance(failure, (NoAnswer, DeadlineExceeded)):
-        return _TIMEOUT
-    return _BAD_GATEWAY if isinstance(failure, ServiceBroken) else _UNAVAILABLE
-
-
-def _retry_seconds(failure: CallFailed) -> float | None:
-    """Who was not answered may ask again with the same key; a mistake of the service stays one."""
-    return None if isinstance(failure, ServiceBroken) else _RETRY_SECONDS

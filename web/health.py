@@ -12,14 +12,14 @@ from aiohttp import hdrs, web
 import emis_streams
 from emis_streams import topics
 from emis_streams.errors import Unavailable
+from emis_streams.health_report import Cpu, HealthReport, InfoReport, LiveReport, Memory, ReadyReport
 from emis_streams.node import NODE, Node
+from emis_streams.resources import Resources
 from emis_streams.settings import ROLES
 from web import health_checks
 from web.health_checks import View
 from web.health_page import health_page
-from web.health_report import Cpu, HealthReport, InfoReport, LiveReport, Memory, ReadyReport
 from web.pages import wants_html
-from web.resources import Resources
 
 routes = web.RouteTableDef()
 

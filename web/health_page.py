@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from web.health_report import Check, CheckStatus, Health, HealthReport
+from emis_streams.health_report import Check, CheckStatus, Health, HealthReport
 from web.i18n import Texts
 from web.lag_page import Figure, Look
 from web.pages import render, texts_of

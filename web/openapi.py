@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from emis_streams.answers import ClassDetail, Gone, TeacherDetail
-from web.health_report import ConsumerLag, HealthReport, InfoReport, LiveReport, ReadyReport
+from emis_streams.health_report import ConsumerLag, HealthReport, InfoReport, LiveReport, ReadyReport
 
 BODIES = (TeacherDetail, ClassDetail, Gone, ConsumerLag, HealthReport, ReadyReport, LiveReport, InfoReport)
 

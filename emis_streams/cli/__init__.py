@@ -18,6 +18,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("up", "up", "Start everything on this machine: broker, database, workers, sample data."),
     "down": ("up", "down", "End what `up` left running."),
     "worker": ("worker", "worker", "Run a worker: ingest, replicate and serve, or some of it."),
+    "run": ("run", "run", "Run a service: gateway, users, lessons, progress, all, or your own."),
     "topics": ("topics", "topics", "Make the topics; say what differs in existing ones."),
     "generate": ("generate", "generate", "Make a realistic country: schools, teachers, classes."),
     "produce": ("produce", "produce", "Send events from a file of NDJSON."),
@@ -28,7 +29,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 """Name: module in this folder, its command, and the help of one line (shown without importing it)."""
 
-_WITH_LOGS = ("worker", "up")
+_WITH_LOGS = ("worker", "run", "up")
 """Commands that run on and write logs of their own."""
 
 

@@ -1,6 +1,6 @@
-"""Several worker processes as one: a Python process uses one core, a machine has more.
+"""Several processes as one: a Python process uses one core, a machine has more.
 
-Each is a worker of its own to the group, with its own folder and its own port; they share the
+Each worker is one of its own to the group, with its own folder and its own port; they share the
 partitions as workers on different machines would.
 """
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from emis_streams.local import launch
 from emis_streams.settings import Settings
@@ -17,21 +18,35 @@ from emis_streams.settings import Settings
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def run_processes(n: int, config: Settings) -> int:
-    """Runs n workers until they end, or one does: then the others are told to stop. Returns its exit code."""
-    children = [_start(number, config) for number in range(n)]
+class Process(NamedTuple):
+    """One of them: a command of ours, and what its environment has beside this process's."""
+
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def workers(n: int, config: Settings) -> list[Process]:
+    """So many workers, each with its own folder and its own port."""
+    return [
+        Process(("worker",), {"DATA_DIR": str(config.data_path / str(i)), "PORT": str(config.port + i)})
+        for i in range(n)
+    ]
+
+
+def run_processes(processes: Sequence[Process]) -> int:
+    """Runs them until they end, or one does: then the others are told to stop. Returns its exit code."""
+    children = [_start(process) for process in processes]
     for number in _SIGNALS:
         signal.signal(number, lambda *_: _stop(children))
     codes = [_wait(child, children) for child in children]
     return next((code for code in codes if code), 0)
 
 
-def _start(number: int, config: Settings) -> "subprocess.Popen[bytes]":
-    place = {"DATA_DIR": str(config.data_path / str(number)), "PORT": str(config.port + number)}
-    command = [sys.executable, "-m", "emis_streams", "worker"]
+def _start(process: Process) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "emis_streams", *process.command]
     # The kernel stops the child when this process dies, however it dies.
     guarded = [sys.executable, str(Path(launch.__file__)), str(int(signal.SIGTERM)), str(os.getpid()), *command]
-    return subprocess.Popen(guarded, env={**os.environ, **place})
+    return subprocess.Popen(guarded, env={**os.environ, **process.environment})
 
 
 def _wait(child: "subprocess.Popen[bytes]", children: Sequence["subprocess.Popen[bytes]"]) -> int:

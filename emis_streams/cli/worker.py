@@ -3,6 +3,7 @@
 import asyncio
 import faulthandler
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ import click
 
 from emis_streams import exposure, settings
 from emis_streams.cli.logs import set_up_logging
-from emis_streams.cli.processes import run_processes
+from emis_streams.cli.processes import run_processes, workers
 from emis_streams.settings import Settings
 
 _GARBAGE_OBJECTS = 20_000
@@ -42,11 +43,11 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
     config = settings.current()
     exposure.check(config)
     if processes > 1:
-        sys.exit(run_processes(processes, config))
+        sys.exit(run_processes(workers(processes, config)))
     set_up_logging(config)
-    _check_port(config)
+    check_port(config)
     give_way(config.niceness)
-    run()
+    run_app("emis_streams.worker")
 
 
 def give_way(niceness: int) -> None:
@@ -66,8 +67,8 @@ def give_way(niceness: int) -> None:
         logging.getLogger(__name__).warning("NICENESS=%d has no effect on its session: %s", niceness, error)
 
 
-def run() -> None:
-    """Runs the worker in this process until it is told to stop."""
+def run_app(module: str) -> None:
+    """Runs the app that importing the module puts together, in this process, until it is told to stop."""
     import uvloop
 
     faulthandler.enable()  # Where in our code a library crashed.
@@ -78,7 +79,7 @@ def run() -> None:
     from emis_streams.engine.database_errors import DatabaseError
 
     try:
-        from emis_streams.worker import app
+        app = importlib.import_module(module).app
     except DatabaseError as error:
         click.echo(str(error), err=True)
         sys.exit(1)
@@ -100,7 +101,8 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(_GARBAGE_OBJECTS)
 
 
-def _check_port(config: Settings) -> None:
+def check_port(config: Settings) -> None:
+    """Ends this process with exit code 1 if its port is taken."""
     import socket
 
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET

@@ -1,7 +1,7 @@
 """A Faust app with the engine in it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import faust
@@ -55,6 +55,8 @@ class App(faust.App):
         """Whether this worker joins the group and runs the agents; else it only serves pages."""
         self.parts: list[ServiceT] = []
         """Services of the application that start with the web views, before and without the consumer."""
+        self.before_draining: list[Callable[[], Awaitable[None]]] = []
+        """Called first of all when the worker is told to stop."""
         defaults: dict[str, Any] = {
             "store": "slices://",
             "PartitionAssignor": Assignor,
@@ -77,6 +79,12 @@ class App(faust.App):
 
     def _create_directories(self) -> None:
         self.conf.tabledir.mkdir(parents=True, exist_ok=True)
+
+    async def on_stop(self) -> None:
+        """Faust waits for what was begun before it tells anybody (`on_before_shutdown`)."""
+        for call in self.before_draining:
+            await call()
+        await super().on_stop()
 
     async def _on_agent_error(self, agent: AgentT, exc: BaseException) -> None:
         """Faust would go on with the next event: what this one holds would be lost."""

@@ -12,7 +12,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, String, Table, Text, delete, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -152,6 +165,11 @@ class Database:
         async with self.transaction("reading the outbox") as connection:
             rows = (await connection.execute(select(outbox).order_by(outbox.c.Id).limit(most))).all()
         return [(row.Id, Event(row.Topic, row.EventKey, row.Event.encode())) for row in rows]
+
+    async def count_events(self) -> int:
+        """How many are still to be sent."""
+        async with self.transaction("counting the outbox") as connection:
+            return (await connection.execute(select(func.count()).select_from(outbox))).scalar_one()
 
     async def sent(self, ids: Sequence[int]) -> None:
         """Forgets events that the brokers have."""

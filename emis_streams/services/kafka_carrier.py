@@ -20,14 +20,30 @@ class Sender:
     """One producer for requests and replies. Twice the same message harms nobody: each has its key."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
-        self._producer = AIOKafkaProducer(**client, acks="all")
+        """`client`: arguments of every Kafka client."""
+        self._client = client
+        self._started: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Raises aiokafka.errors.KafkaError."""
-        await start(self._producer)
+        producer = AIOKafkaProducer(**self._client, acks="all")
+        try:
+            await start(producer)
+        except BaseException:
+            await producer.stop()
+            raise
+        self._started = producer
 
     async def stop(self) -> None:
-        await self._producer.stop()
+        if self._started is not None:
+            await self._started.stop()
+
+    @property
+    def _producer(self) -> AIOKafkaProducer:
+        """Raises NotSent before it has started."""
+        if self._started is None:
+            raise NotSent("no broker was reached yet")
+        return self._started
 
     async def send(
         self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None

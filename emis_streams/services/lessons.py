@@ -9,10 +9,10 @@ from msgspec import Meta
 from sqlalchemy import CHAR, Column, Index, MetaData, String, Table, Text, and_, insert, or_, select
 from sqlalchemy.dialects import mysql
 
-from emis_streams.services.database import OPTIONS, TIME, Database, Event, Transaction
+from emis_streams.services.database import OPTIONS, TIME, Event, Transaction
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
-from emis_streams.services.requests import Requests
+from emis_streams.services.service import Service, answers
 from emis_streams.topics import LESSON_AVAILABLE, USER_ACTIVITY
 
 CREATE, GET, LIST = "create-lesson", "get-lesson", "get-lessons"
@@ -86,17 +86,15 @@ lesson_event = msgspec.json.Decoder(LessonEvent).decode
 """The event of a record's value; raises msgspec.MsgspecError."""
 
 
-class LessonService:
-    """Answers requests from its database."""
+class LessonService(Service):
+    """Answers requests from its database, and tells of new lessons."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    name = "lessons"
+    port = 8002
+    tables = tables
+    asks = False
 
-    def declare(self, requests: Requests) -> None:
-        requests.answers(CREATE, NewLesson)(self.create_lesson)
-        requests.answers(GET, WhichLesson)(self.get_lesson)
-        requests.answers(LIST, WhichLessons)(self.get_lessons)
-
+    @answers(CREATE, NewLesson)
     async def create_lesson(self, asked: NewLesson, request: Request) -> Any:
         """The lesson, kept with its events; the same one when the request comes again."""
 
@@ -107,24 +105,26 @@ class LessonService:
                 await transaction.emit(_event(topic, lesson))
             return lesson
 
-        return await self._database.once(request, keep)
+        return await self.own_database.once(request, keep)
 
+    @answers(GET, WhichLesson)
     async def get_lesson(self, asked: WhichLesson, _request: Request) -> Lesson:
         """Raises Refused (not-found)."""
         query = select(lessons).where(lessons.c.LessonId == str(asked.lesson_id))
-        async with self._database.transaction("reading a lesson") as connection:
+        async with self.own_database.transaction("reading a lesson") as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise Refused("not-found", f"there is no lesson {asked.lesson_id}")
         return _lesson_of(row)
 
+    @answers(LIST, WhichLessons)
     async def get_lessons(self, asked: WhichLessons, request: Request) -> Lessons:
         """A page of them. Raises Refused (not-found) if `after` is none."""
         order = lessons.c.CreatedAt.desc(), lessons.c.LessonId.desc()
         query = select(lessons).order_by(*order).limit(asked.limit + 1)
         if asked.after is not None:
             query = query.where(_comes_after(await self.get_lesson(WhichLesson(asked.after), request)))
-        async with self._database.transaction("reading lessons") as connection:
+        async with self.own_database.transaction("reading lessons") as connection:
             rows = (await connection.execute(query)).all()
         found = [_lesson_of(row) for row in rows[: asked.limit]]
         return Lessons(found, found[-1].lesson_id if len(rows) > asked.limit else None)

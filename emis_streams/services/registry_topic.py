@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -51,10 +51,19 @@ class TopicRegistry:
     def get_all(self) -> list[ServiceInfo]:
         return self._leases.holding()
 
-    async def beat(self, told: Callable[[], ServiceInfo], seconds: float = HEARTBEAT_SECONDS) -> None:
+    @property
+    def waiting_for(self) -> str | None:
+        """Why brokers cannot be reached now; None if nothing is waited for."""
+        return self._waiting.reason
+
+    async def beat(self, told: Callable[[], Awaitable[ServiceInfo]], seconds: float = HEARTBEAT_SECONDS) -> None:
         """Registers what the instance tells of itself, again and again until cancelled."""
+
+        async def register() -> None:
+            await self.register(await told())
+
         while True:
-            await self._waiting.for_(lambda: self.register(told()), NotSent)
+            await self._waiting.for_(register, NotSent)
             await asyncio.sleep(seconds)
 
     async def run(self) -> None:

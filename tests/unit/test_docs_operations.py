@@ -13,13 +13,13 @@ from emis_streams import topics
 from emis_streams.engine import fatal
 from emis_streams.lag_report import State
 from emis_streams.node import NODE
+from emis_streams.resources import Usage
 from emis_streams.settings import Settings
 from tests.pages import ToldLag, a_node, a_report
 from tests.unit.test_docs import OPERATIONS, README, ROOT, code_in
 from tests.unit.test_health_checks import a_follower, an_ingest
 from tests.unit.test_health_endpoints import Told
 from web import PAGES, health_checks, limits, metrics
-from web.resources import Usage
 
 
 def section(title: str) -> str:

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from emis_streams.health_report import Check
 from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
 from emis_streams.node import FollowerStatus, IngestStatus
+from emis_streams.resources import Usage
 from emis_streams.settings import Settings
 from tests.pages import a_report
 from web import health_checks
 from web.health_checks import View, checks, health
-from web.health_report import Check
 from web.health_texts import OUTPUTS
-from web.resources import Usage
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 GIB = 2**30

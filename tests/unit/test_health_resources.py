@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from web.resources import Resources, cpu_limit, memory_limit_bytes
+from emis_streams.resources import Resources, cpu_limit, memory_limit_bytes
 
 MACHINE_BYTES = 8 * 2**30
 

@@ -1,0 +1,127 @@
+"""How well a service is: one check for each part, each asked when somebody wants to know."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import emis_streams
+from emis_streams.errors import Unavailable
+from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
+from emis_streams.resources import Resources, Usage
+from emis_streams.services.breakers import Breakers
+from emis_streams.services.circuit_breaker import State
+from emis_streams.services.database import Database
+
+MEMORY_WARN_PERCENT = 90.0
+_DATABASE_SECONDS = 2.0
+_MANY_EVENTS = 1_000
+"""In the outbox: the brokers do not take them, or not as fast as they come."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    status: CheckStatus
+    """`fail`: the service cannot do what it is there for."""
+    text: str
+    """For people."""
+    value: float | int | str | None = None
+    unit: str | None = None
+    component: ComponentType = "component"
+
+
+HealthCheck = Callable[[], Awaitable[Finding]]
+
+
+async def report(checks: Mapping[str, HealthCheck], started_at: datetime, usage: Usage) -> HealthReport:
+    """All checks, asked at once."""
+    found = dict(zip(checks, await asyncio.gather(*(check() for check in checks.values())), strict=True))
+    now = datetime.now(UTC)
+    return HealthReport(
+        status=overall(found),
+        timestamp=now,
+        uptime=round((now - started_at).total_seconds(), 3),
+        memory=Memory(used=usage.memory_used_bytes, total=usage.memory_total_bytes, percentage=usage.memory_percent),
+        cpu=Cpu(usage=usage.cpu_percent),
+        version=emis_streams.__version__,
+        roles=(),
+        checks={name: _as_check(name, finding, now) for name, finding in found.items()},
+    )
+
+
+def overall(found: Mapping[str, Finding]) -> Health:
+    """Unhealthy: something fails; degraded: something is not as it should be."""
+    statuses = {finding.status for finding in found.values()}
+    if "fail" in statuses:
+        return "unhealthy"
+    return "degraded" if "warn" in statuses else "healthy"
+
+
+def _as_check(name: str, finding: Finding, now: datetime) -> Check:
+    return Check(
+        component_type=finding.component,
+        status=finding.status,
+        observed_value=finding.value,
+        observed_unit=finding.unit,
+        time=now,
+        output=finding.text,
+        output_key=f"service.{name}",
+        output_params={},
+    )
+
+
+def brokers(broken_off: Callable[[], str | None], *, can_do_without: bool) -> HealthCheck:
+    """`broken_off` says why they cannot be reached now; who takes no requests goes on without them for a while."""
+
+    async def check() -> Finding:
+        reason = broken_off()
+        if reason is None:
+            return Finding("pass", "The brokers answer.")
+        return Finding("warn" if can_do_without else "fail", f"Waiting for the brokers: {reason}")
+
+    return check
+
+
+def database(own: Database) -> HealthCheck:
+    """Whether it answers, and how many events wait in its outbox."""
+
+    async def check() -> Finding:
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS):
+                n_events = await own.count_events()
+        except (Unavailable, TimeoutError) as error:
+            reason = str(error) or f"no answer within {_DATABASE_SECONDS:g} s"
+            return Finding("fail", f"The database does not answer: {reason}", component="datastore")
+        status: CheckStatus = "warn" if n_events > _MANY_EVENTS else "pass"
+        return Finding(
+            status, f"The database answers; {n_events} events are still to be sent.", n_events, "events", "datastore"
+        )
+
+    return check
+
+
+def circuit_breakers(breakers: Breakers) -> HealthCheck:
+    """Which services are not called now."""
+
+    async def check() -> Finding:
+        broken = [f"{service} {pattern}" for service, pattern, b in breakers if b.state is not State.CLOSED]
+        if broken:
+            return Finding(
+                "warn", f"Not called, or only to see whether they answer: {', '.join(broken)}", len(broken), "breakers"
+            )
+        return Finding("pass", "All services that were called answer.", 0, "breakers")
+
+    return check
+
+
+def memory(resources: Resources) -> HealthCheck:
+    """How near this process is to what it may use."""
+
+    async def check() -> Finding:
+        percent = resources.usage().memory_percent
+        status: CheckStatus = "warn" if percent > MEMORY_WARN_PERCENT else "pass"
+        return Finding(status, f"{percent:.0f} % of what this process may use.", percent, "percent", "system")
+
+    return check

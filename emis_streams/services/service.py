@@ -1,0 +1,250 @@
+"""The base of all services: what one is called, what it answers, and its life from start to stop.
+
+initialise clients → initialise resources → register health checks → register → … → drain → deregister → clean up
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, TypeVar
+
+from aiokafka.errors import KafkaError
+from sqlalchemy import MetaData
+
+import emis_streams
+from emis_streams.engine.patience import Waiting
+from emis_streams.engine.slices import Slice
+from emis_streams.errors import Unavailable
+from emis_streams.health_report import HealthReport
+from emis_streams.resources import Resources
+from emis_streams.services import health, messages
+from emis_streams.services.breakers import Breakers
+from emis_streams.services.circuit_breaker import Limits
+from emis_streams.services.client import CallOptions, ServiceClient
+from emis_streams.services.database import Database
+from emis_streams.services.errors import NotSent
+from emis_streams.services.health import HealthCheck
+from emis_streams.services.kafka_carrier import KafkaCarrier, Sender
+from emis_streams.services.messages import ReplyTo
+from emis_streams.services.outbox import OutboxPublisher
+from emis_streams.services.registry import Health, ServiceInfo
+from emis_streams.services.registry_topic import TopicRegistry
+from emis_streams.services.replies import Replies
+from emis_streams.services.requests import DeadLetter, Handler, Requests
+from emis_streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
+
+_LAST_WORD_SECONDS = 2.0
+"""Most time to tell the registry of leaving: if nobody hears it, the lease runs out."""
+_READY_POLL_SECONDS = 0.1
+_REQUESTS_KEPT = timedelta(days=7)
+_FORGET_SECONDS = 3_600.0
+_ANSWERS = "_answers_pattern"
+
+
+def answers(pattern: str, type_: type) -> Callable[[Method], Method]:
+    """Decorator of a service's method: it answers requests of this pattern, whose value is JSON of that type.
+
+    The method gets what is asked for and the `Request`; it returns what JSON can say, or raises Refused or Unavailable.
+    """
+
+    def mark(method: Method) -> Method:
+        setattr(method, _ANSWERS, (pattern, type_))
+        return method
+
+    return mark
+
+
+class Service:
+    """One process's service: a subclass says its name, port and tables, and has methods that answer patterns."""
+
+    name: ClassVar[str]
+    port: ClassVar[int]
+    """Of its web views, unless PORT says another."""
+    tables: ClassVar[MetaData | None] = None
+    """Of its own database, if it has one."""
+    asks: ClassVar[bool] = True
+    """Whether it sends requests to other services, and so reads their replies."""
+
+    def __init__(self, config: Settings, dead_letter: DeadLetter) -> None:
+        """`dead_letter` keeps requests that nobody can answer. Raises InvalidSetting."""
+        client = config.kafka_client()
+        self.config = config
+        self.started_at = datetime.now(UTC)
+        self.is_draining = False
+        self.has_started = asyncio.Event()
+        """Clients and resources are initialised."""
+        self.sender = Sender(client)
+        self.replies = Replies(client, ReplyTo(messages.reply_topic(self.name), config.reply_partition))
+        limits = Limits(threshold=config.circuit_breaker_threshold, open_seconds=config.circuit_breaker_timeout / 1000)
+        self.breakers = Breakers(limits)
+        self.client = ServiceClient(KafkaCarrier(self.sender, self.replies), self.breakers)
+        self.registry = TopicRegistry(client, self.sender)
+        self.requests = Requests(self.sender, dead_letter)
+        for pattern, type_, handler in self._handlers():
+            self.requests.answers(pattern, type_)(handler)
+        self.database = None if self.tables is None else Database.open(self._database_url(), self.tables)
+        self.health_checks: dict[str, HealthCheck] = {}
+        self.not_ready: list[Callable[[], str | None]] = []
+        """Each says what is waited for until requests can be answered; None: nothing."""
+        self._along: list[Callable[[], Awaitable[None]]] = []
+        self._health = Health.HEALTHY
+        self._resources = Resources()
+        self._waiting = Waiting(lambda text: logger.warning("%s: %s", self.name, text))
+
+    # -- what a service may add -----------------------------------------------------------------
+
+    async def initialise_clients(self) -> None:
+        """Connects what others are called with."""
+        await self._waiting.for_(self.sender.start, KafkaError, OSError)
+        self.run_along(self.registry.run)
+        if self.asks:
+            self.run_along(self.replies.run)
+
+    async def initialise_resources(self) -> None:
+        """Makes ready what the service itself needs."""
+        if self.database is None:
+            return
+        await self._waiting.for_(self.database.prepare, Unavailable)
+        self.run_along(OutboxPublisher(self.database, self.sender).run)
+        self.run_along(self._forget_requests)
+
+    def register_health_checks(self) -> None:
+        """Adds to `health_checks` what `/health` tells."""
+        self.health_checks["brokers"] = health.brokers(self._broken_off, can_do_without=not self.requests.patterns)
+        if self.database is not None:
+            self.health_checks["database"] = health.database(self.database)
+        self.health_checks["circuitBreakers"] = health.circuit_breakers(self.breakers)
+        self.health_checks["memory"] = health.memory(self._resources)
+
+    async def clean_up_resources(self) -> None:
+        """Closes what `initialise_resources` opened."""
+        if self.database is not None:
+            await self.database.close()
+
+    def run_along(self, run: Callable[[], Awaitable[None]]) -> None:
+        """To be called while initialising: runs as long as the service; what it raises ends the process."""
+        self._along.append(run)
+
+    @property
+    def own_database(self) -> Database:
+        """Of a service that has `tables`."""
+        assert self.database is not None, f"{type(self).__name__}.tables is None"
+        return self.database
+
+    # -- others ---------------------------------------------------------------------------------
+
+    async def emit_to_service(self, service: str, pattern: str, data: Any, options: CallOptions | None = None) -> None:
+        """See ServiceClient.emit."""
+        await self.client.emit(service, pattern, data, options)
+
+    async def send_to_service(self, service: str, pattern: str, data: Any, options: CallOptions | None = None) -> Any:
+        """See ServiceClient.send."""
+        if not self.asks:
+            raise TypeError(f"{type(self).__name__}.asks is False: it reads no replies")
+        return await self.client.send(service, pattern, data, options)
+
+    # -- what it tells of itself ----------------------------------------------------------------
+
+    def get_service_info(self) -> ServiceInfo:
+        """As others find it in the registry."""
+        return ServiceInfo(
+            name=self.name,
+            version=emis_streams.__version__,
+            host=self.config.reached_at,
+            port=self.config.port,
+            started_at=self.started_at,
+            patterns=tuple(self.requests.patterns),
+            is_draining=self.is_draining,
+            health=self._health,
+        )
+
+    async def get_health(self) -> HealthReport:
+        """By all its health checks, asked now."""
+        report = await health.report(self.health_checks, self.started_at, self._resources.usage())
+        self._health = Health(report.status)
+        return report
+
+    def waits_for(self) -> list[str]:
+        """What is not there yet that answering needs; empty: it is ready."""
+        if not self.has_started.is_set():
+            return [f"clients and resources are not initialised: {self._waiting.reason or 'just begun'}"]
+        found = [reason() for reason in self.not_ready]
+        if self.asks and not self.replies.positioned.is_set():
+            found.append("the end of the reply topic is not known yet")
+        return [reason for reason in found if reason is not None]
+
+    # -- its life -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled. Raises only what no waiting mends."""
+        await self.initialise_clients()
+        await self.initialise_resources()
+        self.register_health_checks()
+        self.has_started.set()
+        async with asyncio.TaskGroup() as group:
+            for run in (*self._along, self._stay_registered):
+                group.create_task(_awaited(run))
+
+    async def serve(self, slices: AsyncIterable[Slice]) -> None:
+        """The agent of its request topic."""
+        await self.has_started.wait()
+        await self.requests.serve(slices)
+
+    async def drain(self) -> None:
+        """Before anything stops: others are told to ask elsewhere, what was begun is finished."""
+        self.is_draining = True
+        await self._tell(self.registry.register)
+
+    async def close(self) -> None:
+        """After what was begun is finished."""
+        await self._tell(self.registry.deregister)
+        await self.clean_up_resources()
+        await self.sender.stop()
+
+    async def _stay_registered(self) -> None:
+        while self.waits_for():
+            await asyncio.sleep(_READY_POLL_SECONDS)
+        await self.registry.beat(self._told)
+
+    async def _told(self) -> ServiceInfo:
+        await self.get_health()
+        return self.get_service_info()
+
+    async def _tell(self, how: Callable[[ServiceInfo], Awaitable[None]]) -> None:
+        if not self.has_started.is_set():
+            return
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await how(self.get_service_info())
+        except (NotSent, TimeoutError) as reason:
+            logger.warning("%s: the registry does not hear that it goes: %s", self.name, reason or "no answer")
+
+    async def _forget_requests(self) -> None:
+        assert self.database is not None
+        while True:
+            with suppress(Unavailable):  # An hour later is soon enough.
+                await self.database.forget_requests(_REQUESTS_KEPT)
+            await asyncio.sleep(_FORGET_SECONDS)
+
+    def _broken_off(self) -> str | None:
+        """Why brokers cannot be reached now."""
+        return self._waiting.reason or self.registry.waiting_for or (self.replies.waiting_for if self.asks else None)
+
+    def _handlers(self) -> Iterator[tuple[str, type, Handler[Any]]]:
+        for attribute in dir(type(self)):
+            found = getattr(getattr(type(self), attribute), _ANSWERS, None)
+            if found is not None:
+                yield (*found, getattr(self, attribute))
+
+    def _database_url(self) -> str:
+        return self.config.service_database_url or f"sqlite:///{self.config.data_path / f'{self.name}.db'}"
+
+
+async def _awaited(run: Callable[[], Awaitable[None]]) -> None:
+    await run()

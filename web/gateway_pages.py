@@ -1,0 +1,121 @@
+"""Pages of other services through the gateway: asked of a worker that the registry knows, by HTTP.
+
+They are answered from local copies, so they go on while brokers and databases are away.
+"""
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote
+
+from aiohttp import ClientError, hdrs, web
+from yarl import URL
+
+from emis_streams.services import registry
+from emis_streams.services.circuit_breaker import CircuitOpen
+from emis_streams.services.errors import CallFailed, NoAnswer, ServiceUnavailable
+from emis_streams.services.gateway import GatewayService
+from emis_streams.services.registry import Health, ServiceInfo
+from emis_streams.services.token_bucket import TokenBucket
+from web.gateway_problems import UNAVAILABLE, Refusals, failed
+
+log = logging.getLogger(__name__)
+
+_PASSED_ON = (hdrs.CONTENT_TYPE, hdrs.CACHE_CONTROL, hdrs.RETRY_AFTER)
+_MOST_INSTANCES = 3
+_SHOWN_BYTES = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One kind of request, and the page of the service's workers that answers it."""
+
+    path: str
+    service: str
+    pattern: str
+    """What its circuit breaker is called."""
+    page: str
+    """Path at the worker, filled in with the parts of `path`."""
+    method: str = "GET"
+    per_second: float = 2_000.0
+    """Requests from all clients together, as many at once after a rest; more get 429."""
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class PageEndpoint:
+    """Answers the requests of one page."""
+
+    def __init__(self, gateway: GatewayService, page: Page) -> None:
+        self._gateway = gateway
+        self._page = page
+        self._refusals = Refusals(gateway.breakers, page.service, page.pattern)
+        self._bucket = TokenBucket(page.per_second, page.per_second)
+        self._turn = itertools.count()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if not self._bucket.take():
+            return self._refusals.too_many(self._bucket.seconds_to_next)
+        asked = self._in_turn()
+        if not asked:  # No failure of theirs, and over with their first heartbeat: the breaker is not told.
+            return self._refusals.problem(UNAVAILABLE, f"no worker of {self._page.service} is registered", 1.0)
+        try:
+            with self._gateway.breakers.of(self._page.service, self._page.pattern).calling():
+                answer = await self._first_answer(asked, self._path(request))
+        except CircuitOpen as is_open:
+            return self._refusals.problem(UNAVAILABLE, str(is_open), is_open.retry_after_seconds)
+        except CallFailed as failure:
+            log.warning("%s %s: %s", request.method, request.path, failure)
+            return failed(self._refusals, failure)
+        passed_on = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+        return web.Response(status=answer.status, body=answer.body, headers=passed_on)
+
+    def _in_turn(self) -> list[ServiceInfo]:
+        """Some of the service's instances, the healthy ones first, another one at the front each time."""
+        found = registry.instances(self._gateway.registry, self._page.service)
+        if not found:
+            return []
+        first = next(self._turn) % len(found)
+        order = list(Health)
+        turned = sorted([*found[first:], *found[:first]], key=lambda info: order.index(info.health))
+        return turned[:_MOST_INSTANCES]
+
+    def _path(self, request: web.Request) -> str:
+        parts = {name: quote(text, safe="") for name, text in request.match_info.items()}
+        query = request.rel_url.raw_query_string
+        return self._page.page.format_map(parts) + (f"?{query}" if query else "")
+
+    async def _first_answer(self, asked: list[ServiceInfo], path: str) -> _Answer:
+        """Of the first instance that can give one. Raises NoAnswer, ServiceUnavailable, with the last one's reason."""
+        last: Exception | None = None
+        for info in asked:
+            try:
+                answer = await self._ask(info, path)
+            except (ClientError, OSError) as error:  # A time-out is an OSError, too.
+                last = error
+                continue
+            if answer.status != UNAVAILABLE:
+                return answer
+            last = ServiceUnavailable(
+                f"{info.instance} answers {answer.status}: {answer.body[:200].decode(errors='replace')}"
+            )
+        text = f"{len(asked)} worker(s) of {self._page.service} asked, the last: {last or 'no answer'}"
+        raise (NoAnswer if isinstance(last, TimeoutError) else ServiceUnavailable)(text) from last
+
+    async def _ask(self, info: ServiceInfo, path: str) -> _Answer:
+        session = self._gateway.pages
+        if session is None:
+            raise ServiceUnavailable("the gateway has not started yet")
+        url = URL(f"http://{_in_url(info.host)}:{info.port}{path}", encoded=True)
+        async with session.get(url, headers={hdrs.ACCEPT: "application/json"}, allow_redirects=False) as response:
+            return _Answer(response.status, dict(response.headers), await response.read())
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
