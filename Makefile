@@ -13,6 +13,8 @@ help:  ## List what can be made
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 20
 run: system-run .venv/.runtime  ## Set up and start everything with sample data (ARGS="--brokers 3 --classes 100000 …")
 	@exec $(BIN)/emis-streams up $(ARGS)
+run-services: system-run .venv/.runtime  ## The same with gateway, users, lessons and progress: five processes (ARGS="…")
+	@exec $(BIN)/emis-streams up --services --one-process $(ARGS)
 down: .venv/.runtime  ## End what `make run` left running
 	@$(BIN)/emis-streams down
 test: check  ## Set up and run all checks and tests (ARGS="-k lag tests/unit …")
@@ -45,7 +47,7 @@ clean:  ## Delete what was set up or measured here; data/ stays (emis-streams up
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 system-%:
 	@PYTHON=$(PYTHON) scripts/system-packages $*
-.PHONY: help run down test check bench faults-ci faults faults-long load lock sbom licences clean
+.PHONY: help run run-services down test check bench faults-ci faults faults-long load lock sbom licences clean
 
 # Stamps: a second run finds them and is quick. What development needs includes what running needs.
 $(UV): requirements/uv.txt | system-python

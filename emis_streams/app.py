@@ -5,6 +5,9 @@ from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from emis_streams import engine, exposure, kafka_security, settings, topics
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
+from emis_streams.services.catalogue import service_class
+from emis_streams.services.gateway import GatewayService
+from emis_streams.services.teacher import TeacherService
 
 __all__ = ["App", "app", "create_app"]
 
@@ -13,18 +16,18 @@ def create_app(config: settings.Settings) -> App:
     """The app of these settings; raises InvalidSetting where its pages would be open to all by mistake."""
     exposure.check(config)
     return App(
-        topics.app_id(config.service_name),
+        topics.app_id(service_class(config.service).name),
         engine_options=Options(
             client=config.kafka_client(),
             slice_records=config.slice_records,
             slice_bytes=config.slice_bytes,
             buffered_slices=config.buffered_slices,
             # Somebody waits for the reply to a request.
-            linger_seconds=config.linger_seconds if config.service == "teacher" else 0.0,
+            linger_seconds=config.linger_seconds if config.service == TeacherService.name else 0.0,
             drain_timeout_seconds=config.drain_timeout_seconds,
             watchdog_timeout_seconds=config.watchdog_timeout_seconds,
         ),
-        ingests="ingest" in config.roles_enabled() and config.service != "gateway",
+        ingests="ingest" in config.roles_enabled() and config.service != GatewayService.name,
         broker=";".join(f"{engine.SCHEME}://{server}" for server in config.bootstrap_servers),
         broker_credentials=broker_credentials(config),
         datadir=config.data_path,

@@ -13,7 +13,6 @@ import agents
 from emis_streams import settings
 from emis_streams.app import App, app
 from emis_streams.engine.part import Part
-from emis_streams.engine.slices import Slice
 from emis_streams.engine.watchdog import Watchdog
 from emis_streams.node import NODE, Node
 from emis_streams.services import messages
@@ -35,9 +34,9 @@ def compose(app: App, config: Settings) -> Node:
     kind = service_class(config.service)
     own: Service
     if issubclass(kind, GatewayService):
-        own = kind(config, _dead_letter, gateway.services_of())
+        own = kind(config, agents.ingest.dead_letter, gateway.services_of())
     else:
-        own = kind(config, _dead_letter)
+        own = kind(config, agents.ingest.dead_letter)
     node.service = own
     app.parts.append(Part(app, own.name, own.run, own.close))
     app.before_draining.append(own.drain)
@@ -45,10 +44,6 @@ def compose(app: App, config: Settings) -> Node:
         _add_agents(app, own, node)
     _add_pages(app, own, node)
     return node
-
-
-async def _dead_letter(batch: Slice, record: object, reason: str) -> None:
-    await agents.ingest.dead_letter(batch, record, reason)
 
 
 def _add_agents(app: App, own: Service, node: Node) -> None:

@@ -191,11 +191,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(named)  # type: ignore[arg-type]
 
     @property
-    def service_name(self) -> str:
-        """Of topics, group and registry; a class of one's own tells it in its module's last part."""
-        return self.service.partition(":")[0].rpartition(".")[2].replace("_", "-")
-
-    @property
     def reached_at(self) -> str:
         """Host by which others reach this process."""
         if self.advertised_host:

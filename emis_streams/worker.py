@@ -27,8 +27,10 @@ from emis_streams.node import NODE, Node
 from emis_streams.read_model.model import ReadModel
 from emis_streams.replica.reader import ReplicaReader
 from emis_streams.replica.writer import ReplicaSink
+from emis_streams.services.teacher import TeacherService
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
+from web.health import ready_report
 
 __all__ = ["app"]
 
@@ -46,6 +48,8 @@ def compose(app: App, config: Settings) -> Node:
         _add_read_model(app, config, node)
     if "replicate" in node.roles:
         _add_replica(app, config, node)
+    if config.register and "serve" in node.roles:
+        _add_registration(app, config, node)
     node.lag = LagMonitor(config, lambda: followers_of(node))
     app.parts.append(Part(app, "lag monitor", node.lag.run))
     _add_pages(app, node)
@@ -82,6 +86,15 @@ def _add_replica(app: App, config: Settings, node: Node) -> None:
         await asyncio.gather(sink.close(), writer.stop())
 
     app.parts.append(Part(app, "replica", follower.follow, close))
+
+
+def _add_registration(app: App, config: Settings, node: Node) -> None:
+    """The gateway asks pages of workers that are in the registry."""
+    own = TeacherService(config, agents.ingest.dead_letter)
+    own.not_ready.append(lambda: next(iter(ready_report(node).reasons), None))
+    node.service = own
+    app.parts.append(Part(app, "registration", own.run, own.close))
+    app.before_draining.append(own.drain)
 
 
 def _add_pages(app: App, node: Node) -> None:

@@ -35,8 +35,18 @@ class _Stopped(BaseException):
 @click.option("--database-url", help="MySQL or MariaDB of the replica; an SQLite file by default (DATABASE_URL).")
 @click.option("--classes", default=20_000, show_default=True, type=click.IntRange(min=0), help="Sample data; 0: none.")
 @click.option("--one-process", is_flag=True, help="All roles in one worker instead of two workers.")
+@click.option("--services", is_flag=True, help="Gateway, users, lessons and progress beside the workers.")
+@click.option("--gateway-port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--fresh", is_flag=True, help="Delete the data of earlier runs first.")
-def up(brokers: str | None, database_url: str | None, classes: int, one_process: bool, fresh: bool) -> None:
+def up(
+    brokers: str | None,
+    database_url: str | None,
+    classes: int,
+    one_process: bool,
+    services: bool,
+    gateway_port: int,
+    fresh: bool,
+) -> None:
     """Start everything on this machine: broker, database, topics, sample data, workers.
 
     Runs until Ctrl-C. Data is kept in DATA_DIR (default: data). Pages: http://localhost:6066/ (PORT).
@@ -49,7 +59,12 @@ def up(brokers: str | None, database_url: str | None, classes: int, one_process:
         with _signals_stop(), DataFolder(settings.data_path) as folder:
             _tidy(folder, progress, fresh=fresh)
             n_brokers = _n_brokers(folder, brokers)
-            plan = plans.make(settings, n_brokers=n_brokers, one_process=one_process)
+            plan = plans.make(
+                settings,
+                n_brokers=n_brokers,
+                one_process=one_process,
+                gateway_port=gateway_port if services else None,
+            )
             _run(plan, folder, progress, classes)
     except LocalStackError as error:
         raise click.ClickException(str(error)) from error
@@ -82,11 +97,13 @@ def _run(plan: Plan, folder: DataFolder, progress: Progress, n_classes: int) -> 
 def _addresses(plan: Plan, teacher_id: str | None) -> list[str]:
     base = f"http://{plan.web_host}:{plan.serving.settings.port}"
     teacher = f"{base}/teachers/{teacher_id}" if teacher_id else "none has classes yet (`emis-streams generate`)"
+    gateway = plan.gateway and f"http://{plan.web_host}:{plan.gateway.settings.port}"
     return [
         f"  Overview      {base}/",
         f"  A teacher     {teacher}",
         f"  Health        {base}/health",
         f"  Consumer lag  {base}/consumer-lag",
+        *([f"  Gateway       {gateway}/", f"  Services      {gateway}/services/status"] if gateway else []),
         f"  Kafka         {plan.settings.kafka_brokers}",
         f"  Data, logs    {plan.settings.data_dir}",
         "Ctrl-C stops everything and keeps the data.",

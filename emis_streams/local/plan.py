@@ -8,6 +8,8 @@ import msgspec
 
 from emis_streams import exposure
 from emis_streams.errors import InvalidSetting
+from emis_streams.services.catalogue import SERVICES
+from emis_streams.services.gateway import GatewayService
 from emis_streams.settings import ROLES, Settings
 
 T = TypeVar("T")
@@ -23,10 +25,14 @@ INGEST_NICENESS = 10
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker process and its settings."""
+    """One process, a worker or a service, and its settings."""
 
     name: str
     settings: Settings
+    command: tuple[str, ...] = ("worker",)
+    """Of ours."""
+    port_setting: str = "PORT"
+    """What to change if its port is taken."""
 
     def environment(self) -> dict[str, str]:
         values = msgspec.structs.asdict(self.settings)
@@ -41,6 +47,7 @@ class Plan:
     """What topics, migrations and sample data are made with."""
     kafka_ports: tuple[int, ...]
     workers: tuple[Worker, ...]
+    services: tuple[Worker, ...] = ()
 
     @property
     def serving(self) -> Worker:
@@ -48,13 +55,25 @@ class Plan:
         return next(w for w in self.workers if "serve" in w.settings.roles_enabled())
 
     @property
+    def gateway(self) -> Worker | None:
+        """None without services."""
+        return next((w for w in self.services if w.name == GatewayService.name), None)
+
+    @property
+    def processes(self) -> tuple[Worker, ...]:
+        """Workers and services."""
+        return (*self.workers, *self.services)
+
+    @property
     def web_host(self) -> str:
         """Where this machine reaches the pages."""
         return "127.0.0.1" if self.settings.host in ("0.0.0.0", "localhost") else self.settings.host
 
 
-def make(settings: Settings, *, n_brokers: int, one_process: bool) -> Plan:
-    """Raises InvalidSetting when KAFKA_BROKERS names another machine, or ports leave no room."""
+def make(settings: Settings, *, n_brokers: int, one_process: bool, gateway_port: int | None = None) -> Plan:
+    """With services if the gateway is given a port: the others' follow it.
+
+    Raises InvalidSetting when KAFKA_BROKERS names another machine, or ports leave no room."""
     _check_security(settings)
     data = settings.data_path.absolute()
     common = msgspec.structs.replace(
@@ -67,7 +86,11 @@ def make(settings: Settings, *, n_brokers: int, one_process: bool) -> Plan:
     )
     ports = kafka_ports(settings.kafka_brokers, n_brokers)
     common = msgspec.structs.replace(common, kafka_brokers=",".join(f"127.0.0.1:{port}" for port in ports))
-    return Plan(common, ports, _workers(common, data, one_process=one_process))
+    if gateway_port is None:
+        return Plan(common, ports, _workers(common, data, one_process=one_process))
+    registering = msgspec.structs.replace(common, register=True)
+    services = _services(common, data, gateway_port)
+    return Plan(common, ports, _workers(registering, data, one_process=one_process), services)
 
 
 def _check_security(settings: Settings) -> None:
@@ -109,6 +132,26 @@ def _workers(common: Settings, data: Path, *, one_process: bool) -> tuple[Worker
     return (
         _worker("ingest", giving_way, data, roles="ingest,replicate", port=common.port + 1),
         _worker("serve", common, data, roles="serve", port=common.port),
+    )
+
+
+def _services(common: Settings, data: Path, gateway_port: int) -> tuple[Worker, ...]:
+    """Each with its own port, as far from the gateway's as by default."""
+    if gateway_port > _LAST_PORT - len(SERVICES):
+        raise InvalidSetting(f"--gateway-port {gateway_port}: the other services listen on the ports after it")
+    return tuple(
+        Worker(
+            name,
+            msgspec.structs.replace(
+                common,
+                service=name,
+                data_dir=str(data / "services" / name),
+                port=gateway_port + kind.port - GatewayService.port,
+            ),
+            ("run", name),
+            "--gateway-port (the other services have the ports after it)",
+        )
+        for name, kind in SERVICES.items()
     )
 
 

@@ -29,6 +29,8 @@ _WORKER_STOP_EXTRA_SECONDS = 10.0
 """On top of DRAIN_TIMEOUT_SECONDS, which a worker takes at most to finish what it began."""
 _POLL_SECONDS = 0.2
 _SAMPLE_BEGUN = "sample-data-begun"
+_WORKER, _SERVICE = "worker-", "service-"
+"""How the names of their processes begin."""
 
 
 class Stack:
@@ -65,8 +67,8 @@ class Stack:
         if not kafka_jars.cache_folder().is_dir():
             with self._progress.step(f"Kafka {kafka_jars.version()}: jars by Maven, once"):
                 kafka_jars.classpath()
-        for worker in self._plan.workers:
-            _check_port(worker)
+        for process in self._plan.processes:
+            _check_port(process)
         ports = self._plan.kafka_ports
         self._kafka = KafkaCluster(self._folder.path / "kafka", n_nodes=len(ports), ports=ports)
         with self._progress.step(f"Kafka {kafka_jars.version()} on {self._kafka.bootstrap}"):
@@ -85,13 +87,13 @@ class Stack:
             upgrade(self._plan.settings.database_url)
 
     def _start_workers(self) -> None:
-        for worker in self._plan.workers:
+        for worker in self._plan.processes:
             folder = Path(worker.settings.data_dir)
-            command = [sys.executable, "-m", "emis_streams", "worker"]
+            command = [sys.executable, "-m", "emis_streams", *worker.command]
             # A worker may be killed at any time without loss; a broker is better asked to end.
             self._supervisor.keep(
                 Child(
-                    f"worker-{worker.name}",
+                    f"{_SERVICE if worker in self._plan.services else _WORKER}{worker.name}",
                     command,
                     folder,
                     env=worker.environment(),
@@ -130,7 +132,7 @@ class Stack:
     def _all_ready(self) -> bool:
         if not self._supervisor.all_run():  # Else it might be another program that answers.
             return False
-        return all(readiness.is_ready(self._plan.web_host, w.settings.port) for w in self._plan.workers)
+        return all(readiness.is_ready(self._plan.web_host, w.settings.port) for w in self._plan.processes)
 
     def _check_time(self, began: float, what: str) -> None:
         waited_seconds = time.monotonic() - began
@@ -155,7 +157,7 @@ class Stack:
 
     def _stop(self) -> None:
         timeout_seconds = self._plan.settings.drain_timeout_seconds + _WORKER_STOP_EXTRA_SECONDS
-        workers = [child for child in self._supervisor.children if child.name.startswith("worker-")]
+        workers = [child for child in self._supervisor.children if child.name.startswith((_WORKER, _SERVICE))]
         if any(worker.running for worker in workers):
             with self._progress.step("Stopping workers"):
                 killed = _stop_together(workers, timeout_seconds)
@@ -179,7 +181,8 @@ def _import_the_rest() -> None:
 def _check_port(worker: Worker) -> None:
     settings = worker.settings
     if not is_free(settings.port, settings.host):
-        what = "PORT" if "serve" in settings.roles_enabled() else "PORT (one less: the ingesting worker has the next)"
+        is_next = "serve" not in settings.roles_enabled()
+        what = "PORT (one less: the ingesting worker has the next)" if is_next else worker.port_setting
         raise LocalStackError(f"port {settings.port} is in use by another program: set {what} to a free one")
     reserve(settings.port)
 
@@ -197,8 +200,9 @@ def _stop_together(children: list[Child], timeout_seconds: float) -> list[Child]
 
 
 async def _all_empty(settings: Settings) -> bool:
-    """Whether no topic of ours ever had a record (retention may have emptied the sources since)."""
-    partitions = [TopicPartition(t.name, p) for t in topics.all_topics() for p in range(topics.PARTITIONS)]
+    """Whether no topic of the teacher service ever had a record (retention may have emptied the sources since)."""
+    own = [*topics.source_topics(), *topics.changelog_topics()]
+    partitions = [TopicPartition(t.name, p) for t in own for p in range(topics.PARTITIONS)]
     async with AIOKafkaConsumer(**settings.kafka_client()) as consumer:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)

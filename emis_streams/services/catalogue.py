@@ -7,15 +7,19 @@ from emis_streams.services.gateway import GatewayService
 from emis_streams.services.lessons import LessonService
 from emis_streams.services.progress import ProgressService
 from emis_streams.services.service import Service
+from emis_streams.services.teacher import TeacherService
 from emis_streams.services.users import UserService
 
 SERVICES: dict[str, type[Service]] = {
     kind.name: kind for kind in (GatewayService, UserService, LessonService, ProgressService)
 }
+"""Those that `emis-streams run` runs: the teacher service is the workers of `emis-streams worker`."""
 
 
 def service_class(named: str) -> type[Service]:
     """The class of a service of ours, or of one's own (`module:Class`); raises InvalidSetting."""
+    if named == TeacherService.name:
+        return TeacherService
     module, _, attribute = named.partition(":")
     if not attribute:
         if named not in SERVICES:

@@ -105,6 +105,11 @@ class Answering(Serving):
         return {"square": asked.number**2} if asked.number else LARGE
 
 
+async def no_dead_letter(_batch: Slice, record: Any, reason: str) -> None:
+    """Of a service that must not have any."""
+    raise AssertionError(f"dead letter: {record}: {reason}")
+
+
 @dataclass
 class Asking:
     """The side that asks."""

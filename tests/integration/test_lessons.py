@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from emis_streams.services import messages
-from emis_streams.services.database import Database
 from emis_streams.services.errors import Refused
 from emis_streams.services.lessons import (
     Lesson,
@@ -17,27 +16,23 @@ from emis_streams.services.lessons import (
     NewLesson,
     WhichLesson,
     WhichLessons,
-    tables,
 )
 from emis_streams.services.messages import Request
+from emis_streams.settings import Settings
 from emis_streams.topics import LESSON_AVAILABLE, USER_ACTIVITY
+from tests.integration.service_rig import no_dead_letter
 
 USER = UUID("00000000-0000-4000-8000-000000000001")
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+async def service(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LessonService]:
     is_sqlite = request.param == "sqlite"
     url = f"sqlite:///{tmp_path / 'lessons.db'}" if is_sqlite else request.getfixturevalue("mariadb_url")
-    own = Database.open(url, tables)
-    await own.prepare()
+    own = LessonService(Settings(service_database_url=url), no_dead_letter)
+    await own.own_database.prepare()
     yield own
-    await own.close()
-
-
-@pytest.fixture
-def service(database: Database) -> LessonService:
-    return LessonService(database)
+    await own.clean_up_resources()
 
 
 def request_for(new: NewLesson, key: str | None = None) -> Request:
@@ -72,17 +67,17 @@ async def test_a_lesson_that_is_not_there_is_refused_by_name(service: LessonServ
 
 
 async def test_a_request_that_comes_again_creates_nothing_and_gets_the_same_lesson(
-    service: LessonService, database: Database
+    service: LessonService,
 ) -> None:
     first, again = await created(service, key="k"), await created(service, key="k")
     assert first == again
     assert (await page(service, 10, None))[0] == ["Phân số"]
-    assert len(await database.events(10)) == 2
+    assert len(await service.own_database.events(10)) == 2
 
 
-async def test_each_lesson_is_told_to_progress_and_to_users(service: LessonService, database: Database) -> None:
+async def test_each_lesson_is_told_to_progress_and_to_users(service: LessonService) -> None:
     lesson = await created(service)
-    events = [event for _, event in await database.events(10)]
+    events = [event for _, event in await service.own_database.events(10)]
     assert [(event.topic, event.key) for event in events] == [
         (LESSON_AVAILABLE, str(USER)),
         (USER_ACTIVITY, str(USER)),

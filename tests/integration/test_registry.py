@@ -1,7 +1,7 @@
 """The registry: the same cases on the one in memory and on the one that processes share, and what only that can."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,13 @@ BEAT_SECONDS = 0.1
 def info(name: str = "lessons", port: int = 8002, **changes: Any) -> ServiceInfo:
     base = ServiceInfo(name=name, version="1.0.0", host="127.0.0.1", port=port, started_at=datetime.now(UTC))
     return msgspec.structs.replace(base, **changes)
+
+
+def telling(always: ServiceInfo) -> Callable[[], Awaitable[ServiceInfo]]:
+    async def tell() -> ServiceInfo:
+        return always
+
+    return tell
 
 
 @dataclass
@@ -128,8 +135,8 @@ async def test_another_process_sees_who_is_there_also_when_it_starts_later(share
 async def test_who_no_longer_gives_signs_of_life_is_given_up(shared: Shared) -> None:
     dies, lives = info("lessons"), info("users", 8001)
     async with shared.reader() as of_users, shared.reader() as of_lessons:
-        beating = asyncio.create_task(of_lessons.beat(lambda: dies, BEAT_SECONDS))
-        watching = asyncio.create_task(of_users.beat(lambda: lives, BEAT_SECONDS))
+        beating = asyncio.create_task(of_lessons.beat(telling(dies), BEAT_SECONDS))
+        watching = asyncio.create_task(of_users.beat(telling(lives), BEAT_SECONDS))
         await until(lambda: of_users.get_all() == [dies, lives])
         beating.cancel()
         await until(lambda: of_users.get_all() == [lives])
@@ -139,8 +146,12 @@ async def test_who_no_longer_gives_signs_of_life_is_given_up(shared: Shared) -> 
 
 async def test_heartbeats_tell_what_has_changed(shared: Shared) -> None:
     told = [info()]
+
+    async def tell() -> ServiceInfo:
+        return told[0]
+
     async with shared.reader() as own:
-        beating = asyncio.create_task(own.beat(lambda: told[0], BEAT_SECONDS))
+        beating = asyncio.create_task(own.beat(tell, BEAT_SECONDS))
         await until(lambda: own.get_all() == told)
         told[0] = info(health=Health.DEGRADED)
         await until(lambda: own.get_all() == told)

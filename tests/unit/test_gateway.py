@@ -12,10 +12,14 @@ from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import Limits
 from emis_streams.services.client import ServiceClient
 from emis_streams.services.errors import DeadlineExceeded, NotSent, Refused, ServiceBroken, ServiceUnavailable
+from emis_streams.services.gateway import GatewayService
 from emis_streams.services.retry_budget import RetryBudget
+from emis_streams.settings import Settings
+from tests.integration.service_rig import no_dead_letter
 from tests.scripted_carrier import Answer, Scripted
 from web import problems
 from web.gateway import ROUTES, Route, routes_of
+from web.gateway_pages import Page
 
 LESSON = {"lessonId": "7b0e", "title": "Phân số"}
 NEW = {"title": "Phân số", "userId": "00000000-0000-4000-8000-000000000001"}
@@ -33,13 +37,17 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(*script: Answer, routes: tuple[Route, ...] = ROUTES, threshold: int = 5) -> AsyncIterator[Gateway]:
+async def gateway(
+    *script: Answer, routes: tuple[Route | Page, ...] = ROUTES, threshold: int = 5
+) -> AsyncIterator[Gateway]:
     carrier = Scripted(list(script))
     no_retries = RetryBudget(ratio=0, per_second=0.001)
     client = ServiceClient(carrier, Breakers(Limits(threshold=threshold)), budget=no_retries)
+    service = GatewayService(Settings(), no_dead_letter)
+    service.client, service.breakers = client, client.breakers
     app = web.Application()
     problems.setup(app)
-    app.add_routes(routes_of(client, routes))
+    app.add_routes(routes_of(service, routes))
     async with TestClient(TestServer(app)) as http:
         yield Gateway(http, carrier)
 
