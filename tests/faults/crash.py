@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,17 @@ def _spin(seconds: float) -> None:
 # -- where ----------------------------------------------------------------------------------------
 
 
+def _fitting(owner: Any, name: str, act: Callable[..., None]) -> Any:
+    """The method; raises TypeError unless `act` takes what it takes: else that would show when it should bite."""
+    method = getattr(owner, name)
+    needed = [p for p in signature(method).parameters.values() if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    signature(act).bind(*needed)
+    return method
+
+
 def before(owner: Any, name: str, act: Callable[..., None]) -> None:
     """`act` gets the method's arguments, before it runs."""
-    method = getattr(owner, name)
+    method = _fitting(owner, name, act)
 
     @wraps(method)
     def trapped(*args: Any, **kwargs: Any) -> Any:
@@ -104,7 +113,7 @@ def before(owner: Any, name: str, act: Callable[..., None]) -> None:
 
 def after(owner: Any, name: str, act: Callable[..., None]) -> None:
     """`act` gets the method's arguments, when it has returned."""
-    method = getattr(owner, name)
+    method = _fitting(owner, name, act)
 
     @wraps(method)
     async def trapped_async(*args: Any, **kwargs: Any) -> Any:
@@ -171,7 +180,7 @@ def before_mysql_commit(trap: Trap) -> None:
 def after_mysql_commit(trap: Trap) -> None:
     """The database has the rows, the follower does not know it."""
 
-    def act(_sink: ReplicaSink, share: Any, _had_rows: Any) -> None:
+    def act(_sink: ReplicaSink, share: Any) -> None:
         if share.slices:
             trap.step_on()
 

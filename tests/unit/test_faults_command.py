@@ -1,6 +1,8 @@
 """`python -m tests.faults`: what it offers without a fault."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +11,7 @@ from tests.faults import soak
 from tests.faults.__main__ import main
 from tests.faults.mutants.catalogue import MUTANTS
 from tests.faults.rows import ALL
+from tests.faults.stage import ROOT
 
 
 def output_of(*arguments: str, code: int = 0) -> str:
@@ -50,3 +53,10 @@ def test_the_soak_is_one_row_that_says_how_long_it_takes() -> None:
     row = soak.row(60, seed=1)
     assert row.id == "soak"
     assert "60 minutes" in row.name
+
+
+def test_every_crash_point_fits_the_code() -> None:
+    """In a process of its own, as each changes the classes that it bites."""
+    install = "from tests.faults.crash import POINTS, Trap; from pathlib import Path\n"
+    install += "for point in POINTS.values(): point(Trap('kill', Path('.'), 1))"
+    subprocess.run([sys.executable, "-c", install], cwd=ROOT, check=True)
