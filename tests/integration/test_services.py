@@ -1,0 +1,169 @@
+"""Gateway, lessons, progress and users as processes: what a user sees, and what is left when one of them dies."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.services_rig import Process, Services, User
+from tests.services import until
+
+DIES_BEFORE_PUBLISHING = str(Path(__file__).with_name("dies_before_publishing.py"))
+SEEN_WITHIN_SECONDS = 2.0
+"""Promised; a machine that is busy with other tests gets more."""
+
+
+@pytest.fixture(scope="module")
+def services(broker: str) -> Iterator[Services]:
+    with TemporaryDirectory(prefix="emis-services-") as folder:
+        yield Services(broker, Path(folder))
+
+
+@pytest.fixture(scope="module")
+async def followers(services: Services) -> AsyncIterator[None]:
+    """Progress and users run all the time: what they show is what the lesson service told."""
+    await services.make_topics()
+    async with AsyncExitStack() as stack:
+        for name in ("progress", "users"):
+            await stack.enter_async_context(services.process(name).running())
+        yield
+
+
+@pytest.fixture
+async def gateway(services: Services, followers: None) -> AsyncIterator[Process]:
+    """Ready or not: it routes to teachers too, and none run here."""
+    async with services.process("gateway").running(ready=False) as own:
+        await until(lambda: own.process.running)
+
+        async def knows() -> bool:
+            _, answer = await own.get("/services/status")
+            found = {s["name"]: len(s["instances"]) for s in answer["services"]} if answer else {}
+            return bool(found.get("progress") and found.get("users"))
+
+        await until(knows, 60)
+        yield own
+
+
+@pytest.fixture
+def user(gateway: Process) -> User:
+    return User(gateway)
+
+
+async def registered(gateway: Process, name: str) -> None:
+    async def is_there() -> bool:
+        _, answer = await gateway.get("/services/status")
+        return any(s["name"] == name and s["instances"] for s in answer["services"])
+
+    await until(is_there, 60)
+
+
+async def test_a_lesson_is_created_found_and_shown_in_progress_and_activity(services: Services, user: User) -> None:
+    async with services.process("lessons").running():
+        status, lesson = await user.create()
+        assert status == 201
+        await user.sees({lesson["lessonId"]})
+        assert await user.gateway.get(f"/lessons/{lesson['lessonId']}") == (200, lesson)
+        assert (await user.gateway.get("/lessons?limit=1"))[1]["lessons"] == [lesson]
+        assert (await user.gateway.get(f"/lessons/{uuid4()}"))[0] == 404
+
+
+async def test_a_post_that_comes_again_creates_one_lesson_also_after_a_restart(services: Services, user: User) -> None:
+    async with services.process("lessons").running():
+        first = await user.create(key=f"{user.id_}")
+        assert first[0] == 201
+        assert await user.create(key=f"{user.id_}") == first
+        assert (await user.create(key=f"{user.id_}", title="Số thập phân"))[0] == 422
+    async with services.process("lessons").running():
+        assert await user.create(key=f"{user.id_}") == first
+        await user.sees({first[1]["lessonId"]})
+
+
+async def test_events_of_a_service_that_is_killed_between_commit_and_sending_are_not_lost(
+    services: Services, user: User
+) -> None:
+    dies = services.process("lessons", ("-P", DIES_BEFORE_PUBLISHING))
+    async with dies.running():
+        created = asyncio.create_task(user.create(key=f"{user.id_}"))
+        await dies.ended()
+    async with services.process("lessons").running():
+        await created  # It may have got no answer; whoever asks again does.
+        status, lesson = await user.create(key=f"{user.id_}")
+        assert status == 201
+        await user.sees({lesson["lessonId"]})
+
+
+async def test_a_killed_service_opens_the_breaker_and_one_probe_closes_it_when_it_is_back(
+    services: Services, user: User
+) -> None:
+    lessons = services.process("lessons")
+    async with lessons.running():
+        await user.created(1)
+        lessons.process.kill()
+    failed = await asyncio.gather(*(user.create() for _ in range(5)))
+    assert {status for status, _ in failed} == {504}
+    assert await user.breaker() == "OPEN"
+    began = time.monotonic()
+    status, answer = await user.create()
+    assert (status, answer["service"], answer["circuitBreaker"]) == (503, "lessons", "OPEN")
+    assert time.monotonic() - began < 0.5  # Promised are 50 ms, on a machine that does nothing else.
+    async with services.process("lessons").running():
+        await registered(user.gateway, "lessons")
+
+        async def is_created() -> bool:
+            return (await user.create())[0] == 201
+
+        await until(is_created, 60, poll_seconds=0.2)
+        assert await user.breaker() == "CLOSED"
+        _, answer = await user.gateway.get("/circuit-breakers")
+        history = answer["lessons"]["patterns"]["create-lesson"]["history"]
+        assert [(change["before"], change["after"]) for change in history][-2:] == [
+            ("OPEN", "HALF_OPEN"),
+            ("HALF_OPEN", "CLOSED"),
+        ]
+
+
+async def test_a_gateway_that_is_killed_in_mid_request_leaves_one_lesson(services: Services, followers: None) -> None:
+    lessons, dies = services.process("lessons"), services.process("gateway")
+    async with lessons.running(), dies.running(ready=False):
+        user = User(dies)
+
+        async def is_answered() -> bool:
+            return (await dies.get("/lessons?limit=1"))[0] == 200
+
+        await until(is_answered, 60)
+        asking = [asyncio.create_task(user.create(key=f"{user.id_}-{n}")) for n in range(20)]
+        await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        dies.process.kill()
+        await asyncio.wait(asking)
+        async with services.process("gateway").running(ready=False) as follows:
+            again = User(follows, user.id_)
+            await registered(follows, "progress")
+            answers = await asyncio.gather(*(again.create(key=f"{user.id_}-{n}") for n in range(20)))
+            assert {status for status, _ in answers} == {201}
+            await again.sees({lesson["lessonId"] for _, lesson in answers})
+
+
+async def test_a_service_that_is_told_to_stop_says_so_and_answers_what_it_has(services: Services, user: User) -> None:
+    lessons = services.process("lessons")
+    async with lessons.running():
+        await user.created(1)
+        asked = [asyncio.create_task(user.create()) for _ in range(50)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    _, answer = await user.gateway.get("/services/status")
+    assert next(s for s in answer["services"] if s["name"] == "lessons")["instances"] == []
+    async with services.process("lessons").running():
+        answers = await asyncio.gather(*asked)
+        assert {status for status, _ in answers} == {201}
+
+
+async def test_a_wrong_name_of_a_service_ends_with_what_there_is(services: Services) -> None:
+    wrong = services.process("lessons", ("-m", "emis_streams", "run", "lesons"))
+    wrong.process.start()
+    await wrong.ended()
+    assert wrong.process.returncode == 2
+    assert "none of gateway, users, lessons, progress" in wrong.process.log_tail()
