@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from msgspec.structs import replace
 
 from emis_streams.engine.patience import in_words
 from emis_streams.engine.starting import start
@@ -23,6 +23,8 @@ class Sender:
         """`client`: arguments of every Kafka client."""
         self._client = client
         self._started: AIOKafkaProducer | None = None
+        self._n_partitions: dict[str, int] = {}
+        """Of topics that were sent to; they may have got more since, never fewer."""
 
     async def start(self) -> None:
         """Raises aiokafka.errors.KafkaError."""
@@ -50,12 +52,19 @@ class Sender:
     ) -> "asyncio.Future[Any]":
         """Resolves when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
         try:
-            if partition is not None and partition not in await self._producer.partitions_for(topic):
+            if partition is not None and partition >= await self.partitions_of(topic, at_least=partition + 1):
                 raise NotSent(f"{topic} has no partition {partition}")  # aiokafka asserts that it has.
             delivery: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, headers=headers)
         except KafkaError as error:
             raise _not_sent(topic, error) from error
         return delivery
+
+    async def partitions_of(self, topic: str, at_least: int = 1) -> int:
+        """How many there are; asked again if fewer than `at_least` are known. Raises KafkaError, NotSent."""
+        known = self._n_partitions.get(topic, 0)
+        if known < at_least:
+            known = self._n_partitions[topic] = len(await self._producer.partitions_for(topic))
+        return known
 
     async def send_and_wait(
         self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None
@@ -86,12 +95,22 @@ class KafkaCarrier:
         with self._replies.expecting(service, request.pattern) as (correlation_id, reply):
             asking = replace(request, correlation_id=correlation_id, reply_to=self._replies.reply_to)
             topic = messages.request_topic(service)
-            delivery = await self._sender.send(topic, *_record(asking))
+            delivery = await self._sender.send(topic, *_record(asking), await self._partition(topic, request))
             delivery.add_done_callback(lambda done: _tell_failure(topic, done, reply))
             return await reply
 
     async def tell(self, service: str, request: Request) -> None:
-        await self._sender.send_and_wait(messages.request_topic(service), *_record(request))
+        topic = messages.request_topic(service)
+        await self._sender.send_and_wait(topic, *_record(request), await self._partition(topic, request))
+
+    async def _partition(self, topic: str, request: Request) -> int | None:
+        """None: by the record's key, as any other producer would."""
+        if request.spread is None:
+            return None
+        try:
+            return request.spread % await self._sender.partitions_of(topic)
+        except KafkaError as error:
+            raise _not_sent(topic, error) from error
 
 
 def _record(request: Request) -> tuple[bytes, bytes, list[Header]]:
