@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import click
 
 from emis_streams import acls, admin, settings
+from emis_streams import topics as declared
 from emis_streams.admin import Difference
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Make nothing, only say what differs.")
 @click.option("--acls", "list_acls", is_flag=True, help="Ask no broker: print the kafka-acls commands of each user.")
-def topics(check: bool, list_acls: bool) -> None:
+@click.option("--service", metavar="NAME", help="Only the topics of requests to a service, and of replies to it.")
+def topics(check: bool, list_acls: bool, service: str | None) -> None:
     """Make the topics that are missing; say what differs in existing ones, changelogs included.
 
     New topics have REPLICATION_FACTOR copies and MIN_INSYNC_REPLICAS (1 and 1 with one broker).
@@ -24,10 +26,11 @@ def topics(check: bool, list_acls: bool) -> None:
     if list_acls:
         click.echo("\n".join(acls.lines(chosen.kafka_brokers)))
         return
+    wanted = declared.all_topics() if service is None else declared.call_topics(service)
     if not check:
-        for name in asyncio.run(admin.ensure_topics(chosen)):
+        for name in asyncio.run(admin.ensure_topics(chosen, wanted)):
             click.echo(f"made {name}")
-    differences = asyncio.run(admin.check_topics(chosen))
+    differences = asyncio.run(admin.check_topics(chosen, wanted))
     click.echo(report(differences))
     sys.exit(1 if differences else 0)
 
