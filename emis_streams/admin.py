@@ -93,7 +93,7 @@ async def _check_brokers(client: Any, settings: Settings) -> None:
 async def _create(client: Any, missing: Sequence[Topic], settings: Settings) -> list[str]:
     """Names of those that were made; another process may have been quicker with the others."""
     new = [
-        NewTopic(t.name, topics.PARTITIONS, settings.replication_factor, topic_configs=wanted_config(t, settings))
+        NewTopic(t.name, t.partitions, settings.replication_factor, topic_configs=wanted_config(t, settings))
         for t in missing
     ]
     response = await client.create_topics(new)
@@ -158,9 +158,9 @@ def _missing(topic: Topic) -> Difference:
 def _shape(topic: Topic, described: dict[str, Any], settings: Settings) -> list[Difference]:
     differences = []
     n_partitions = len(described["partitions"])
-    if n_partitions != topics.PARTITIONS:
+    if n_partitions != topic.partitions:
         differences.append(
-            Difference(topic.name, "partitions", str(topics.PARTITIONS), str(n_partitions), _remake(topic, settings))
+            Difference(topic.name, "partitions", str(topic.partitions), str(n_partitions), _remake(topic, settings))
         )
     copies = {len(p["replicas"]) for p in described["partitions"]}
     if copies != {settings.replication_factor}:

@@ -108,6 +108,22 @@ class AssignmentDeleted(Event, kw_only=True, forbid_unknown_fields=False):
     teacher_id: Id
 
 
+class LessonFields(Event):
+    """What the lesson service tells of a lesson that a user has now."""
+
+    user_id: Id
+    lesson_id: Id
+    title: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class LessonAvailable(LessonFields, kw_only=True):
+    event_type: Literal["emis.lesson-available"]
+
+
+class UserActivity(LessonFields, kw_only=True):
+    event_type: Literal["emis.user-activity"]
+
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -130,6 +146,14 @@ def teacher_body(event: Any) -> bytes:
 
 def assignment_body(event: Any) -> bytes:
     return _encode((event.class_id, event.role, event.subject))
+
+
+def progress_body(event: Any) -> bytes:
+    return _encode((event.title,))
+
+
+def activity_body(event: Any) -> bytes:
+    return _encode((event.lesson_id, event.title))
 
 
 def no_body(_event: Any) -> bytes:
@@ -189,6 +213,16 @@ _ASSIGNMENT = {
     "row_key_suffix": "assignment_id",
 }
 
+_PROGRESS = {
+    "key": "user_id",
+    "ids": ("event_id", "user_id", "lesson_id"),
+    "optional_ids": (),
+    "texts": ("title",),
+    "body": progress_body,
+    "row_key_suffix": "lesson_id",
+}
+_ACTIVITY = {**_PROGRESS, "body": activity_body, "row_key_suffix": "event_id"}
+
 
 def _contracts() -> dict[str, Contract]:
     deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "body": no_body}
@@ -206,6 +240,8 @@ def _contracts() -> dict[str, Contract]:
                 (AssignmentDeleted, {**_ASSIGNMENT, **deleted, "ids": assignment_ids}),
             ),
         ),
+        (topics.PROGRESS, ((LessonAvailable, _PROGRESS),)),
+        (topics.ACTIVITY, ((UserActivity, _ACTIVITY),)),
     ]
     return {
         topic: Contract(topic=topic, event=event, rank=rank, **how)

@@ -11,11 +11,12 @@ from emis_streams.engine.home import Home
 from emis_streams.engine.writer import Writer
 from emis_streams.errors import Unavailable
 from emis_streams.node import FollowerStatus
-from emis_streams.read_model.model import ReadModel
+from emis_streams.read_model.local_copy import LocalCopy
 from emis_streams.read_model.sink import ReadModelSink
 from emis_streams.replica.writer import ReplicaSink
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
+from emis_streams.topics import Subject
 
 READ_MODEL = "read-model"
 REPLICA = "replica"
@@ -42,14 +43,16 @@ class Observed:
         self._latency.observe(times_us, time.time())
 
 
-def read_model_follower(config: Settings, model: ReadModel, latency: SyncLatency) -> Follower:
-    """Follows every partition of every changelog into the local copy."""
+def read_model_follower(
+    config: Settings, model: LocalCopy, latency: SyncLatency, subjects: Sequence[Subject] = topics.SUBJECTS
+) -> Follower:
+    """Follows every partition of the subjects' changelogs into the local copy."""
     return Follower(
-        name=f"{topics.APP_ID}-{READ_MODEL}",
+        name=f"{topics.app_id(subjects[0].service)}-{READ_MODEL}",
         client=config.kafka_client(),
         sink=Observed(ReadModelSink(model), latency),
         merge=rows.winner,
-        partitions=[TopicPartition(name, n) for name in CHANGELOGS for n in range(topics.PARTITIONS)],
+        partitions=[TopicPartition(s.changelog, n) for s in subjects for n in range(topics.PARTITIONS)],
         check_cluster=Home(config.data_path).check,
         on_level=model.note_caught_up,
         linger_seconds=config.linger_seconds,

@@ -11,6 +11,7 @@ from emis_streams.settings import Role, Settings
 if TYPE_CHECKING:
     from emis_streams.lag import LagMonitor
     from emis_streams.read_model.model import ReadModel
+    from emis_streams.read_model.user_rows import UserRows
     from emis_streams.replica.reader import ReplicaReader
     from emis_streams.services.service import Service
     from emis_streams.sync_latency import SyncLatency
@@ -71,6 +72,8 @@ class Node:
     settings: Settings
     roles: frozenset[Role]
     read_model: "ReadModel | None" = None
+    user_rows: "UserRows | None" = None
+    """Of the services that hear of lessons: their local copy."""
     read_model_follower: Follows | None = None
     replica_follower: Follows | None = None
     reader: "ReplicaReader | None" = None

@@ -50,9 +50,22 @@ class AssignmentRow(msgspec.Struct, array_like=True, frozen=True):
     subject: str | None
 
 
-Body = TypeVar("Body", ClassRow, TeacherRow, AssignmentRow)
+class ProgressRow(msgspec.Struct, array_like=True, frozen=True):
+    """A lesson that a user has; the keys are in the row's key (userId|lessonId)."""
 
-_decoders = {t: msgspec.msgpack.Decoder(t) for t in (ClassRow, TeacherRow, AssignmentRow)}
+    title: str
+
+
+class ActivityRow(msgspec.Struct, array_like=True, frozen=True):
+    """Something that a user did; the keys are in the row's key (userId|eventId)."""
+
+    lesson_id: str
+    title: str
+
+
+Body = TypeVar("Body", ClassRow, TeacherRow, AssignmentRow, ProgressRow, ActivityRow)
+
+_decoders = {t: msgspec.msgpack.Decoder(t) for t in (ClassRow, TeacherRow, AssignmentRow, ProgressRow, ActivityRow)}
 
 
 def pack(version: bytes, created: bytes, body: bytes) -> bytes:

@@ -4,28 +4,51 @@ Which service it is, SERVICE says. Only that one's agents, tables and pages are 
 its app alone.
 """
 
+import importlib
+from dataclasses import dataclass
 from types import ModuleType
 
 from aiohttp import web as aiohttp_web
 from faust.web.base import BlueprintManager
 
 import agents
-from emis_streams import settings
+from emis_streams import following, settings, topics
 from emis_streams.app import App, app
+from emis_streams.engine import fatal
 from emis_streams.engine.part import Part
+from emis_streams.engine.store import open_or_set_aside
 from emis_streams.engine.watchdog import Watchdog
 from emis_streams.node import NODE, Node
-from emis_streams.services import messages
+from emis_streams.read_model.user_rows import UserRows
 from emis_streams.services.catalogue import service_class
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.service import Service
 from emis_streams.settings import Settings
-from web import circuit_breakers, gateway, metrics, pages, service, services_status, site
+from emis_streams.sync_latency import SyncLatency
+from emis_streams.topics import Subject
+from web import activity, circuit_breakers, gateway, metrics, pages, progress, service, services_status, site
 
 __all__ = ["app"]
 
 PAGES: tuple[ModuleType, ...] = (pages, service, circuit_breakers, metrics)
 """Of every service."""
+
+
+@dataclass(frozen=True)
+class Hears:
+    """What a service makes of the events of others."""
+
+    subject: Subject
+    agent: str
+    """Module, imported only where it is to run."""
+    page: ModuleType
+
+
+HEARS = {
+    "progress": Hears(topics.PROGRESS, "agents.progress", progress),
+    "users": Hears(topics.ACTIVITY, "agents.activity", activity),
+}
+"""By service: the way of its events from topic to page."""
 
 
 def compose(app: App, config: Settings) -> Node:
@@ -40,17 +63,38 @@ def compose(app: App, config: Settings) -> Node:
     node.service = own
     app.parts.append(Part(app, own.name, own.run, own.close))
     app.before_draining.append(own.drain)
+    if own.name in HEARS:
+        _add_events(app, config, own, node, HEARS[own.name])
+    app.ingests = bool(own.requests.patterns or own.name in HEARS)
     if app.ingests:
         _add_agents(app, own, node)
     _add_pages(app, own, node)
     return node
 
 
+def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hears) -> None:
+    """Agent and table, and a local copy that follows the table's changelog."""
+    importlib.import_module(hears.agent)
+    copy = open_or_set_aside(config.data_path / "read-model", UserRows)
+    copy.on_damage = lambda damaged: fatal.end_process(app, "the local copy", damaged)
+    latency = SyncLatency(node.started_at.timestamp())
+    follower = following.read_model_follower(config, copy, latency, [hears.subject])
+    node.user_rows = copy
+    node.read_model_follower = following.FollowerView(following.READ_MODEL, follower)
+    node.sync_latency[following.READ_MODEL] = latency
+
+    async def close() -> None:
+        copy.close()
+
+    app.parts.append(Part(app, "local copy", follower.follow, close))
+    own.not_ready.append(lambda: None if copy.caught_up else "the local copy has not caught up yet")
+
+
 def _add_agents(app: App, own: Service, node: Node) -> None:
     node.ingest = agents.ingest
     app.parts.append(Watchdog(app))
     if own.requests.patterns:
-        app.agent(app.slices(messages.request_topic(own.name)), name="requests")(own.serve)
+        app.agent(app.slices(topics.request_topic(own.name)), name="requests")(own.serve)
 
     def not_assigned() -> str | None:
         status = agents.ingest.status()
@@ -66,6 +110,8 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
     site.setup(web_app)
     for page in PAGES:
         web_app.add_routes(page.routes)
+    if own.name in HEARS:
+        web_app.add_routes(HEARS[own.name].page.routes)
     if isinstance(own, GatewayService):
         web_app.add_routes(services_status.routes)
         web_app.add_routes(gateway.routes_of(own))

@@ -39,6 +39,7 @@ class Topic:
     """What the record key holds, UTF-8 text."""
     about: str
     config: dict[str, str]
+    partitions: int = PARTITIONS
 
 
 @dataclass(frozen=True)
@@ -68,47 +69,67 @@ USER_ACTIVITY = "emis.user-activity"
 """From the lesson service for the users service; key: UserId."""
 PROGRESS = Subject("progress", (LESSON_AVAILABLE,), "progress")
 ACTIVITY = Subject("activity", (USER_ACTIVITY,), "users")
+LESSON_SUBJECTS = (PROGRESS, ACTIVITY)
+"""Of the services that hear of lessons."""
+
+SERVICES = ("gateway", "users", "lessons", "progress")
+"""Those that call or are called over Kafka."""
 
 DEAD_LETTER = "emis.dead-letter"
 
+REGISTRY = "emis.registry"
+"""Which instances of services there are; each tells it again and again."""
+CALL_RETENTION_MS = 60 * 60 * 1000
+"""Of requests and replies: nobody waits that long, but what was emitted waits for its service."""
+
 _KEYS = {"classes": "ClassId", "teachers": "TeacherId", "assignments": "TeacherId"}
-_CHANGELOG_KEYS = {**_KEYS, "assignments": "TeacherId|AssignmentId"}
+_CHANGELOG_KEYS = {
+    **_KEYS,
+    "assignments": "TeacherId|AssignmentId",
+    "progress": "UserId|LessonId",
+    "activity": "UserId|EventId",
+}
+
+
+_SOURCE_CONFIG = {
+    "cleanup.policy": "delete",
+    "retention.ms": str(SOURCE_RETENTION_MS),
+    "max.message.bytes": str(MAX_MESSAGE_BYTES),
+    "message.timestamp.type": "LogAppendTime",
+}
+"""Records are stamped by the brokers: a producer whose clock is ahead stamps record and event alike, so that only the
+brokers' time can tell that the event is of the future.
+"""
+
+_CHANGELOG_CONFIG = {
+    "cleanup.policy": "compact",
+    "min.compaction.lag.ms": str(CHANGELOG_MIN_COMPACTION_LAG_MS),
+    "max.message.bytes": str(DEAD_LETTER_MAX_MESSAGE_BYTES),
+    "message.timestamp.type": "LogAppendTime",
+}
+"""The whole state, for ever: compacted, never deleted; markers of deletes stay in it.
+
+Stamped by the brokers, as the sources: they (Kafka 4) refuse records of a worker whose clock is over an hour ahead,
+which then could not write at all.
+"""
 
 
 def source_topics() -> list[Topic]:
-    """The eight topics that services produce to.
-
-    Records are stamped by the brokers: a producer whose clock is ahead stamps record and event alike, so
-    that only the brokers' time can tell that the event is of the future.
-    """
-    config = {
-        "cleanup.policy": "delete",
-        "retention.ms": str(SOURCE_RETENTION_MS),
-        "max.message.bytes": str(MAX_MESSAGE_BYTES),
-        "message.timestamp.type": "LogAppendTime",
-    }
+    """The eight topics that services produce to."""
     return [
-        Topic(name, _KEYS[subject.name], f"events of {subject.name}", config)
+        Topic(name, _KEYS[subject.name], f"events of {subject.name}", _SOURCE_CONFIG)
         for subject in SUBJECTS
         for name in subject.events
     ]
 
 
 def changelog_topics() -> list[Topic]:
-    """The whole state, for ever: compacted, never deleted; markers of deletes stay in it.
+    return [_changelog(subject) for subject in SUBJECTS]
 
-    Stamped by the brokers, as the sources: they refuse records of a worker whose clock is more than an hour
-    ahead (Kafka 4), which then could not write at all.
-    """
-    config = {
-        "cleanup.policy": "compact",
-        "min.compaction.lag.ms": str(CHANGELOG_MIN_COMPACTION_LAG_MS),
-        "max.message.bytes": str(DEAD_LETTER_MAX_MESSAGE_BYTES),
-        "message.timestamp.type": "LogAppendTime",
-    }
-    return [
-        Topic(s.changelog, _CHANGELOG_KEYS[s.name], f"changelog of the table of {s.name}", config) for s in SUBJECTS
-    ]
+
+def _changelog(subject: Subject) -> Topic:
+    about = f"changelog of the table of {subject.name}"
+    return Topic(subject.changelog, _CHANGELOG_KEYS[subject.name], about, _CHANGELOG_CONFIG)
 
 
 def dead_letter_topic() -> Topic:
@@ -121,5 +142,46 @@ def dead_letter_topic() -> Topic:
     return Topic(DEAD_LETTER, "the refused record's key", "records that could not be used, as they came", config)
 
 
-def all_topics() -> list[Topic]:
+def teacher_topics() -> list[Topic]:
+    """Those of the teacher service."""
     return [*source_topics(), *changelog_topics(), dead_letter_topic()]
+
+
+def call_topics(service: str) -> list[Topic]:
+    """Requests to a service, and replies to it as the one that asks."""
+    config = {"cleanup.policy": "delete", "retention.ms": str(CALL_RETENTION_MS)}
+    return [
+        Topic(request_topic(service), "idempotency key", f"requests to {service}", config),
+        Topic(reply_topic(service), "idempotency key", f"replies to what {service} asked", config),
+    ]
+
+
+def request_topic(service: str) -> str:
+    return f"emis.request.{service}"
+
+
+def reply_topic(service: str) -> str:
+    """Where replies to this service, as the one that asks, go."""
+    return f"emis.reply.{service}"
+
+
+def lesson_event_topics() -> list[Topic]:
+    """What the lesson service tells of lessons."""
+    return [
+        Topic(name, "UserId", f"events for {s.service}", _SOURCE_CONFIG) for s in LESSON_SUBJECTS for name in s.events
+    ]
+
+
+def service_topics() -> list[Topic]:
+    """Those of the other services."""
+    registry = {**_CHANGELOG_CONFIG, "min.compaction.lag.ms": "0"}
+    return [
+        *lesson_event_topics(),
+        *(_changelog(subject) for subject in LESSON_SUBJECTS),
+        *(topic for service in SERVICES for topic in call_topics(service)),
+        Topic(REGISTRY, "name@host:port", "instances of services", registry, partitions=1),
+    ]
+
+
+def all_topics() -> list[Topic]:
+    return [*teacher_topics(), *service_topics()]

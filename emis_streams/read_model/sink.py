@@ -9,17 +9,25 @@ from rocksdict import WriteBatch
 from emis_streams import rows
 from emis_streams.engine.follower import ChangelogSlice, Position
 from emis_streams.engine.store import decode_position, encode_position
-from emis_streams.read_model.model import ASSIGNMENT, CLASS, HOMEROOM, POSITION, TEACHER, TIME_BYTES, ReadModel
+from emis_streams.read_model.local_copy import POSITION, TIME_BYTES, LocalCopy
+from emis_streams.read_model.model import ASSIGNMENT, CLASS, HOMEROOM, TEACHER
+from emis_streams.read_model.user_rows import ACTIVITY_ROW, PROGRESS_ROW
 from emis_streams.rows import ClassRow
-from emis_streams.topics import ASSIGNMENTS, CLASSES, TEACHERS
+from emis_streams.topics import ACTIVITY, ASSIGNMENTS, CLASSES, PROGRESS, TEACHERS
 
-_PREFIXES = {CLASSES.changelog: CLASS, TEACHERS.changelog: TEACHER, ASSIGNMENTS.changelog: ASSIGNMENT}
+_PREFIXES = {
+    CLASSES.changelog: CLASS,
+    TEACHERS.changelog: TEACHER,
+    ASSIGNMENTS.changelog: ASSIGNMENT,
+    PROGRESS.changelog: PROGRESS_ROW,
+    ACTIVITY.changelog: ACTIVITY_ROW,
+}
 
 
 class ReadModelSink:
     """Implements `engine.follower.Sink`."""
 
-    def __init__(self, model: ReadModel) -> None:
+    def __init__(self, model: LocalCopy) -> None:
         self._model = model
 
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:

@@ -11,9 +11,9 @@ from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from emis_streams import database
+from emis_streams.database_faults import reason_of
 from emis_streams.errors import Unavailable
-from emis_streams.replica import database
-from emis_streams.replica.faults import reason_of
 from emis_streams.replica.schema import metadata
 
 _FOLDER = Path(__file__).parent

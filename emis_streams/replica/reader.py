@@ -13,10 +13,9 @@ from typing import Any, Self
 from sqlalchemy import Row, bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from emis_streams import rows
+from emis_streams import database, rows
 from emis_streams.answers import ClassDetail, Gone, TeacherDetail
-from emis_streams.replica import database
-from emis_streams.replica.faults import waited_for
+from emis_streams.database_faults import waited_for
 from emis_streams.replica.schema import class_infos, teacher_assignments, teachers
 from emis_streams.teacher_detail import KnownClass, assemble
 

@@ -8,11 +8,11 @@ from aiokafka import TopicPartition
 from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from emis_streams import rows
+from emis_streams import database, rows
+from emis_streams.database_faults import waited_for
 from emis_streams.engine.follower import Follower
 from emis_streams.errors import Unavailable
-from emis_streams.replica import database, migrate
-from emis_streams.replica.faults import waited_for
+from emis_streams.replica import migrate
 from emis_streams.replica.schema import TABLES, replica_positions
 from emis_streams.replica.upserts import OnRefused
 from emis_streams.replica.verify import Progress, positions_in

@@ -8,7 +8,7 @@ together, since on MariaDB nobody would see the difference but for a tenth of th
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Column, Table, func, literal_column
 from sqlalchemy.dialects import mysql, sqlite
@@ -18,10 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ColumnElement
 
+from emis_streams.database import Dialect
 from emis_streams.replica.literals import literal_rows
 from emis_streams.replica.values import Values
-
-Dialect = Literal["mysql", "sqlite"]
 
 
 def upsert(table: Table, dialect: Dialect) -> str:

@@ -7,11 +7,12 @@ from aiokafka import TopicPartition
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from emis_streams.database import Dialect
+from emis_streams.database_faults import Fault, fault_of, reason_of
 from emis_streams.engine.follower import ChangelogSlice
 from emis_streams.errors import InvalidEvent
-from emis_streams.replica.faults import Fault, fault_of, reason_of
 from emis_streams.replica.schema import BY_CHANGELOG, TABLES
-from emis_streams.replica.statements import Dialect, Upsert
+from emis_streams.replica.statements import Upsert
 from emis_streams.replica.values import Values, values_of
 
 logger = logging.getLogger(__name__)

@@ -19,12 +19,11 @@ from aiokafka import TopicPartition
 from sqlalchemy import ColumnElement, Table, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from emis_streams import topics
+from emis_streams import database, topics
+from emis_streams.database_faults import waited_for
 from emis_streams.errors import InvalidEvent
-from emis_streams.replica import database
 from emis_streams.replica.changelogs import Changelogs, open_changelogs
 from emis_streams.replica.comparison import Difference, Found, difference, is_readable, key_of
-from emis_streams.replica.faults import waited_for
 from emis_streams.replica.schema import BY_CHANGELOG, TABLES, replica_positions
 from emis_streams.settings import Settings
 

@@ -11,11 +11,11 @@ from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from emis_streams import topics
+from emis_streams import database, topics
+from emis_streams.database_faults import Fault, fault_of, reason_of, waited_for
 from emis_streams.engine.follower import ChangelogSlice, Position, PositionsChanged
 from emis_streams.errors import Unavailable
-from emis_streams.replica import database, migrate, statements
-from emis_streams.replica.faults import Fault, fault_of, reason_of, waited_for
+from emis_streams.replica import migrate, statements
 from emis_streams.replica.schema import BY_CHANGELOG, TABLES, replica_positions
 from emis_streams.replica.upserts import STATEMENT_ROWS, OnRefused, Upserts
 

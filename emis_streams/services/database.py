@@ -30,10 +30,9 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from emis_streams import topics
+from emis_streams import database, topics
+from emis_streams.database_faults import Fault, fault_of, reason_of
 from emis_streams.errors import Unavailable
-from emis_streams.replica import database
-from emis_streams.replica.faults import Fault, fault_of, reason_of
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
 

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from msgspec.structs import replace
 
+from emis_streams import topics
 from emis_streams.engine.patience import in_words
 from emis_streams.engine.starting import start
 from emis_streams.services import messages
@@ -94,13 +95,13 @@ class KafkaCarrier:
         await self._replies.positioned.wait()
         with self._replies.expecting(service, request.pattern) as (correlation_id, reply):
             asking = replace(request, correlation_id=correlation_id, reply_to=self._replies.reply_to)
-            topic = messages.request_topic(service)
+            topic = topics.request_topic(service)
             delivery = await self._sender.send(topic, *_record(asking), await self._partition(topic, request))
             delivery.add_done_callback(lambda done: _tell_failure(topic, done, reply))
             return await reply
 
     async def tell(self, service: str, request: Request) -> None:
-        topic = messages.request_topic(service)
+        topic = topics.request_topic(service)
         await self._sender.send_and_wait(topic, *_record(request), await self._partition(topic, request))
 
     async def _partition(self, topic: str, request: Request) -> int | None:

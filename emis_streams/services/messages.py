@@ -43,15 +43,6 @@ class ErrorBody(msgspec.Struct):
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
 
 
-def request_topic(service: str) -> str:
-    return f"emis.request.{service}"
-
-
-def reply_topic(service: str) -> str:
-    """Where replies to this service, as the one that asks, go."""
-    return f"emis.reply.{service}"
-
-
 class ReplyTo(msgspec.Struct, frozen=True):
     """Where the one who asks waits."""
 

@@ -14,10 +14,10 @@ from emis_streams.services.errors import NotSent
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.leases import Leases
 from emis_streams.services.registry import ServiceInfo
+from emis_streams.topics import REGISTRY
 
 logger = logging.getLogger(__name__)
 
-REGISTRY = "emis.registry"
 HEARTBEAT_SECONDS = 3.0
 LEASE_SECONDS = 10.0
 """Three heartbeats may get lost."""

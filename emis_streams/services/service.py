@@ -14,12 +14,13 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import MetaData
 
 import emis_streams
+from emis_streams import topics
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import HealthReport
 from emis_streams.resources import Resources
-from emis_streams.services import health, messages
+from emis_streams.services import health
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import Limits
 from emis_streams.services.client import CallOptions, ServiceClient
@@ -80,7 +81,7 @@ class Service:
         self.has_started = asyncio.Event()
         """Clients and resources are initialised."""
         self.sender = Sender(client)
-        self.replies = Replies(client, ReplyTo(messages.reply_topic(self.name), config.reply_partition))
+        self.replies = Replies(client, ReplyTo(topics.reply_topic(self.name), config.reply_partition))
         limits = Limits(threshold=config.circuit_breaker_threshold, open_seconds=config.circuit_breaker_timeout / 1000)
         self.breakers = Breakers(limits)
         self.client = ServiceClient(KafkaCarrier(self.sender, self.replies), self.breakers)

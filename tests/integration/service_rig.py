@@ -10,11 +10,11 @@ from typing import Any, Self
 import msgspec
 from aiokafka.admin import NewTopic
 
+from emis_streams import topics
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import Slice
 from emis_streams.errors import Unavailable
-from emis_streams.services import messages
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.client import CallOptions, ServiceClient
 from emis_streams.services.errors import Refused
@@ -62,7 +62,7 @@ class Serving:
         await self.sender.start()
         self.requests = Requests(self.sender, self._dead_letter)
         self.declare()
-        self.app.agent(self.app.slices(messages.request_topic(self.name)), name="requests")(self.requests.serve)
+        self.app.agent(self.app.slices(topics.request_topic(self.name)), name="requests")(self.requests.serve)
         await self.app.start()
         try:
             await until(lambda: self.app.tables.recovery.completed.is_set())
@@ -73,7 +73,7 @@ class Serving:
 
     async def make_topics(self) -> None:
         async with admin(self.broker) as client:
-            await client.create_topics([NewTopic(messages.request_topic(self.name), PARTITIONS, 1)])
+            await client.create_topics([NewTopic(topics.request_topic(self.name), PARTITIONS, 1)])
 
 
 @dataclass
@@ -129,7 +129,7 @@ async def asking(
 ) -> AsyncIterator[Asking]:
     client = {"bootstrap_servers": broker}
     sender = Sender(client)
-    replies = Replies(client, ReplyTo(messages.reply_topic(name), partition))
+    replies = Replies(client, ReplyTo(topics.reply_topic(name), partition))
     await sender.start()
     reading = asyncio.create_task(replies.run())
     try:

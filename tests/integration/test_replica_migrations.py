@@ -9,8 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
+from emis_streams import database
 from emis_streams.errors import InvalidSetting, Unavailable
-from emis_streams.replica import database, migrate
+from emis_streams.replica import migrate
 from emis_streams.replica.schema import metadata
 from tests.services import free_port
 

@@ -9,9 +9,9 @@ import pytest_asyncio
 from aiokafka import TopicPartition
 from sqlalchemy import select
 
+from emis_streams import database
 from emis_streams.errors import Unavailable
 from emis_streams.local import MariaDb
-from emis_streams.replica import database
 from emis_streams.replica.reader import ReplicaReader
 from emis_streams.replica.schema import class_infos
 from emis_streams.replica.writer import ReplicaSink

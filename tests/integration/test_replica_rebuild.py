@@ -13,10 +13,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from click.testing import CliRunner
 from sqlalchemy import Engine, delete, func, insert, select, update
 
-from emis_streams import admin, following, settings, topics
+from emis_streams import admin, database, following, settings, topics
 from emis_streams.cli.replica import replica
 from emis_streams.local import KafkaCluster
-from emis_streams.replica import database
 from emis_streams.replica.comparison import Difference
 from emis_streams.replica.schema import class_infos, replica_positions, teacher_assignments, teachers
 from emis_streams.replica.verify import Result, verify

@@ -4,10 +4,11 @@ import pytest
 from aiokafka import TopicPartition
 from sqlalchemy import text
 
+from emis_streams import database
 from emis_streams.engine.follower import Position
 from emis_streams.errors import Unavailable
 from emis_streams.local import MariaDb
-from emis_streams.replica import database, migrate
+from emis_streams.replica import migrate
 from emis_streams.replica.reader import ReplicaReader
 from emis_streams.replica.writer import ReplicaSink
 from tests.replica_rows import CLASSES, TOPIC_ID, class_row, id_of, slice_of

@@ -13,10 +13,10 @@ from aiokafka import TopicPartition
 from hypothesis import HealthCheck, strategies
 from sqlalchemy import Engine, delete, select, text, update
 
-from emis_streams import topics
+from emis_streams import database, topics
 from emis_streams.engine.follower import Position, PositionsChanged
 from emis_streams.errors import Unavailable
-from emis_streams.replica import database, migrate
+from emis_streams.replica import migrate
 from emis_streams.replica.schema import class_infos, metadata, replica_positions, teacher_assignments, teachers
 from emis_streams.replica.writer import ReplicaSink
 from tests.replica_rows import (
@@ -335,7 +335,7 @@ async def test_a_position_that_was_reset_is_forgotten_and_the_rows_stay(sink: Re
 async def test_a_lock_held_by_another_is_waited_for_and_nothing_is_lost(
     database_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emis_streams.replica.database.LOCK_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr("emis_streams.database.LOCK_WAIT_SECONDS", 0.5)
     monkeypatch.setattr("emis_streams.replica.writer.TIMEOUT_SECONDS", 0.6)
     sink = await open_sink(database_url, [])
     await sink.apply([slice_of(CLASSES, {id_of(50): class_row(1)}, 1)])

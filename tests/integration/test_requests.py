@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import NewTopic
 
+from emis_streams import topics
 from emis_streams.services import messages
 from emis_streams.services.client import CallOptions
 from emis_streams.services.errors import NoAnswer, Refused, ServiceBroken, ServiceUnavailable
@@ -22,7 +23,7 @@ QUICK = CallOptions(timeout_seconds=0.5, first_wait_seconds=0.01)
 @pytest.fixture(scope="module", autouse=True)
 async def reply_topic(broker: str) -> None:
     async with admin(broker) as client:
-        await client.create_topics([NewTopic(messages.reply_topic(ASKING), 2, 1)])
+        await client.create_topics([NewTopic(topics.reply_topic(ASKING), 2, 1)])
 
 
 @pytest.fixture
@@ -124,10 +125,10 @@ async def test_the_same_key_with_another_content_is_refused(squares: Answering, 
 
 
 async def test_a_request_that_nobody_waits_for_any_more_is_not_begun(squares: Answering, asker: Asking) -> None:
-    reply_to = ReplyTo(messages.reply_topic(ASKING), 0)
+    reply_to = ReplyTo(topics.reply_topic(ASKING), 0)
     expired = Request("square", "k", b'{"number": 4}', messages.deadline_in(-1), b"nobody", reply_to)
     await asker.sender.send_and_wait(
-        messages.request_topic(squares.name), b"k", expired.value, messages.request_headers(expired)
+        topics.request_topic(squares.name), b"k", expired.value, messages.request_headers(expired)
     )
     await until(lambda: squares.requests.counts.expired == 1)
     assert squares.begun == []
@@ -162,17 +163,17 @@ async def test_what_is_emitted_and_can_never_be_done_becomes_a_dead_letter(squar
 async def test_a_record_that_is_no_request_becomes_a_dead_letter_and_the_next_is_answered(
     squares: Answering, asker: Asking
 ) -> None:
-    await asker.sender.send_and_wait(messages.request_topic(squares.name), b"k", b"garbage", [])
+    await asker.sender.send_and_wait(topics.request_topic(squares.name), b"k", b"garbage", [])
     await until(lambda: squares.dead == [(b"garbage", "header pattern: missing")])
     assert await asker.client.send(squares.name, "square", {"number": 2}) == {"square": 4}
 
 
 async def test_a_request_whose_reply_partition_is_not_there_stops_nobody(squares: Answering, asker: Asking) -> None:
     astray = Request(
-        "square", "k", b'{"number": 4}', messages.deadline_in(1), b"c", ReplyTo(messages.reply_topic(ASKING), 77)
+        "square", "k", b'{"number": 4}', messages.deadline_in(1), b"c", ReplyTo(topics.reply_topic(ASKING), 77)
     )
     await asker.sender.send_and_wait(
-        messages.request_topic(squares.name), b"k", astray.value, messages.request_headers(astray)
+        topics.request_topic(squares.name), b"k", astray.value, messages.request_headers(astray)
     )
     await until(lambda: squares.requests.counts.unreplied == 1)
     assert await asker.client.send(squares.name, "square", {"number": 2}) == {"square": 4}

@@ -8,7 +8,8 @@ from aiomysql.cursors import RE_INSERT_VALUES
 from pymysql.err import Warning as MySqlWarning
 from sqlalchemy import Table
 
-from emis_streams.replica import database, statements
+from emis_streams import database
+from emis_streams.replica import statements
 from emis_streams.replica.schema import TABLES, replica_positions
 
 ALL = [*TABLES.values(), replica_positions]

@@ -3,8 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from emis_streams import settings
-from emis_streams.replica import database
+from emis_streams import database, settings
 from emis_streams.replica.schema import metadata
 
 _VERSION_TABLE = "ReplicaSchemaVersion"

@@ -21,7 +21,7 @@ from tests.faults.rows.logs import NewLines
 from tests.faults.stage import Stage, until
 
 _LOCK_WAIT_SECONDS = 10.0
-"""What the replica's sessions set (emis_streams/replica/database.py)."""
+"""What the replica's sessions set (emis_streams/database.py)."""
 _LIMIT_SECONDS = 15.0
 
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from emis_streams.replica.faults import Fault, fault_of
+from emis_streams.database_faults import Fault, fault_of
 
 
 @pytest.mark.parametrize(

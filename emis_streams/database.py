@@ -6,7 +6,7 @@ The URL's driver is left to us: aiomysql and aiosqlite in workers, PyMySQL and s
 import sqlite3
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pymysql
 import stamina
@@ -16,8 +16,9 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from emis_streams.errors import InvalidSetting
-from emis_streams.replica.statements import Dialect
 from emis_streams.settings import without_password
+
+Dialect = Literal["mysql", "sqlite"]
 
 CONNECT_TIMEOUT_SECONDS = 5
 LOCK_WAIT_SECONDS = 10

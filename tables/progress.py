@@ -1,0 +1,13 @@
+"""Which lessons each user has, by userId|lessonId, in the user's partition."""
+
+from emis_streams import rows
+from emis_streams.app import app
+from emis_streams.engine.table import Table
+from emis_streams.topics import PROGRESS
+
+progress: Table = app.Table(
+    PROGRESS.name,
+    partitions=app.conf.topic_partitions,
+    topics=PROGRESS.events,
+    merge=rows.merged,
+)

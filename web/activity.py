@@ -1,0 +1,28 @@
+"""What a user did: JSON, answered from this node's own copy."""
+
+from aiohttp import web
+
+from emis_streams.lag_report import Camel
+from emis_streams.read_model.user_rows import Activity, UserRows
+from web.user_rows import answer
+
+routes = web.RouteTableDef()
+
+
+class Activities(Camel, frozen=True, kw_only=True):
+    """The newest first; empty for a user that nobody has heard of."""
+
+    user_id: str
+    activities: tuple[Activity, ...]
+    stale: bool
+    """Newer ones may be there: the copy cannot be brought up to date now."""
+
+
+@routes.get("/users/{user_id}/activity")
+async def activity(request: web.Request) -> web.StreamResponse:
+    """RFC 9457 problems with 400 (no id), 503 (the copy has not caught up for the first time)."""
+
+    def found(copy: UserRows, user_id: str, stale: bool) -> Activities:
+        return Activities(user_id=user_id, activities=tuple(copy.activities(user_id)), stale=stale)
+
+    return answer(request, found)
