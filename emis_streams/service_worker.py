@@ -8,6 +8,7 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
+import stamina
 from aiohttp import web as aiohttp_web
 from faust.web.base import BlueprintManager
 
@@ -117,4 +118,5 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
         web_app.add_routes(gateway.routes_of(own))
 
 
+stamina.instrumentation.set_on_retry_hooks([])  # Who calls is told what failed; a retry is no news.
 node = compose(app, settings.current())

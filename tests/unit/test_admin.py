@@ -12,10 +12,17 @@ def configs() -> dict[str, dict[str, str]]:
     return {topic.name: admin.wanted_config(topic, SETTINGS) for topic in topics.all_topics()}
 
 
-def test_there_are_eight_sources_three_changelogs_and_the_dead_letters() -> None:
-    names = [topic.name for topic in topics.all_topics()]
+def test_the_teacher_service_has_eight_sources_three_changelogs_and_the_dead_letters() -> None:
+    names = [topic.name for topic in topics.teacher_topics()]
     assert len(names) == len(set(names)) == 12
     assert sum(name.endswith("-changelog") for name in names) == 3
+
+
+def test_each_service_has_a_topic_of_requests_and_one_of_replies_and_all_share_a_registry() -> None:
+    names = [topic.name for topic in topics.service_topics()]
+    for service in topics.SERVICES:
+        assert {f"emis.request.{service}", f"emis.reply.{service}"} <= set(names)
+    assert [t.name for t in topics.service_topics() if t.partitions == 1] == ["emis.registry"]
 
 
 def test_every_topic_needs_two_copies_to_acknowledge() -> None:

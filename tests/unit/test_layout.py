@@ -16,26 +16,40 @@ from emis_streams import topics
 ROOT = Path(__file__).parents[2]
 
 _TELL = """
-import json
-from emis_streams import worker
+import asyncio, importlib, json, sys
 
-routes = [route for page in worker.PAGES for route in page.routes if hasattr(route, "method")]
+async def compose():
+    return importlib.import_module(sys.argv[1])
+
+app = asyncio.run(compose()).app
+web = app.web.web_app
+modules = lambda package: [name for name in sys.modules if name.startswith(package + ".")]
 print(json.dumps({
-    "agents": [module.__name__ for module in worker.AGENTS],
-    "pages": [module.__name__ for module in worker.PAGES],
-    "routes": [f"{route.method} {route.path}" for route in routes],
-    "running": list(worker.app.agents),
-    "tables": {t.name: [t.changelog_name, list(t.source_topics), t.partitions] for t in worker.app.tables.values()},
+    "agents": modules("agents"),
+    "tables": modules("tables"),
+    "pages": list({route.handler.__module__ for route in web.router.routes() if hasattr(route.handler, "__module__")}),
+    "routes": [f"{r.method} {r.resource.canonical}" for r in web.router.routes() if r.method != "HEAD"],
+    "running": list(app.agents),
+    "kept": {t.name: [t.changelog_name, list(t.source_topics), t.partitions] for t in app.tables.values()},
 }))
 """
 
+SERVICES = ("teacher", *topics.SERVICES)
+SUBJECTS = (*topics.SUBJECTS, *topics.LESSON_SUBJECTS)
+
 
 @pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What a worker is made of; composed in a process of its own, since importing it opens its databases."""
-    environment = {**os.environ, "DATA_DIR": str(tmp_path_factory.mktemp("worker"))}
-    told = subprocess.run([sys.executable, "-c", _TELL], env=environment, cwd=ROOT, capture_output=True, check=True)
-    return json.loads(told.stdout)
+def processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each service is made of; composed in a process of its own, since importing it opens its databases."""
+    told = {}
+    for service in SERVICES:
+        environment = {**os.environ, "SERVICE": service, "DATA_DIR": str(tmp_path_factory.mktemp(service))}
+        root = "emis_streams.worker" if service == "teacher" else "emis_streams.service_worker"
+        command = [sys.executable, "-c", _TELL, root]
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=False, text=True)
+        assert done.returncode == 0, done.stderr
+        told[service] = json.loads(done.stdout)
+    return told
 
 
 def modules_in(package: str) -> set[str]:
@@ -49,26 +63,33 @@ def test_packages_with_general_names_are_ours_and_no_others(package: str) -> Non
     assert Path(imported) == ROOT / package / "__init__.py"
 
 
-def test_every_agent_runs_in_the_worker(worker: Any) -> None:
-    assert modules_in("agents") == set(worker["agents"])
+def test_every_module_of_agents_and_tables_runs_in_one_service(processes: Any) -> None:
+    for package in ("agents", "tables"):
+        imported = [module for told in processes.values() for module in told[package]]
+        assert Counter(imported) == Counter(modules_in(package))
 
 
-def test_every_subject_has_an_agent_and_a_table_of_its_name(worker: Any) -> None:
-    subjects = {subject.name for subject in topics.SUBJECTS}
-    assert modules_in("agents") == {f"agents.{name}" for name in subjects}
-    assert modules_in("tables") == {f"tables.{name}" for name in subjects}
-    assert set(worker["running"]) == subjects
+def test_every_subject_has_an_agent_and_a_table_of_its_name_in_its_service(processes: Any) -> None:
+    for service, told in processes.items():
+        subjects = {subject.name for subject in SUBJECTS if subject.service == service}
+        for package in ("agents", "tables"):
+            assert set(told[package]) == {f"{package}.{name}" for name in subjects}
+        assert set(told["running"]) - {"requests"} == subjects
 
 
-def test_every_table_has_the_changelog_and_the_sources_that_topics_declare(worker: Any) -> None:
-    declared = {s.name: [s.changelog, list(s.events), topics.PARTITIONS] for s in topics.SUBJECTS}
-    assert worker["tables"] == declared
+def test_every_table_has_the_changelog_and_the_sources_that_topics_declare(processes: Any) -> None:
+    for service, told in processes.items():
+        own = [subject for subject in SUBJECTS if subject.service == service]
+        assert told["kept"] == {s.name: [s.changelog, list(s.events), topics.PARTITIONS] for s in own}
 
 
-def test_every_web_module_with_routes_is_served(worker: Any) -> None:
+def test_every_web_module_with_routes_is_served(processes: Any) -> None:
     with_routes = {name for name in modules_in("web") if hasattr(importlib.import_module(name), "routes")}
-    assert with_routes == set(worker["pages"])
+    assert with_routes - {page for told in processes.values() for page in told["pages"]} == {
+        "web.pages"
+    }  # Static files.
 
 
-def test_every_route_answers_at_one_place_only(worker: Any) -> None:
-    assert [route for route, n in Counter(worker["routes"]).items() if n > 1] == []
+def test_every_route_answers_at_one_place_only(processes: Any) -> None:
+    for told in processes.values():
+        assert [route for route, n in Counter(told["routes"]).items() if n > 1] == []
