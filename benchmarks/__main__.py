@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import report, results
+from benchmarks import calls, report, results
 from benchmarks.contenders import Contender, all_contenders
 from benchmarks.phases import FULL, QUICK, Plan, run_ingest, run_stage
 from benchmarks.results import Results
@@ -107,6 +107,18 @@ def stage(plan: Plan, events: int | None, classes: int | None, repeats: int | No
 def report_(file: Path) -> None:
     """The Markdown tables of a run that was made before."""
     print(report.markdown(results.read(file)))
+
+
+@main.command("calls")
+@click.option("--seconds", default=10.0, show_default=True, help="how long each turn is measured")
+@click.option("--repeats", default=3, show_default=True, help="turns of each peer")
+@click.option("--concurrency", default=100, show_default=True, help="calls at once")
+def calls_command(seconds: float, repeats: int, concurrency: int) -> None:
+    """Calls between services over Kafka, beside NestJS's transport (needs node and npm)."""
+    turns = calls.run(seconds, repeats, concurrency, say)
+    print(calls.table(turns))
+    if any(turn.errors for turn in turns):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
