@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterable
 
 from agents import ingest
+from emis_streams import tracing
 from emis_streams.app import app
 from emis_streams.engine.slices import Slice
 from emis_streams.fold import fold
@@ -14,7 +15,8 @@ from tables.activity import activity as table
 async def activity(slices: AsyncIterable[Slice]) -> None:
     """Each slice counts as done when the brokers have its rows and its dead letters."""
     async for batch in slices:
-        events = ingest.decode(batch)
-        folded = fold(events, table.stored(batch, events.keys))
-        batch.done_when(table.write(batch, folded.rows), *ingest.dead_letters(batch, events))
+        with tracing.consuming(batch):
+            events = ingest.decode(batch)
+            folded = fold(events, table.stored(batch, events.keys))
+            batch.done_when(table.write(batch, folded.rows), *ingest.dead_letters(batch, events))
         ingest.counters.count(batch, events, folded)

@@ -16,6 +16,7 @@ from web import (
     refusals,
     remembered,
     teachers,
+    tracing,
 )
 
 PAGES = (pages, overview, teachers, classes, health, consumer_lag, circuit_breakers, metrics)
@@ -26,6 +27,7 @@ def setup(app: web.Application) -> None:
     """What the views need of their application, which must have `app[NODE]`."""
     limits.setup(app)
     metrics.setup(app)
+    tracing.setup(app)
     problems.setup(app)
     access.setup(app)
     pages.setup(app)

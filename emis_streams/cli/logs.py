@@ -2,7 +2,9 @@
 
 import logging
 import re
+from typing import Any
 
+from emis_streams import tracing
 from emis_streams.settings import Settings
 
 _QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
@@ -69,4 +71,14 @@ def visible(text: str) -> str:
 def _json_formatter() -> logging.Formatter:
     from ecs_logging import StdlibFormatter
 
-    return StdlibFormatter()
+    class Traced(StdlibFormatter):
+        """With the ids of trace and span, so that logs of all services can be found by them."""
+
+        def format_to_ecs(self, record: logging.LogRecord) -> dict[str, Any]:
+            found: dict[str, Any] = super().format_to_ecs(record)
+            ids = tracing.ids()
+            if ids is not None:
+                found["trace"], found["span"] = {"id": ids[0]}, {"id": ids[1]}
+            return found
+
+    return Traced()

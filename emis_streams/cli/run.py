@@ -38,7 +38,7 @@ def run(service: str, port: int | None, data_dir: str | None) -> None:
     exposure.check(config)
     set_up_logging(config)
     check_port(config)
-    run_app("emis_streams.service_worker")
+    run_app("emis_streams.service_worker", kind.name)
 
 
 def _place(service: str, kind: type[Service], port: int | None, data_dir: str | None) -> dict[str, str]:

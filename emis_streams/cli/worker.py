@@ -1,6 +1,7 @@
 """`emis-streams worker`: runs the Faust worker with the roles of its settings."""
 
 import asyncio
+import atexit
 import faulthandler
 import gc
 import importlib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from emis_streams import exposure, settings
+from emis_streams import exposure, settings, tracing
 from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.processes import run_processes, workers
 from emis_streams.settings import Settings
@@ -47,7 +48,7 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
     set_up_logging(config)
     check_port(config)
     give_way(config.niceness)
-    run_app("emis_streams.worker")
+    run_app("emis_streams.worker", config.service)
 
 
 def give_way(niceness: int) -> None:
@@ -67,12 +68,17 @@ def give_way(niceness: int) -> None:
         logging.getLogger(__name__).warning("NICENESS=%d has no effect on its session: %s", niceness, error)
 
 
-def run_app(module: str) -> None:
-    """Runs the app that importing the module puts together, in this process, until it is told to stop."""
+def run_app(module: str, service: str) -> None:
+    """Runs the app that importing the module puts together, in this process, until it is told to stop.
+
+    `service` is what traces call it.
+    """
     import uvloop
 
     faulthandler.enable()  # Where in our code a library crashed.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    tracing.set_up(service)
+    atexit.register(tracing.shut_down)
     # Imported late: `--help` and mistakes answer at once, and agents are only made where they run.
     from faust import Worker
 

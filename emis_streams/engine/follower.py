@@ -201,6 +201,8 @@ class Follower:
             **gathering(self.linger_seconds),
             max_partition_fetch_bytes=max(self.slice_bytes, _LEAST_FETCH_BYTES),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
+            # A topic that was missing when the group shared out is asked for again only then (aiokafka: 5 minutes).
+            metadata_max_age_ms=round(1000 * _TOPIC_ID_CHECK_SECONDS),
         )
         limit_answers(self._consumer._client, _ANSWER_SECONDS)
         await self._waiting.for_(lambda: start(self._consumer), KafkaError)
@@ -308,15 +310,15 @@ class Follower:
     async def _check_topic_ids(self) -> None:
         """A topic that was deleted and made anew may already be as long as the old one was."""
         now = time.monotonic()
-        if not self._topic_ids or now - self._ids_checked < _TOPIC_ID_CHECK_SECONDS:
+        if not self.next_offsets or now - self._ids_checked < _TOPIC_ID_CHECK_SECONDS:
             return
         self._ids_checked = now
         try:
-            topics = await described(self._consumer._client, self._topic_ids)
+            topics = await described(self._consumer._client, {tp.topic for tp in self.next_offsets})
         except KafkaError as error:
             logger.debug("%s: topic ids not checked: %r", self.name, error)
             return
-        if {name: topic.id for name, topic in topics.items()} != self._topic_ids:
+        if any(topic.id != self._topic_ids[name] for name, topic in topics.items()):
             await self.position(self.next_offsets)
 
     def _show_to_group(self) -> None:

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from zlib import crc32
 
 import stamina
+from opentelemetry.trace import SpanKind
 
+from emis_streams import tracing
 from emis_streams.services import messages
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.errors import CallFailed, DeadlineExceeded, NoAnswer, Refused
@@ -109,7 +111,10 @@ class ServiceClient:
         )
         call = _Call(self._carrier, service, request, options, self._budget, is_asking=is_asking)
         breaker = self.breakers.of(service, pattern)
-        with breaker.calling(_is_failure) if options.circuit_breaker else nullcontext():
+        with (
+            tracing.span(f"{service} {pattern}", SpanKind.CLIENT if is_asking else SpanKind.PRODUCER),
+            breaker.calling(_is_failure) if options.circuit_breaker else nullcontext(),
+        ):
             return await call.result()
 
 

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from emis_streams import database, topics
+from emis_streams import database, topics, tracing
 from emis_streams.database_faults import Fault, fault_of, reason_of
 from emis_streams.errors import Unavailable
 from emis_streams.services.errors import Refused
@@ -65,6 +65,7 @@ outbox = Table(
     Column("Topic", String(249), nullable=False),
     Column("EventKey", KEY, nullable=False),
     Column("Event", _LARGE, nullable=False),
+    Column("Traceparent", String(55)),
     **OPTIONS,
 )
 """Events that the brokers have not acknowledged yet, in their order. (As text: decision 0010.)"""
@@ -80,6 +81,8 @@ class Event(NamedTuple):
     key: str
     value: bytes
     """JSON."""
+    traceparent: str | None = None
+    """Of what it came about by."""
 
 
 class Transaction:
@@ -94,7 +97,12 @@ class Transaction:
         """It is sent after the commit, at least once. Raises Refused if no topic would take it."""
         if len(event.key) + len(event.value) > _MOST_EVENT_BYTES:
             raise Refused("too-large", f"an event of {len(event.value)} bytes for {event.topic}")
-        values = {"Topic": event.topic, "EventKey": event.key, "Event": event.value.decode()}
+        values = {
+            "Topic": event.topic,
+            "EventKey": event.key,
+            "Event": event.value.decode(),
+            "Traceparent": tracing.traceparent(),
+        }
         await self._connection.execute(insert(outbox).values(values))
         self.n_events += 1
 
@@ -163,7 +171,7 @@ class Database:
         """Those that are to be sent, the oldest first, with their ids."""
         async with self.transaction("reading the outbox") as connection:
             rows = (await connection.execute(select(outbox).order_by(outbox.c.Id).limit(most))).all()
-        return [(row.Id, Event(row.Topic, row.EventKey, row.Event.encode())) for row in rows]
+        return [(row.Id, Event(row.Topic, row.EventKey, row.Event.encode(), row.Traceparent)) for row in rows]
 
     async def count_events(self) -> int:
         """How many are still to be sent."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from emis_streams import tracing
 from emis_streams.errors import InvalidEvent
 from emis_streams.services.errors import CallFailed, Refused, ServiceBroken, ServiceUnavailable
 
@@ -89,7 +90,7 @@ def request_headers(request: Request) -> list[Header]:
             (REPLY_TOPIC, request.reply_to.topic.encode()),
             (REPLY_PARTITION, b"%d" % request.reply_to.partition),
         ]
-    return headers
+    return headers + tracing.headers_of(tracing.traceparent())
 
 
 def request_of(headers: Sequence[Header], value: bytes | None) -> Request:

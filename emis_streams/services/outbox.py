@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
+from emis_streams import tracing
 from emis_streams.engine.patience import Waiting
 from emis_streams.errors import Unavailable
 from emis_streams.services.database import Database
@@ -45,7 +46,10 @@ class OutboxPublisher:
 
     async def _send_all(self) -> None:
         while events := await self._database.events(_AT_ONCE):
-            deliveries = [await self._sender.send(e.topic, e.key.encode(), e.value, []) for _, e in events]
+            deliveries = [
+                await self._sender.send(e.topic, e.key.encode(), e.value, tracing.headers_of(e.traceparent))
+                for _, e in events
+            ]
             await asyncio.gather(*deliveries)
             await self._database.sent([id_ for id_, _ in events])
             self.counts.sent += len(events)

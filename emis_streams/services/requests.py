@@ -10,6 +10,9 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from opentelemetry.trace import SpanKind
+
+from emis_streams import tracing
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
 from emis_streams.errors import InvalidEvent, Unavailable
@@ -105,10 +108,12 @@ class Requests:
                 return
             if request.has_expired:
                 self.counts.expired += 1
-            elif request.reply_to is not None:
-                await self._reply(request, *await self._answer(request))
-            else:
-                await self._carry_out_emitted(batch, record, request)
+                return
+            with tracing.span(request.pattern, SpanKind.SERVER, parent=tracing.parent_in(record.headers)):
+                if request.reply_to is not None:
+                    await self._reply(request, *await self._answer(request))
+                else:
+                    await self._carry_out_emitted(batch, record, request)
 
     async def _answer(self, request: Request) -> tuple[list[messages.Header], bytes]:
         """The reply, whatever becomes of the request."""

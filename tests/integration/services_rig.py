@@ -20,6 +20,8 @@ from emis_streams.settings import Settings
 from tests.services import environment_of, settings_for, until
 
 BREAKER_MILLISECONDS = 2_000
+TRACED = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "200"}
+"""Spans are written to the log, soon."""
 _TIMEOUT_SECONDS = 20.0
 
 Answer = tuple[int, Any]
@@ -38,7 +40,7 @@ class Process:
     def __post_init__(self) -> None:
         folder = Path(self.settings.data_dir).parent
         command = [sys.executable, *(self.command or ("-m", "emis_streams", "run", self.settings.service))]
-        self.process = Child(self.name, command, folder, env=environment_of(self.settings))
+        self.process = Child(self.name, command, folder, env={**environment_of(self.settings), **TRACED})
 
     @asynccontextmanager
     async def running(self, *, ready: bool = True) -> AsyncIterator["Process"]:
@@ -71,6 +73,10 @@ class Process:
     async def ended(self) -> None:
         """By itself."""
         assert await asyncio.to_thread(self.process.wait, 40.0), f"{self.name} goes on"
+
+    def spans_of(self, trace_id: str) -> int:
+        """How many it has written of this trace."""
+        return self.process.log_path.read_text(errors="replace").count(f'"trace_id": "0x{trace_id}"')
 
     async def get(self, path: str) -> Answer:
         answer = await asyncio.to_thread(ask, self.settings.host, self.settings.port, path)
@@ -119,8 +125,9 @@ class User:
     gateway: Process
     id_: UUID = field(default_factory=uuid4)
 
-    async def create(self, key: str | None = None, title: str = "Phân số") -> Answer:
-        headers = {} if key is None else {"Idempotency-Key": key}
+    async def create(self, key: str | None = None, title: str = "Phân số", **headers: str) -> Answer:
+        if key is not None:
+            headers["Idempotency-Key"] = key
         return await self.gateway.post("/lessons", {"title": title, "userId": str(self.id_)}, headers)
 
     async def created(self, n: int) -> set[str]:

@@ -25,17 +25,16 @@ def services(broker: str) -> Iterator[Services]:
 
 
 @pytest.fixture(scope="module")
-async def followers(services: Services) -> AsyncIterator[None]:
+async def followers(services: Services) -> AsyncIterator[list[Process]]:
     """Progress and users run all the time: what they show is what the lesson service told."""
     await services.make_topics()
     async with AsyncExitStack() as stack:
-        for name in ("progress", "users"):
-            await stack.enter_async_context(services.process(name).running())
-        yield
+        names = ("progress", "users")
+        yield [await stack.enter_async_context(services.process(name).running()) for name in names]
 
 
 @pytest.fixture
-async def gateway(services: Services, followers: None) -> AsyncIterator[Process]:
+async def gateway(services: Services, followers: list[Process]) -> AsyncIterator[Process]:
     """Ready or not: it routes to teachers too, and none run here."""
     async with services.process("gateway").running(ready=False) as own:
         await until(lambda: own.process.running)
@@ -70,6 +69,17 @@ async def test_a_lesson_is_created_found_and_shown_in_progress_and_activity(serv
         assert await user.gateway.get(f"/lessons/{lesson['lessonId']}") == (200, lesson)
         assert (await user.gateway.get("/lessons?limit=1"))[1]["lessons"] == [lesson]
         assert (await user.gateway.get(f"/lessons/{uuid4()}"))[0] == 404
+
+
+async def test_one_trace_leads_from_the_post_to_the_last_consumer(
+    services: Services, user: User, followers: list[Process]
+) -> None:
+    trace_id = uuid4().hex
+    async with services.process("lessons").running() as lessons:
+        status, lesson = await user.create(traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+        assert status == 201
+        await user.sees({lesson["lessonId"]})
+        await until(lambda: all(p.spans_of(trace_id) for p in (user.gateway, lessons, *followers)))
 
 
 async def test_a_post_that_comes_again_creates_one_lesson_also_after_a_restart(services: Services, user: User) -> None:
@@ -127,7 +137,22 @@ async def test_a_killed_service_opens_the_breaker_and_one_probe_closes_it_when_i
         ]
 
 
-async def test_a_gateway_that_is_killed_in_mid_request_leaves_one_lesson(services: Services, followers: None) -> None:
+async def test_replies_that_are_late_lost_or_come_twice_cost_time_and_nothing_else(
+    services: Services, user: User
+) -> None:
+    misbehaving = ("-m", "emis_streams", "run", "tests.integration.misbehaving:MisbehavingLessons")
+    async with services.process("lessons", misbehaving).running():
+        keys = [f"{how}-{user.id_}" for how in ("late", "lost", "twice")]
+        answers = await asyncio.gather(*(user.create(key=key) for key in keys))
+        assert [status for status, _ in answers] == [201, 201, 201]
+        assert [await user.create(key=key) for key in keys] == answers
+        await user.sees({lesson["lessonId"] for _, lesson in answers})
+        assert await user.breaker() == "CLOSED"
+
+
+async def test_a_gateway_that_is_killed_in_mid_request_leaves_one_lesson(
+    services: Services, followers: list[Process]
+) -> None:
     lessons, dies = services.process("lessons"), services.process("gateway")
     async with lessons.running(), dies.running(ready=False):
         user = User(dies)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Producer
 
@@ -80,7 +81,14 @@ def _clock(wrong_by_seconds: float) -> dict[str, str]:
 
 async def _clock_is_wrong_by(worker: FaultWorker) -> float:
     """Seconds, by the time at which the worker says to have measured last."""
-    _, body = await asyncio.to_thread(worker.get, "/api/consumer-lag")
+    body: dict[str, Any] = {}
+
+    async def is_measured() -> bool:
+        nonlocal body
+        status, body = await asyncio.to_thread(worker.get, "/api/consumer-lag")
+        return status == 200
+
+    await until(is_measured, _LIMIT_SECONDS, f"{worker.name} has measured the lag")
     return (datetime.fromisoformat(body["measuredAt"]) - datetime.now(UTC)).total_seconds()
 
 

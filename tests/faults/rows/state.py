@@ -26,6 +26,7 @@ from tests.faults.stage import WORKER, FaultWorker, until
 from tests.integration import independent
 
 _LIMIT_SECONDS = 40.0
+_BLOCK_BYTES = 4096
 _N_MORE_CLASSES = 10_000
 _BLOCK_BYTES = 1024
 """At most the size of a block of RocksDB's."""
@@ -167,7 +168,7 @@ async def corrupt_later(course: Course) -> Evidence:
     await until(lambda: _inode(model / "LOG") not in (None, opened_before), _LIMIT_SECONDS, "it is opened", 0.002)
     victim.freeze()
     for file in files:
-        _flip_in_place(file)
+        _flip_blocks_in_place(file)
     victim.thaw()
     await _until_said(log, "cannot be read")
     await until(lambda: not victim.process.running, _LIMIT_SECONDS, "the worker ends", 0.02)
@@ -181,12 +182,14 @@ def _inode(file: Path) -> int | None:
     return file.stat().st_ino if file.exists() else None
 
 
-def _flip_in_place(file: Path) -> None:
+def _flip_blocks_in_place(file: Path) -> None:
+    """A byte of every block of data, whichever is read first; what is at the end says where blocks are."""
     with file.open("r+b") as opened:
-        opened.seek(file.stat().st_size // 2)
-        byte = opened.read(1)
-        opened.seek(-1, os.SEEK_CUR)
-        opened.write(bytes([byte[0] ^ 0x10]))
+        for at in range(_BLOCK_BYTES // 2, file.stat().st_size * 3 // 4, _BLOCK_BYTES // 2):
+            opened.seek(at)
+            byte = opened.read(1)
+            opened.seek(at)
+            opened.write(bytes([byte[0] ^ 0x10]))
 
 
 # -- locked, without room, without files ----------------------------------------------------------
