@@ -59,12 +59,23 @@ class _Answer:
     handler: Handler[Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Execution:
     """Of a request that is being carried out now."""
 
     value: bytes
-    result: "asyncio.Task[Any]"
+    result: "asyncio.Future[Any] | None" = None
+    """Made when the same request comes again and waits for it."""
+
+    def ends_with(self, result: Any, error: BaseException | None = None) -> None:
+        if self.result is None or self.result.done():
+            return
+        if error is None:
+            self.result.set_result(result)
+        elif isinstance(error, asyncio.CancelledError):
+            self.result.cancel()
+        else:
+            self.result.set_exception(error)
 
 
 class Requests:
@@ -150,15 +161,26 @@ class Requests:
         """Of the request, or of the same one that is being carried out already."""
         key = (request.pattern, request.idempotency_key)
         execution = self._under_way.get(key)
-        if execution is None:
-            execution = _Execution(request.value, asyncio.create_task(self._carry_out(request)))
-            self._under_way[key] = execution
-            execution.result.add_done_callback(lambda _: self._under_way.pop(key))
-        elif execution.value != request.value:
+        if execution is not None:
+            return await self._result_of(execution, request)
+        execution = self._under_way[key] = _Execution(request.value)
+        try:
+            result = await self._carry_out(request)
+        except BaseException as error:
+            execution.ends_with(None, error)
+            raise
+        finally:
+            del self._under_way[key]
+        execution.ends_with(result)
+        return result
+
+    async def _result_of(self, execution: _Execution, request: Request) -> Any:
+        if execution.value != request.value:
             raise Refused("key-reused", f"idempotency key {request.idempotency_key} came with another content")
-        else:
-            self.counts.repeated += 1
-        return await execution.result
+        self.counts.repeated += 1
+        if execution.result is None:
+            execution.result = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(execution.result)
 
     async def _carry_out(self, request: Request) -> Any:
         answer = self._answers.get(request.pattern)
@@ -169,14 +191,6 @@ class Requests:
         return result
 
     async def _reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
-        try:
-            async with asyncio.timeout(min(request.seconds_left, _LONGEST_WAIT_SECONDS)):
-                await self._send_reply(request, headers, value)
-        except TimeoutError:
-            self.counts.unreplied += 1
-            logger.warning("%s %s: nobody waits for its reply any more", request.pattern, request.idempotency_key)
-
-    async def _send_reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
         reply_to = request.reply_to
         assert reply_to is not None
         key = request.idempotency_key.encode()
@@ -185,10 +199,21 @@ class Requests:
             await self._sender.send_and_wait(reply_to.topic, key, value, headers, reply_to.partition)
 
         try:
-            await self._waiting.for_(send, NotSent)
+            await send()
+        except NotSent:
+            await self._send_while_waited_for(request, send)
         except Refused as too_large:
             logger.error(
                 "%s %s: reply of %d bytes: %s", request.pattern, request.idempotency_key, len(value), too_large
             )
             headers, value = messages.error_reply(request.correlation_id, too_large)
-            await self._waiting.for_(send, NotSent)
+            await self._send_while_waited_for(request, send)
+
+    async def _send_while_waited_for(self, request: Request, send: Callable[[], Awaitable[None]]) -> None:
+        """Only replies whose first attempt failed come here: waiting costs more than most requests."""
+        try:
+            async with asyncio.timeout(min(request.seconds_left, _LONGEST_WAIT_SECONDS)):
+                await self._waiting.for_(send, NotSent)
+        except TimeoutError:
+            self.counts.unreplied += 1
+            logger.warning("%s %s: nobody waits for its reply any more", request.pattern, request.idempotency_key)

@@ -43,7 +43,8 @@ def test_a_request_carries_the_trace_of_whoever_sends_it(spans: InMemorySpanExpo
     with tracing.span("carried out", SpanKind.SERVER, parent=tracing.parent_in(headers)):
         pass
     caller, carried_out = by_name(spans)["caller"].get_span_context(), by_name(spans)["carried out"]
-    assert caller is not None and carried_out.parent is not None
+    assert caller is not None
+    assert carried_out.parent is not None
     assert (carried_out.parent.trace_id, carried_out.parent.span_id) == (caller.trace_id, caller.span_id)
 
 
