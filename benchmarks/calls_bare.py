@@ -29,7 +29,7 @@ async def serve(broker: str) -> None:
             for record in records:
                 number = json.loads(record.value)["number"]
                 reply = json.dumps({"square": number**2}).encode()
-                await producer.send(REPLIES, reply, partition=0, headers=record.headers)
+                await producer.send(REPLIES, reply, partition=0, headers=list(record.headers))
     await consumer.stop()
     await producer.stop()
 
@@ -44,8 +44,10 @@ class Asker:
     async def start(self) -> None:
         await self._producer.start()
         await self._consumer.start()
-        self._consumer.assign([TopicPartition(REPLIES, 0)])
+        replies = TopicPartition(REPLIES, 0)
+        self._consumer.assign([replies])
         await self._consumer.seek_to_end()
+        await self._consumer.position(replies)  # Known only then: earlier replies would be passed over.
         self._reading = asyncio.create_task(self._read())
 
     async def stop(self) -> None:
@@ -58,7 +60,9 @@ class Asker:
         while True:
             for records in (await self._consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    self._pending.pop(record.headers[0][1]).set_result(record.value)
+                    waiting = self._pending.pop(record.headers[0][1], None)
+                    if waiting is not None:  # Else it is a reply of the turn before.
+                        waiting.set_result(record.value)
 
     async def call(self, number: int) -> Any:
         self._next += 1
