@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 import emis_streams
 from emis_streams.lag_report import SEVERITIES, FollowerLag, GroupLag, LagReport
 from emis_streams.node import IngestStatus, Node
+from emis_streams.services import metrics as service_metrics
 
 GROUP = ["cluster_name", "group"]
 MEMBER = ["cluster_name", "group", "topic", "partition", "member_host", "consumer_id", "client_id"]
@@ -44,6 +45,8 @@ class NodeCollector(Collector):
             "What runs here.",
             {"version": emis_streams.__version__, "roles": ",".join(sorted(node.roles))},
         )
+        if node.service is not None:
+            yield from service_metrics.of(node.service)
         if node.ingest is not None:
             yield from _ingest(node.ingest.status())
         yield from _followers(node)

@@ -11,7 +11,7 @@ import jinja2
 import msgspec
 from aiohttp import web
 
-from emis_streams.node import NODE
+from emis_streams.node import NODE, Node
 from web.freshness import FRESHNESS, Freshness
 from web.i18n import COOKIE, Texts, choose
 
@@ -35,6 +35,18 @@ def setup(app: web.Application) -> None:
         lstrip_blocks=True,
     )
     app[FRESHNESS] = Freshness(app[NODE])
+
+
+NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
+"""Addresses and names of a teacher worker's pages."""
+SERVICE_NAVIGATION = (("/services/status", "nav.services"),)
+"""Of the gateway; the other services have no pages."""
+
+
+def _what_it_is(node: Node) -> str:
+    if node.service is not None and not node.roles:
+        return node.service.name
+    return ", ".join(role for role in ("ingest", "replicate", "serve") if role in node.roles)
 
 
 def as_json(answer: object, status: int = 200) -> web.Response:
@@ -67,7 +79,8 @@ def render(
         # Without the path: one that begins with two slashes would lead to another host.
         "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
-        "roles": ", ".join(role for role in ("ingest", "replicate", "serve") if role in node.roles),
+        "roles": _what_it_is(node),
+        "navigation": NAVIGATION if node.service is None or node.roles else SERVICE_NAVIGATION,
         "stale_after_seconds": node.settings.stale_after_seconds,
         **values,
     }

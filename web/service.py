@@ -10,6 +10,7 @@ import emis_streams
 from emis_streams.health_report import LiveReport, ReadyReport
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
+from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import ServiceInfo
 from emis_streams.services.service import Service
 from web.pages import as_json
@@ -27,6 +28,12 @@ class ServiceReport(Camel, frozen=True, kw_only=True):
     faust_version: str
     uptime: float
     """Seconds."""
+
+
+@routes.get("/")
+async def root(request: web.Request) -> web.StreamResponse:
+    """To what there is to see."""
+    raise web.HTTPSeeOther("/services/status" if isinstance(_service(request), GatewayService) else "/health")
 
 
 @routes.get("/livez")

@@ -1,5 +1,6 @@
 """`/services/status` of the gateway: all services that are registered or routed to, and the breakers of their calls."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -7,10 +8,14 @@ from aiohttp import web
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services import registry
+from emis_streams.services.circuit_breaker import State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
-from web.circuit_breakers import PatternsReport, report_of
-from web.pages import as_json
+from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_of
+from web.health_page import HEALTH_LOOKS
+from web.i18n import Texts
+from web.lag_page import Look
+from web.pages import as_json, render, texts_of, wants_html
 
 routes = web.RouteTableDef()
 
@@ -41,7 +46,67 @@ async def services_status(request: web.Request) -> web.StreamResponse:
     """As the gateway sees them now; it asks nobody."""
     gateway = request.app[NODE].service
     assert isinstance(gateway, GatewayService)
-    return as_json(status_of(gateway))
+    status = status_of(gateway)
+    return _page(request, status) if wants_html(request) else as_json(status)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An instance of a service, or a service without any."""
+
+    name: str
+    look: Look
+    state: str
+    where: str = ""
+    version: str = ""
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _BreakerRow:
+    service: str
+    pattern: str
+    look: Look
+    report: BreakerReport
+
+    @property
+    def last(self) -> Change | None:
+        return self.report.history[-1] if self.report.history else None
+
+
+def _page(request: web.Request, status: ServicesStatus) -> web.Response:
+    t = texts_of(request)
+    breakers = [
+        _BreakerRow(service, pattern, _BREAKER_LOOKS[report.status], report)
+        for service, of in status.circuit_breakers.items()
+        for pattern, report in of.patterns.items()
+    ]
+    values = {
+        "status": status,
+        "look": HEALTH_LOOKS[status.status.value],
+        "rows": [row for service in status.services for row in _rows(t, service)],
+        "breakers": breakers,
+    }
+    return render(request, "services.html", values)
+
+
+def _rows(t: Texts, service: ServiceStatus) -> list[_Row]:
+    if not service.instances:
+        return [_Row(service.name, "bad", t("services.missing"))]
+    return [
+        _Row(
+            info.name,
+            "off" if info.is_draining else HEALTH_LOOKS[info.health.value],
+            t("services.draining") if info.is_draining else t(f"health.{info.health}"),
+            f"{info.host}:{info.port}",
+            info.version,
+            info.started_at,
+        )
+        for info in service.instances
+    ]
+
+
+_BREAKER_LOOKS: dict[State, Look] = {State.CLOSED: "ok", State.HALF_OPEN: "warn", State.OPEN: "bad"}
 
 
 def status_of(gateway: GatewayService) -> ServicesStatus:

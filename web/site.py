@@ -4,7 +4,6 @@ from aiohttp import web
 
 from web import (
     access,
-    circuit_breakers,
     classes,
     consumer_lag,
     health,
@@ -19,7 +18,7 @@ from web import (
     tracing,
 )
 
-PAGES = (pages, overview, teachers, classes, health, consumer_lag, circuit_breakers, metrics)
+PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
 """Each has its `routes`."""
 
 

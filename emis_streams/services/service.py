@@ -94,6 +94,7 @@ class Service:
         self.not_ready: list[Callable[[], str | None]] = []
         """Each says what is waited for until requests can be answered; None: nothing."""
         self._along: list[Callable[[], Awaitable[None]]] = []
+        self._publisher: OutboxPublisher | None = None
         self._health = Health.HEALTHY
         self._resources = Resources()
         self._waiting = Waiting(lambda text: logger.warning("%s: %s", self.name, text))
@@ -112,7 +113,8 @@ class Service:
         if self.database is None:
             return
         await self._waiting.for_(self.database.prepare, Unavailable)
-        self.run_along(OutboxPublisher(self.database, self.sender).run)
+        self._publisher = OutboxPublisher(self.database, self.sender)
+        self.run_along(self._publisher.run)
         self.run_along(self._forget_requests)
 
     def register_health_checks(self) -> None:
@@ -179,6 +181,11 @@ class Service:
         if self.asks and not self.replies.positioned.is_set():
             found.append("the end of the reply topic is not known yet")
         return [reason for reason in found if reason is not None]
+
+    @property
+    def outbox_sent(self) -> int:
+        """Events, since the start."""
+        return 0 if self._publisher is None else self._publisher.counts.sent
 
     # -- its life -------------------------------------------------------------------------------
 

@@ -14,12 +14,14 @@ from emis_streams.engine import fatal
 from emis_streams.lag_report import State
 from emis_streams.node import NODE
 from emis_streams.resources import Usage
+from emis_streams.services.gateway import GatewayService
 from emis_streams.settings import Settings
+from tests.integration.service_rig import no_dead_letter
 from tests.pages import ToldLag, a_node, a_report
 from tests.unit.test_docs import OPERATIONS, README, ROOT, code_in
 from tests.unit.test_health_checks import a_follower, an_ingest
 from tests.unit.test_health_endpoints import Told
-from web import PAGES, health_checks, limits, metrics
+from web import PAGES, circuit_breakers, health_checks, limits, metrics, service, services_status
 
 
 def section(title: str) -> str:
@@ -121,7 +123,8 @@ def test_all_exit_codes_are_explained() -> None:
 
 
 def test_addresses_that_are_named_are_served() -> None:
-    served = {route.path for page in PAGES for route in page.routes if isinstance(route, web.RouteDef)}
+    pages = (*PAGES, service, services_status, circuit_breakers)
+    served = {route.path for page in pages for route in page.routes if isinstance(route, web.RouteDef)}
     named = {path for path in code_in(OPERATIONS + README) if re.fullmatch(r"/[a-z/-]+", path)}
     assert named
     assert named <= served
@@ -135,6 +138,8 @@ def test_all_metrics_are_explained_and_only_those() -> None:
         read_model_follower=Told(a_follower("read-model")),
         replica_follower=Told(a_follower("replica")),
     )
+    node.service = GatewayService(Settings(), no_dead_letter)
+    node.service.breakers.of("lessons", "create-lesson")
     app = web.Application()
     app[NODE] = node
     limits.setup(app)

@@ -1,0 +1,48 @@
+"""Metrics of the service layer: calls, replies, requests, outbox and registry, by the counters that these keep."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, StateSetMetricFamily
+
+from emis_streams.services.circuit_breaker import State
+from emis_streams.services.service import Service
+
+CALL = ["service", "pattern"]
+
+
+def of(service: Service) -> Iterator[Metric]:
+    """Families of one process; a scrape asks nobody."""
+    yield from _calls(service)
+    yield from _replies(service)
+    text = "Requests to this service, by what became of them."
+    requests = CounterMetricFamily("emis_requests", text, labels=["outcome"])
+    for outcome, n in asdict(service.requests.counts).items():
+        requests.add_metric([outcome], n)
+    yield requests
+    yield CounterMetricFamily("emis_outbox_events", "Events that the outbox has sent.", service.outbox_sent)
+    instances = GaugeMetricFamily("emis_registry_instances", "Instances in the registry.", labels=["service"])
+    found = [info.name for info in service.registry.get_all()]
+    for name in sorted(set(found)):
+        instances.add_metric([name], found.count(name))
+    yield instances
+
+
+def _calls(service: Service) -> Iterator[Metric]:
+    calls = CounterMetricFamily("emis_calls", "Calls of other services, by how they ended.", labels=[*CALL, "outcome"])
+    states = StateSetMetricFamily("emis_circuit_breaker", "State of each circuit breaker.", labels=CALL)
+    for name, pattern, breaker in service.breakers:
+        states.add_metric([name, pattern], {state.value: state is breaker.state for state in State})
+        for outcome, n in asdict(breaker.counts).items():
+            calls.add_metric([name, pattern, outcome], n)
+    yield calls
+    yield states
+
+
+def _replies(service: Service) -> Iterator[Metric]:
+    replies = CounterMetricFamily("emis_replies", "Replies, by whether somebody waited for them.", labels=["kind"])
+    for kind, n in asdict(service.replies.counts).items():
+        replies.add_metric([kind], n)
+    yield replies
+    n_pending = len(service.replies.pending())
+    yield GaugeMetricFamily("emis_replies_pending", "Requests whose reply is waited for.", n_pending)
