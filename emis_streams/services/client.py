@@ -189,10 +189,11 @@ class _Call:
         raise AssertionError("stamina returns or raises")
 
     def _may_retry(self, error: Exception) -> bool:
+        if not isinstance(error, CallFailed):  # Cancelled at the deadline, or a refusal.
+            return False
         self._last_error = error
         self._retries_left -= 1
-        wanted = self._retries_left >= 0 and isinstance(error, CallFailed) and error.may_retry
-        return wanted and self._budget.take()
+        return self._retries_left >= 0 and error.may_retry and self._budget.take()
 
     async def _attempt(self) -> Any:
         seconds = self._options.timeout_seconds

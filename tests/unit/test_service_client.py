@@ -98,6 +98,12 @@ async def test_the_whole_call_ends_at_its_deadline_and_tells_what_failed_before(
         await client_of(Scripted([NotSent("no broker")]), options).send("lessons", "get-lesson", None)
 
 
+async def test_a_retry_that_the_deadline_cuts_off_does_not_hide_what_failed_before() -> None:
+    options = CallOptions(deadline_seconds=0.1, first_wait_seconds=0.001, timeout_seconds=30.0)
+    with pytest.raises(DeadlineExceeded, match="of the whole call; before: no broker"):
+        await client_of(Scripted([NotSent("no broker"), never]), options).send("lessons", "get-lesson", None)
+
+
 @pytest.mark.parametrize("final", [Refused("not-found", "no lesson 7"), ServiceBroken("it failed")])
 async def test_what_would_be_answered_again_is_not_asked_again(final: Exception) -> None:
     carrier = Scripted([final])
