@@ -1,0 +1,257 @@
+"""What a service tells of itself over HTTP, and pages of other services through the gateway."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from emis_streams.node import NODE, Node
+from emis_streams.services.circuit_breaker import Limits, State
+from emis_streams.services.gateway import GatewayService
+from emis_streams.services.registry import Health, ServiceInfo
+from emis_streams.settings import Settings
+from tests.integration.service_rig import no_dead_letter
+from tests.services import free_port
+from web import circuit_breakers, metrics, pages, service, services_status, site
+from web.gateway import routes_of
+from web.gateway_pages import Page
+
+OPERATOR, READER = "operator-token-of-32-characters!", "reader-token-of-32-characters!!!"
+TEACHER_ID = "0012f031-5c6f-4937-8aaf-ad11557972d1"
+PAGE = Page(path="/teachers/{teacherId}", service="teacher", pattern="detail", page="/api/teachers/{teacherId}")
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[GatewayService]:
+    own = GatewayService(Settings(), no_dead_letter, ["teacher"])
+    own.pages = ClientSession()
+    yield own
+    await own.clean_up_resources()
+
+
+@asynccontextmanager
+async def http_of(own: GatewayService, *routes: Page) -> AsyncIterator[TestClient[Any, Any]]:
+    node = Node(settings=own.config, roles=frozenset())
+    node.service = own
+    app = web.Application()
+    app[NODE] = node
+    site.setup(app)
+    for module in (pages, service, circuit_breakers, services_status, metrics):
+        app.add_routes(module.routes)
+    app.add_routes(routes_of(own, routes))
+    async with TestClient(TestServer(app)) as http:
+        yield http
+
+
+def register(own: GatewayService, port: int, name: str = "teacher", **changes: Any) -> None:
+    """As a heartbeat of an instance would."""
+    info = ServiceInfo(name=name, version="1", host="127.0.0.1", port=port, started_at=datetime.now(UTC))
+    info = msgspec.structs.replace(info, **changes)
+    own.registry._leases.apply(info.instance.encode(), msgspec.json.encode(info), 1_000)
+
+
+async def get(http: TestClient[Any, Any], path: str, **headers: str) -> tuple[int, Any]:
+    async with http.get(path, headers=headers, allow_redirects=False) as response:
+        return response.status, await response.json(content_type=None)
+
+
+# -- of itself --------------------------------------------------------------------------------
+
+
+async def test_health_has_the_seeds_shape_and_the_checks_beside_it(gateway: GatewayService) -> None:
+    gateway.register_health_checks()
+    async with http_of(gateway) as http:
+        status, body = await get(http, "/health")
+    assert (status, body["status"]) == (200, "healthy")
+    assert {"timestamp", "uptime"} <= body.keys()
+    assert body["memory"].keys() == {"used", "total", "percentage"}
+    assert body["cpu"].keys() == {"usage"}
+    assert body["checks"].keys() == {"brokers", "circuitBreakers", "memory"}
+
+
+async def test_an_open_breaker_makes_the_service_degraded(gateway: GatewayService) -> None:
+    gateway.register_health_checks()
+    breaker = gateway.breakers.of("lessons", "create-lesson")
+    for _ in range(breaker.limits.threshold):
+        with pytest.raises(ConnectionError), breaker.calling():
+            raise ConnectionError("away")
+    async with http_of(gateway) as http:
+        status, body = await get(http, "/health")
+    assert (status, body["status"]) == (200, "degraded")
+    assert "lessons create-lesson" in body["checks"]["circuitBreakers"]["output"]
+
+
+async def test_it_is_alive_at_once_and_ready_when_it_has_what_it_needs(gateway: GatewayService) -> None:
+    async with http_of(gateway) as http:
+        assert (await get(http, "/livez"))[0] == 200
+        status, body = await get(http, "/readyz")
+        assert (status, body["status"]) == (503, "not-ready")
+        gateway.has_started.set()
+        gateway.replies.positioned.set()
+        assert (await get(http, "/readyz"))[1]["reasons"] == ["not registered: teacher"]
+        register(gateway, 6066)
+        assert (await get(http, "/readyz"))[0] == (await get(http, "/startupz"))[0] == 200
+        gateway.is_draining = True
+        assert (await get(http, "/readyz"))[1]["reasons"] == ["it is being stopped"]
+
+
+async def test_info_tells_what_is_registered(gateway: GatewayService) -> None:
+    async with http_of(gateway) as http:
+        _, body = await get(http, "/info")
+    assert (body["service"]["name"], body["service"]["port"]) == ("gateway", gateway.config.port)
+
+
+async def test_circuit_breakers_have_the_seeds_shape(gateway: GatewayService) -> None:
+    gateway.breakers.of("lessons", "get-lesson")
+    async with http_of(gateway) as http:
+        _, body = await get(http, "/circuit-breakers")
+    told = body["lessons"]["patterns"]["get-lesson"]
+    assert {name: told[name] for name in ("status", "failureCount", "successCount", "threshold", "timeout")} == {
+        "status": "CLOSED",
+        "failureCount": 0,
+        "successCount": 0,
+        "threshold": 5,
+        "timeout": 60_000,
+    }
+
+
+async def test_metrics_tell_the_state_of_each_breaker(gateway: GatewayService) -> None:
+    gateway.breakers.of("lessons", "get-lesson")
+    async with http_of(gateway) as http, http.get("/metrics") as response:
+        text = await response.text()
+    assert 'emis_circuit_breaker{emis_circuit_breaker="CLOSED",pattern="get-lesson",service="lessons"} 1.0' in text
+
+
+@pytest.mark.parametrize(("token", "status"), [(OPERATOR, 200), (READER, 403), ("wrong", 401), (None, 401)])
+async def test_only_an_operator_resets_a_breaker(tmp_path: Path, token: str | None, status: int) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"operator:{OPERATOR}\nreader:{READER}\n")
+    tokens.chmod(0o600)
+    own = GatewayService(Settings(web_tokens_file=str(tokens)), no_dead_letter)
+    breaker = own.breakers.of("lessons", "get-lesson")
+    breaker._change(State.OPEN, "for the test")
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with http_of(own) as http:
+        async with http.post("/circuit-breakers/lessons/get-lesson/reset", headers=headers) as response:
+            assert response.status == status
+        if token == OPERATOR:
+            async with http.post("/circuit-breakers/lessons/nothing/reset", headers=headers) as response:
+                assert response.status == 404
+    assert breaker.state is (State.CLOSED if status == 200 else State.OPEN)
+
+
+async def test_where_no_tokens_are_set_nobody_resets_a_breaker(gateway: GatewayService) -> None:
+    gateway.breakers.of("lessons", "get-lesson")
+    async with http_of(gateway) as http, http.post("/circuit-breakers/lessons/get-lesson/reset") as response:
+        assert response.status == 403
+
+
+# -- of all -----------------------------------------------------------------------------------
+
+
+async def test_the_status_of_all_services_names_who_is_missing(gateway: GatewayService) -> None:
+    register(gateway, 8002, "lessons", health=Health.DEGRADED)
+    async with http_of(gateway) as http:
+        _, body = await get(http, "/services/status")
+    assert body["status"] == "unhealthy"
+    assert {s["name"]: (s["status"], s["isRouted"], len(s["instances"])) for s in body["services"]} == {
+        "lessons": ("degraded", False, 1),
+        "teacher": ("unhealthy", True, 0),
+    }
+
+
+@pytest.mark.parametrize(("language", "missing"), [("en", "Missing"), ("vi", "Vắng mặt")])
+async def test_the_page_shows_the_same_and_is_live(gateway: GatewayService, language: str, missing: str) -> None:
+    gateway.breakers.of("lessons", "get-lesson")
+    register(gateway, 8002, "lessons")
+    async with http_of(gateway) as http:
+        path = f"/services/status?lang={language}"
+        async with http.get(path, headers={"Accept": "text/html"}) as response:
+            text = await response.text()
+    assert response.status == 200
+    for shown in ("127.0.0.1:8002", "get-lesson", missing, 'data-hx-trigger="every 2s"'):
+        assert shown in text
+    assert 'href="/consumer-lag"' not in text
+
+
+async def test_the_gateways_root_leads_to_its_services(gateway: GatewayService) -> None:
+    async with http_of(gateway) as http, http.get("/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (303, "/services/status")
+
+
+# -- pages of others --------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def worker(status: int = 200, seconds: float = 0.0) -> AsyncIterator[tuple[int, list[str]]]:
+    """Its port, and what it was asked."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.raw_path)
+        await asyncio.sleep(seconds)
+        return web.json_response({"teacherId": TEACHER_ID}, status=status)
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    async with TestServer(app) as server:
+        assert server.port is not None
+        yield server.port, asked
+
+
+async def test_a_page_is_the_workers_own_answer(gateway: GatewayService) -> None:
+    async with worker(status=410) as (port, asked), http_of(gateway, PAGE) as http:
+        register(gateway, port)
+        async with http.get(f"/teachers/{TEACHER_ID}?x=1&y=2") as response:
+            assert (response.status, response.content_type) == (410, "application/json")
+            assert await response.json() == {"teacherId": TEACHER_ID}
+    assert asked == [f"/api/teachers/{TEACHER_ID}?x=1&y=2"]
+
+
+async def test_what_stands_in_a_path_cannot_leave_its_place(gateway: GatewayService) -> None:
+    async with worker() as (port, asked), http_of(gateway, PAGE) as http:
+        register(gateway, port)
+        await get(http, "/teachers/..%2F..%2Fmetrics%3Fx")
+    assert asked == ["/api/teachers/..%2F..%2Fmetrics%3Fx"]
+
+
+async def test_the_next_worker_answers_for_one_that_does_not(gateway: GatewayService) -> None:
+    async with worker() as (port, _), worker(status=503) as (overloaded, _), http_of(gateway, PAGE) as http:
+        register(gateway, port)
+        register(gateway, free_port())
+        register(gateway, overloaded)
+        assert [(await get(http, f"/teachers/{TEACHER_ID}"))[0] for _ in range(6)] == [200] * 6
+
+
+async def test_nobody_registered_is_told_and_opens_no_breaker(gateway: GatewayService) -> None:
+    async with http_of(gateway, PAGE) as http:
+        answers = [await get(http, f"/teachers/{TEACHER_ID}") for _ in range(6)]
+    assert [status for status, _ in answers] == [503] * 6
+    assert {(body["service"], body["circuitBreaker"]) for _, body in answers} == {("teacher", "CLOSED")}
+
+
+async def test_a_worker_that_hangs_is_told_as_a_time_out(gateway: GatewayService) -> None:
+    assert gateway.pages is not None
+    gateway.pages._timeout = ClientTimeout(total=0.05)
+    async with worker(seconds=5.0) as (port, _), http_of(gateway, PAGE) as http:
+        register(gateway, port)
+        assert (await get(http, f"/teachers/{TEACHER_ID}"))[0] == 504
+
+
+async def test_workers_that_all_fail_open_the_breaker(gateway: GatewayService) -> None:
+    gateway.breakers._limits = Limits(threshold=2)
+    register(gateway, free_port())
+    async with http_of(gateway, PAGE) as http:
+        answers = [await get(http, f"/teachers/{TEACHER_ID}") for _ in range(3)]
+    assert [(status, body["circuitBreaker"]) for status, body in answers] == [
+        (503, "CLOSED"),
+        (503, "OPEN"),
+        (503, "OPEN"),
+    ]
