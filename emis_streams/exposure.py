@@ -102,4 +102,6 @@ def _tokens(path: str) -> Iterator[tuple[bytes, Access]]:
 def allowed_names(settings: Settings) -> frozenset[str] | None:
     """Names, in lower case, that a request's Host may have; None: any. Addresses always may: they cannot be rebound."""
     own = {name.strip().lower() for name in settings.web_allowed_hosts.split(",") if name.strip()}
-    return None if "*" in own else frozenset({*own, *LOOPBACK_NAMES, settings.host.lower()})
+    if "*" in own:
+        return None
+    return frozenset({*own, *LOOPBACK_NAMES, settings.host.lower(), settings.reached_at.lower()})

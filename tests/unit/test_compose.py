@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 from emis_streams.local import kafka_jars
+from emis_streams.services.catalogue import SERVICES as SERVICE_CLASSES
 from emis_streams.settings import Settings, read
 
 ROOT = Path(__file__).parents[2]
 KAFKA = ("kafka-1", "kafka-2", "kafka-3")
 WORKERS = {"ingest": "ingest", "replicate": "replicate", "serve": "serve"}
+SERVICES = ("gateway", "users", "lessons", "progress")
+OBSERVABILITY = ("jaeger", "prometheus")
 ONE_SHOT = ("setup", "generate")
 
 
@@ -42,7 +45,7 @@ def _without_variables(text: str) -> str:
 
 
 def test_there_are_three_brokers_mysql_set_up_and_a_worker_of_each_role(services: dict[str, Any]) -> None:
-    assert set(services) == {*KAFKA, "mysql", *WORKERS, *ONE_SHOT}
+    assert set(services) == {*KAFKA, "mysql", *WORKERS, *SERVICES, *OBSERVABILITY, *ONE_SHOT}
     assert {services[name]["environment"]["ROLES"] for name in WORKERS} == set(WORKERS.values())
 
 
@@ -92,7 +95,7 @@ def test_the_cluster_id_is_one_that_kafka_takes(services: dict[str, Any]) -> Non
     assert all(re.fullmatch(r"[A-Za-z0-9_][\w-]{21}", services[n]["environment"]["CLUSTER_ID"]) for n in KAFKA)
 
 
-@pytest.mark.parametrize("name", [*KAFKA, "mysql", *WORKERS])
+@pytest.mark.parametrize("name", [*KAFKA, "mysql", *WORKERS, *SERVICES])
 def test_what_runs_on_is_restarted_and_checked(services: dict[str, Any], name: str) -> None:
     assert services[name]["restart"] == "unless-stopped"
     assert services[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
@@ -112,7 +115,7 @@ def test_health_is_asked_of_the_thing_itself(services: dict[str, Any]) -> None:
 
 def test_set_up_waits_for_healthy_parts_and_workers_for_the_end_of_set_up(services: dict[str, Any]) -> None:
     assert services["setup"]["depends_on"] == {name: {"condition": "service_healthy"} for name in (*KAFKA, "mysql")}
-    for name in (*WORKERS, "generate"):
+    for name in (*WORKERS, *SERVICES, "generate"):
         assert services[name]["depends_on"] == {"setup": {"condition": "service_completed_successfully"}}
 
 
@@ -122,11 +125,12 @@ def test_set_up_makes_topics_and_tables(services: dict[str, Any]) -> None:
     assert "emis-streams replica migrate" in command
 
 
-@pytest.mark.parametrize("name", [*WORKERS, *ONE_SHOT])
+@pytest.mark.parametrize("name", [*WORKERS, *SERVICES, *ONE_SHOT])
 def test_every_setting_exists_and_is_allowed(services: dict[str, Any], name: str) -> None:
     environment = {k: _without_variables(v) for k, v in services[name]["environment"].items()}
-    assert {key.lower() for key in environment} <= set(Settings.__struct_fields__)
-    settings = read(environment)
+    ours = {name: value for name, value in environment.items() if not name.startswith("OTEL_")}
+    assert {key.lower() for key in ours} <= set(Settings.__struct_fields__)
+    settings = read(ours)
     assert (settings.replication_factor, settings.min_insync_replicas) == (3, 2)
     assert settings.kafka_brokers == ",".join(f"{broker}:19092" for broker in KAFKA)
 
@@ -137,8 +141,31 @@ def test_the_database_url_is_of_the_user_that_mysql_makes(services: dict[str, An
     assert {services[name]["environment"]["DATABASE_URL"] for name in (*WORKERS, *ONE_SHOT)} == {expected}
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_runs_on_its_own_port_and_is_asked_there(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["command"] == ["run", name]
+    assert service["environment"]["SERVICE"] == name
+    assert service["environment"]["PORT"] == str(SERVICE_CLASSES[name].port)
+    assert "os.environ['PORT']" in service["healthcheck"]["test"][-1]
+
+
+def test_the_gateway_finds_the_worker_and_the_lessons_outlive_their_container(services: dict[str, Any]) -> None:
+    assert services["serve"]["environment"]["REGISTER"] == "true"
+    assert services["lessons"]["volumes"] == ["lessons:/data"]
+
+
+def test_traces_and_metrics_are_optional_and_every_process_is_scraped(compose: dict[str, Any]) -> None:
+    assert {tuple(compose["services"][name]["profiles"]) for name in OBSERVABILITY} == {("observability",)}
+    scraped = yaml.safe_load(compose["configs"]["prometheus"]["content"])["scrape_configs"][0]["dns_sd_configs"]
+    assert {(name, one["port"]) for one in scraped for name in one["names"]} == {
+        *((name, 6066) for name in WORKERS),
+        *((name, SERVICE_CLASSES[name].port) for name in SERVICES),
+    }
+
+
 def test_a_worker_has_more_time_to_stop_than_it_takes_at_most(services: dict[str, Any]) -> None:
-    for name in WORKERS:
+    for name in (*WORKERS, *SERVICES):
         assert float(services[name]["stop_grace_period"].removesuffix("s")) > Settings().drain_timeout_seconds
 
 
