@@ -80,9 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     web_allowed_hosts: Annotated[
         str,
-        Meta(
-            description="names that it is asked by, comma-separated, beside HOST, ADVERTISED_HOST, addresses; *: any"
-        ),
+        Meta(description="names that it is asked by, comma-separated, beside HOST, ADVERTISED_HOST, addresses; *: any"),
     ] = ""
     web_max_connections: Annotated[
         Count, Meta(description="web connections open at once; for one more, the one waited for longest is closed")

@@ -190,12 +190,16 @@ async def test_the_gateways_root_leads_to_its_services(gateway: GatewayService) 
 
 
 @asynccontextmanager
-async def worker(status: int = 200, seconds: float = 0.0) -> AsyncIterator[tuple[int, list[str]]]:
-    """Its port, and what it was asked."""
+async def worker(
+    status: int = 200, seconds: float = 0.0, headers: set[str] | None = None
+) -> AsyncIterator[tuple[int, list[str]]]:
+    """Its port, and what it was asked; the names of headers that came go into `headers`."""
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.raw_path)
+        if headers is not None:
+            headers |= set(request.headers)
         await asyncio.sleep(seconds)
         return web.json_response({"teacherId": TEACHER_ID}, status=status)
 
@@ -220,6 +224,16 @@ async def test_what_stands_in_a_path_cannot_leave_its_place(gateway: GatewayServ
         register(gateway, port)
         await get(http, "/teachers/..%2F..%2Fmetrics%3Fx")
     assert asked == ["/api/teachers/..%2F..%2Fmetrics%3Fx"]
+
+
+async def test_no_header_of_the_client_is_passed_on(gateway: GatewayService) -> None:
+    came: set[str] = set()
+    async with worker(headers=came) as (port, _), http_of(gateway, PAGE) as http:
+        register(gateway, port)
+        given = {"Authorization": "Bearer secret", "Cookie": "a=b", "X-Forwarded-For": "10.0.0.1"}
+        await get(http, f"/teachers/{TEACHER_ID}", **given)
+    assert came
+    assert came & given.keys() == set()
 
 
 async def test_the_next_worker_answers_for_one_that_does_not(gateway: GatewayService) -> None:

@@ -1,0 +1,64 @@
+"""`docs/openapi-services.yaml` says what gateway and services answer: paths, methods and shapes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from aiohttp import web
+from openapi_spec_validator import validate
+
+import emis_streams
+from emis_streams.read_model.user_rows import Activity, UserLesson
+from emis_streams.services.lessons import Lesson, Lessons, NewLesson
+from web import activity, circuit_breakers, metrics, progress, service, services_status
+from web.activity import Activities
+from web.circuit_breakers import BreakerReport
+from web.gateway import ROUTES
+from web.progress import Progress
+
+DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi-services.yaml").read_text())
+SCHEMAS = DOCUMENT["components"]["schemas"]
+PAGES = (service, circuit_breakers, services_status, metrics, progress, activity)
+
+
+def in_camel(path: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), path)
+
+
+def test_it_is_valid_openapi() -> None:
+    validate(DOCUMENT)
+    assert DOCUMENT["info"]["version"] == emis_streams.__version__
+
+
+def test_its_paths_and_methods_are_those_that_are_routed() -> None:
+    own = {(r.method, in_camel(r.path)) for page in PAGES for r in page.routes if isinstance(r, web.RouteDef)}
+    routed = {(route.method, route.path) for route in ROUTES}
+    written = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert written == own | routed
+
+
+def properties(schema: dict[str, Any]) -> set[str]:
+    return set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("written", "struct"),
+    [
+        (SCHEMAS["NewLesson"], NewLesson),
+        (SCHEMAS["Lesson"], Lesson),
+        (DOCUMENT["paths"]["/lessons"]["get"]["responses"]["200"]["content"]["application/json"]["schema"], Lessons),
+        (SCHEMAS["Progress"], Progress),
+        (SCHEMAS["Progress"]["properties"]["lessons"]["items"], UserLesson),
+        (SCHEMAS["Activities"], Activities),
+        (SCHEMAS["Activities"]["properties"]["activities"]["items"], Activity),
+        (SCHEMAS["CircuitBreaker"], BreakerReport),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_its_shapes_have_the_fields_of_the_structs(written: dict[str, Any], struct: type) -> None:
+    fields = msgspec.structs.fields(struct)
+    assert properties(written) == {field.encode_name for field in fields}
+    assert set(written["required"]) == {field.encode_name for field in fields if field.required}
