@@ -199,7 +199,7 @@ async def worker(
     async def answer(request: web.Request) -> web.Response:
         asked.append(request.raw_path)
         if headers is not None:
-            headers |= set(request.headers)
+            headers.update(request.headers)
         await asyncio.sleep(seconds)
         return web.json_response({"teacherId": TEACHER_ID}, status=status)
 
