@@ -61,7 +61,7 @@ GRANTS: dict[str, list[Grant]] = {
     "emis-operator": [
         *_LOOKING,
         *_topics(_SOURCES, "Write"),
-        *_topics(_ALL, "Create", "DescribeConfigs"),
+        *_topics(_ALL, "Create", "Describe", "DescribeConfigs"),
     ],
 }
 """By user: workers of each role, services that send events, and who types commands (topics, lag, sync, replay).

@@ -48,6 +48,7 @@ class _Head(msgspec.Struct, rename="camel"):
     event_type: Any = None
     class_id: Any = None
     teacher_id: Any = None
+    user_id: Any = None
 
 
 _head = msgspec.json.Decoder(_Head).decode

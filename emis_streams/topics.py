@@ -81,6 +81,8 @@ REGISTRY = "emis.registry"
 """Which instances of services there are; each tells it again and again."""
 CALL_RETENTION_MS = 60 * 60 * 1000
 """Of requests and replies: nobody waits that long, but what was emitted waits for its service."""
+_SHORT_SEGMENT_MS = 10 * 60 * 1000
+"""Brokers delete and compact whole segments, and never the one that is written: by default that is one for a week."""
 
 _KEYS = {"classes": "ClassId", "teachers": "TeacherId", "assignments": "TeacherId"}
 _CHANGELOG_KEYS = {
@@ -149,7 +151,12 @@ def teacher_topics() -> list[Topic]:
 
 def call_topics(service: str) -> list[Topic]:
     """Requests to a service, and replies to it as the one that asks."""
-    config = {"cleanup.policy": "delete", "retention.ms": str(CALL_RETENTION_MS)}
+    config = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(CALL_RETENTION_MS),
+        "segment.ms": str(_SHORT_SEGMENT_MS),
+        "message.timestamp.type": "LogAppendTime",
+    }
     return [
         Topic(request_topic(service), "idempotency key", f"requests to {service}", config),
         Topic(reply_topic(service), "idempotency key", f"replies to what {service} asked", config),
@@ -174,7 +181,7 @@ def lesson_event_topics() -> list[Topic]:
 
 def service_topics() -> list[Topic]:
     """Those of the other services."""
-    registry = {**_CHANGELOG_CONFIG, "min.compaction.lag.ms": "0"}
+    registry = {**_CHANGELOG_CONFIG, "min.compaction.lag.ms": "0", "segment.ms": str(_SHORT_SEGMENT_MS)}
     return [
         *lesson_event_topics(),
         *(_changelog(subject) for subject in LESSON_SUBJECTS),

@@ -1,5 +1,6 @@
 """Lessons: what is kept of them, what the service answers, and the events that tell of a new one."""
 
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -98,8 +99,10 @@ class LessonService(Service):
     async def create_lesson(self, asked: NewLesson, request: Request) -> Any:
         """The lesson, kept with its events; the same one when the request comes again."""
 
+        title = _normalised(asked.title)
+
         async def keep(transaction: Transaction) -> Any:
-            lesson = Lesson(uuid4(), asked.title, asked.user_id, asked.description, datetime.now(UTC))
+            lesson = Lesson(uuid4(), title, asked.user_id, asked.description, datetime.now(UTC))
             await transaction.execute(insert(lessons).values(_row_of(lesson)))
             for topic in (LESSON_AVAILABLE, USER_ACTIVITY):
                 await transaction.emit(_event(topic, lesson))
@@ -128,6 +131,14 @@ class LessonService(Service):
             rows = (await connection.execute(query)).all()
         found = [_lesson_of(row) for row in rows[: asked.limit]]
         return Lessons(found, found[-1].lesson_id if len(rows) > asked.limit else None)
+
+
+def _normalised(title: str) -> str:
+    """As the contract of events has texts. Raises Refused: what they would refuse must not be kept here."""
+    found = unicodedata.normalize("NFC", title)
+    if len(found) > TITLE_CHARACTERS:
+        raise Refused("invalid", f"title: {len(found)} characters after normalising to NFC, {TITLE_CHARACTERS} at most")
+    return found
 
 
 def _comes_after(last: Lesson) -> Any:

@@ -1,5 +1,6 @@
 """The lesson service's answers, from SQLite and from MariaDB."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -7,6 +8,7 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
+from emis_streams.events import CONTRACTS, decode
 from emis_streams.services import messages
 from emis_streams.services.errors import Refused
 from emis_streams.services.lessons import (
@@ -85,6 +87,21 @@ async def test_each_lesson_is_told_to_progress_and_to_users(service: LessonServi
     for event in events:
         told = msgspec.json.decode(event.value, type=LessonEvent)
         assert (told.event_type, told.lesson_id, told.timestamp) == (event.topic, lesson.lesson_id, lesson.created_at)
+
+
+@pytest.mark.parametrize("title", ["Phân số", "e\u0301" * 100, "\u0958" * 66, "x" * 200])
+async def test_what_is_told_of_a_lesson_is_as_its_contract_says(service: LessonService, title: str) -> None:
+    await created(service, title)
+    for _, event in await service.own_database.events(10):
+        now_ms = time.time_ns() // 1_000_000
+        told = decode(CONTRACTS[event.topic], [event.key.encode()], [event.value], [now_ms])
+        assert (len(told.keys), told.refused, told.unknown_fields) == (1, [], 0)
+
+
+async def test_a_title_that_would_be_too_long_in_the_events_is_refused(service: LessonService) -> None:
+    with pytest.raises(Refused, match="300 characters after normalising"):
+        await created(service, "\u0958" * 150)
+    assert await page(service, 10, None) == ([], None)
 
 
 async def test_lessons_are_listed_page_by_page_the_newest_first(service: LessonService) -> None:

@@ -9,7 +9,10 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 
+from emis_streams.topics import DEAD_LETTER, LESSON_AVAILABLE, PARTITIONS, USER_ACTIVITY
+from tests.integration.engine_rig import producer, reader
 from tests.integration.services_rig import Process, Services, User
 from tests.services import until
 
@@ -80,6 +83,35 @@ async def test_one_trace_leads_from_the_post_to_the_last_consumer(
         assert status == 201
         await user.sees({lesson["lessonId"]})
         await until(lambda: all(p.spans_of(trace_id) for p in (user.gateway, lessons, *followers)))
+
+
+async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_is_shown(services: Services, user: User) -> None:
+    async with producer(services.broker) as client:
+        for topic in (LESSON_AVAILABLE, USER_ACTIVITY):
+            for partition in range(PARTITIONS):
+                await client.send_and_wait(topic, b"garbage", b"garbage", partition=partition)
+    async with services.process("lessons").running():
+        _, lesson = await user.create()
+        await user.sees({lesson["lessonId"]})
+    letters = await dead_letters(services.broker)
+    assert {topic: letters.count((topic, b"garbage")) for topic in (LESSON_AVAILABLE, USER_ACTIVITY)} == {
+        LESSON_AVAILABLE: PARTITIONS,
+        USER_ACTIVITY: PARTITIONS,
+    }
+
+
+async def dead_letters(broker: str) -> list[tuple[str, bytes]]:
+    """Origin and value of each."""
+    found: list[tuple[str, bytes]] = []
+    async with reader(broker) as client:
+        tps = [TopicPartition(DEAD_LETTER, n) for n in range(PARTITIONS)]
+        client.assign(tps)
+        await client.seek_to_beginning()
+        n_all = sum((await client.end_offsets(tps)).values())
+        while len(found) < n_all:
+            for records in (await client.getmany(timeout_ms=200)).values():
+                found += [(dict(record.headers)["dlq.topic"].decode(), record.value) for record in records]
+    return found
 
 
 async def test_a_post_that_comes_again_creates_one_lesson_also_after_a_restart(services: Services, user: User) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emis_streams.errors import InvalidEvent
-from emis_streams.events import ClassCreated
+from emis_streams.events import CONTRACTS, ClassCreated
 from emis_streams.pace import Pace
 from emis_streams.partitioner import partition_of, partitions_of
 from emis_streams.producer import check, records_of
@@ -50,6 +50,15 @@ def test_topic_and_key_follow_from_the_event() -> None:
     assert (of_class.contract.topic, of_class.key) == ("emis.class.created", CLASS_ID.encode())
     assert of_assignment.contract.topic == "emis.assignment.created"
     assert of_assignment.key == assignment["teacherId"].encode()
+
+
+@pytest.mark.parametrize("topic", CONTRACTS)
+def test_events_of_every_topic_can_be_sent_as_mappings(topic: str) -> None:
+    schema = [field for field in msgspec.structs.fields(CONTRACTS[topic].event) if field.required]
+    event = {field.encode_name: str(uuid.uuid4()) for field in schema}
+    event |= {"eventType": topic, "timestamp": datetime.now(UTC).isoformat()}
+    (record,) = check([event]).records
+    assert record.contract is CONTRACTS[topic]
 
 
 def test_a_mapping_a_struct_and_json_give_the_same_record() -> None:
