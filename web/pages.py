@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from emis_streams.node import NODE, Node
+from emis_streams.services.gateway import GatewayService
 from web.freshness import FRESHNESS, Freshness
 from web.i18n import COOKIE, Texts, choose
 
@@ -39,8 +40,14 @@ def setup(app: web.Application) -> None:
 
 NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
 """Addresses and names of a teacher worker's pages."""
-SERVICE_NAVIGATION = (("/services/status", "nav.services"),)
-"""Of the gateway; the other services have no pages."""
+GATEWAY_NAVIGATION = (("/services/status", "nav.services"),)
+
+
+def _navigation(node: Node) -> tuple[tuple[str, str], ...]:
+    """Only what is served there: services but the gateway have no pages, and show those of errors only."""
+    if node.service is None or node.roles:
+        return NAVIGATION
+    return GATEWAY_NAVIGATION if isinstance(node.service, GatewayService) else ()
 
 
 def _what_it_is(node: Node) -> str:
@@ -80,7 +87,7 @@ def render(
         "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
         "roles": _what_it_is(node),
-        "navigation": NAVIGATION if node.service is None or node.roles else SERVICE_NAVIGATION,
+        "navigation": _navigation(node),
         "stale_after_seconds": node.settings.stale_after_seconds,
         **values,
     }

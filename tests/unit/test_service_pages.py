@@ -16,6 +16,8 @@ from emis_streams.node import NODE, Node
 from emis_streams.services.circuit_breaker import Limits, State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
+from emis_streams.services.service import Service
+from emis_streams.services.users import UserService
 from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.services import free_port
@@ -37,7 +39,7 @@ async def gateway() -> AsyncIterator[GatewayService]:
 
 
 @asynccontextmanager
-async def http_of(own: GatewayService, *routes: Page) -> AsyncIterator[TestClient[Any, Any]]:
+async def http_of(own: Service, *routes: Page) -> AsyncIterator[TestClient[Any, Any]]:
     node = Node(settings=own.config, roles=frozenset())
     node.service = own
     app = web.Application()
@@ -45,7 +47,8 @@ async def http_of(own: GatewayService, *routes: Page) -> AsyncIterator[TestClien
     site.setup(app)
     for module in (pages, service, circuit_breakers, services_status, metrics):
         app.add_routes(module.routes)
-    app.add_routes(routes_of(own, routes))
+    if isinstance(own, GatewayService):
+        app.add_routes(routes_of(own, routes))
     async with TestClient(TestServer(app)) as http:
         yield http
 
@@ -184,6 +187,15 @@ async def test_the_page_shows_the_same_and_is_live(gateway: GatewayService, lang
 async def test_the_gateways_root_leads_to_its_services(gateway: GatewayService) -> None:
     async with http_of(gateway) as http, http.get("/", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/services/status")
+
+
+async def test_a_service_without_pages_links_to_none() -> None:
+    users = UserService(Settings(), no_dead_letter)
+    async with http_of(users) as http, http.get("/nowhere", headers={"Accept": "text/html"}) as response:
+        text = await response.text()
+    assert response.status == 404
+    assert "/services/status" not in text
+    assert "/consumer-lag" not in text
 
 
 # -- pages of others --------------------------------------------------------------------------
