@@ -93,10 +93,12 @@ def install_nestjs(say: Say) -> None:
     NESTJS.mkdir(parents=True, exist_ok=True)
     for file in (ROOT / "benchmarks" / "nestjs").iterdir():
         (NESTJS / file.name).write_bytes(file.read_bytes())
-    if not (NESTJS / "node_modules").exists():
+    lock, installed = NESTJS / "package-lock.json", NESTJS / "node_modules" / ".installed"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
         say("NestJS by npm, once")
-        command = ["npm", "ci", "--omit=dev", "--no-audit", "--no-fund", "--silent"]
+        command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
         subprocess.run(command, cwd=NESTJS, check=True)
+        installed.write_bytes(lock.read_bytes())
 
 
 def run(seconds: float, repeats: int, concurrency: int, say: Say) -> list[Turn]:

@@ -16,9 +16,9 @@ from web.problems import Handler
 PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 """For orchestrators, under any name: they say only whether this worker is alive and ready."""
 PUBLIC = PROBES | {"/static"}
-OPERATORS_ONLY = frozenset({"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag"})
-OF_SERVICES = frozenset({"/circuit-breakers", "/circuit-breakers/{service}/{pattern}/reset", "/services/status"})
-"""For operators only as well; not on teacher workers, which call nobody."""
+OPERATORS_ONLY = frozenset({"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"})
+OF_THE_GATEWAY = frozenset({"/services/status"})
+"""For operators only as well."""
 
 _CHALLENGES = CIMultiDict(
     [
@@ -92,7 +92,7 @@ def _with(tokens: Tokens) -> Middleware:
             raise web.HTTPUnauthorized(
                 text="A token is needed: Authorization: Bearer, or as the password of Basic.", headers=_CHALLENGES
             )
-        if access != "operator" and place in OPERATORS_ONLY | OF_SERVICES:
+        if access != "operator" and place in OPERATORS_ONLY | OF_THE_GATEWAY:
             raise web.HTTPForbidden(text="This is for operators; the token is a reader's.")
         return await handler(request)
 

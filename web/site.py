@@ -4,6 +4,7 @@ from aiohttp import web
 
 from web import (
     access,
+    circuit_breakers,
     classes,
     consumer_lag,
     health,
@@ -18,7 +19,7 @@ from web import (
     tracing,
 )
 
-PAGES = (pages, overview, teachers, classes, health, consumer_lag, metrics)
+PAGES = (pages, overview, teachers, classes, health, consumer_lag, circuit_breakers, metrics)
 """Each has its `routes`."""
 
 

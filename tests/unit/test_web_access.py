@@ -25,7 +25,7 @@ from web import PAGES, setup
 READER = "reader-token-9b1d0f2c7a6e4f35"
 OPERATOR = "operator-token-1c4e8a7b2d9f4e60"
 PROBES = {"/livez", "/readyz", "/startupz"}
-OPERATORS_ONLY = {"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag"}
+OPERATORS_ONLY = {"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,8 @@ def paths_of(node: Node) -> set[str]:
     for page in PAGES:
         app.add_routes(page.routes)
     templates = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
-    filled = {t.replace("{teacher_id}", TEACHER).replace("{class_id}", HOMEROOM_CLASS) for t in templates}
+    parts = {"teacher_id": TEACHER, "class_id": HOMEROOM_CLASS, "service": "lessons", "pattern": "get-lesson"}
+    filled = {template.format_map(parts) for template in templates}
     assert not [path for path in filled if "{" in path]
     return {path if path != "/static" else "/static/site.css" for path in filled}
 
