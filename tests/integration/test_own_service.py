@@ -11,6 +11,8 @@ from tests.integration.service_rig import asking
 from tests.integration.services_rig import Process
 from tests.services import environment_of, settings_for
 
+GREETED = "greeted"
+"""Whoever asks: other tests have the topics of their own asker."""
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
@@ -18,12 +20,12 @@ async def test_it_answers_is_registered_and_stops(broker: str, tmp_path: Path) -
     code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "GreetingService" in block)
     (tmp_path / "greetings.py").write_text(code)
     own = settings_for(broker, tmp_path / "data", service="greetings:GreetingService")
-    for name in ("greetings", "asker"):
+    for name in ("greetings", GREETED):
         command = [sys.executable, "-m", "emis_streams", "topics", "--service", name]
         await asyncio.to_thread(subprocess.run, command, env={**os.environ, **environment_of(own)}, check=True)
     run = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from emis_streams.cli import main; main()")
     greetings = Process("greetings", own, (*run, "run", own.service))
-    async with greetings.running(), asking(broker) as asker:
+    async with greetings.running(), asking(broker, name=GREETED) as asker:
         assert await asker.client.send("greetings", "greet", {"name": "Lan"}) == {"text": "Chào Lan!"}
-        status, info = await greetings.get("/info")
+        status, info = await greetings.ask("/info")
         assert (status, info["service"]["patterns"]) == (200, ["greet"])
