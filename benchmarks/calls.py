@@ -18,8 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from benchmarks.pages import percentile
+from benchmarks.watching import median
 from emis_streams.local import KafkaCluster, free_port
 from emis_streams.local.readiness import is_ready
 from emis_streams.topics import DEAD_LETTER, REGISTRY, call_topics, reply_topic
@@ -139,7 +142,7 @@ def _in_short(turn: Turn) -> str:
 
 
 def _told(name: str, told: dict[str, Any], server: float, broker: float) -> Turn:
-    took = sorted(told["took"])
+    took = told["took"]
     n_all = len(took) * 4 / 3  # With those of the warm-up, which processor times have too.
     return Turn(
         name,
@@ -150,11 +153,6 @@ def _told(name: str, told: dict[str, Any], server: float, broker: float) -> Turn
         1e6 * server / n_all,
         1e6 * broker / n_all,
     )
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Of values in order, the smallest that so great a share does not exceed."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @contextmanager
@@ -200,8 +198,8 @@ def _make_topics(broker: str, names: Sequence[str]) -> None:
 
 
 def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def table(turns: Sequence[Turn]) -> str:
@@ -210,14 +208,14 @@ def table(turns: Sequence[Turn]) -> str:
         "| | calls/s | × NestJS | p50 ms | p99 ms | server µs/call | broker µs/call | errors |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    rates = {name: _middle([t.calls_per_second for t in turns if t.peer == name]) for name in _names(turns)}
+    rates = {name: median([t.calls_per_second for t in turns if t.peer == name]) for name in _names(turns)}
     for name in rates:
         own = [t for t in turns if t.peer == name]
         cells = [
             f"{rates[name]:,.0f}",
             f"{rates[name] / rates['NestJS']:.1f}",
-            *(f"{_middle([getattr(t, field) for t in own]):.1f}" for field in ("p50_ms", "p99_ms")),
-            *(f"{_middle([getattr(t, field) for t in own]):.0f}" for field in ("server_us", "broker_us")),
+            *(f"{median([getattr(t, field) for t in own]):.1f}" for field in ("p50_ms", "p99_ms")),
+            *(f"{median([getattr(t, field) for t in own]):.0f}" for field in ("server_us", "broker_us")),
             str(sum(t.errors for t in own)),
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -226,7 +224,3 @@ def table(turns: Sequence[Turn]) -> str:
 
 def _names(turns: Sequence[Turn]) -> list[str]:
     return list(dict.fromkeys(turn.peer for turn in turns))
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]

@@ -6,7 +6,6 @@ from emis_streams import engine, exposure, kafka_security, settings, topics
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
 from emis_streams.services.catalogue import service_class
-from emis_streams.services.gateway import GatewayService
 from emis_streams.services.teacher import TeacherService
 
 __all__ = ["App", "app", "create_app"]
@@ -27,7 +26,7 @@ def create_app(config: settings.Settings) -> App:
             drain_timeout_seconds=config.drain_timeout_seconds,
             watchdog_timeout_seconds=config.watchdog_timeout_seconds,
         ),
-        ingests="ingest" in config.roles_enabled() and config.service != GatewayService.name,
+        ingests="ingest" in config.roles_enabled(),
         broker=";".join(f"{engine.SCHEME}://{server}" for server in config.bootstrap_servers),
         broker_credentials=broker_credentials(config),
         datadir=config.data_path,

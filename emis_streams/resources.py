@@ -9,6 +9,8 @@ import psutil
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+MEMORY_WARN_PERCENT = 90.0
+"""From here on health is degraded."""
 SAMPLE_SECONDS = 1.0
 """CPU is a share of time: not taken over less than this."""
 

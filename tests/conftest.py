@@ -5,7 +5,11 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from emis_streams import tracing
 from emis_streams.local import KafkaCluster, MariaDb, ports
 from tests.services import kafka_cluster, mariadb_server, unique
 
@@ -45,6 +49,17 @@ def mariadb_url(mariadb: MariaDb) -> Iterator[str]:
     name = unique("emis").replace("-", "_")
     yield mariadb.create(name)
     mariadb.drop(name)
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """What is traced while the test runs; nothing is afterwards."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.use(provider)
+    yield exporter
+    tracing.use(None)
 
 
 def pytest_configure() -> None:

@@ -16,9 +16,12 @@ from web.problems import Handler
 PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 """For orchestrators, under any name: they say only whether this worker is alive and ready."""
 PUBLIC = PROBES | {"/static"}
-OPERATORS_ONLY = frozenset({"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"})
-OF_THE_GATEWAY = frozenset({"/services/status"})
-"""For operators only as well."""
+OPERATORS_ONLY = frozenset(
+    {
+        *("/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
+        "/services/status",  # On the gateway.
+    }
+)
 
 _CHALLENGES = CIMultiDict(
     [
@@ -92,7 +95,7 @@ def _with(tokens: Tokens) -> Middleware:
             raise web.HTTPUnauthorized(
                 text="A token is needed: Authorization: Bearer, or as the password of Basic.", headers=_CHALLENGES
             )
-        if access != "operator" and place in OPERATORS_ONLY | OF_THE_GATEWAY:
+        if access != "operator" and place in OPERATORS_ONLY:
             raise web.HTTPForbidden(text="This is for operators; the token is a reader's.")
         return await handler(request)
 

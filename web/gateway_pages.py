@@ -102,9 +102,8 @@ class PageEndpoint:
                 continue
             if answer.status != UNAVAILABLE:
                 return answer
-            last = ServiceUnavailable(
-                f"{info.instance} answers {answer.status}: {answer.body[:200].decode(errors='replace')}"
-            )
+            said = answer.body[:_SHOWN_BYTES].decode(errors="replace")
+            last = ServiceUnavailable(f"{info.instance} answers {answer.status}: {said}")
         text = f"{len(asked)} worker(s) of {self._page.service} asked, the last: {last or 'no answer'}"
         raise (NoAnswer if isinstance(last, TimeoutError) else ServiceUnavailable)(text) from last
 

@@ -8,12 +8,11 @@ from emis_streams import topics
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
 from emis_streams.lag_report import FollowerLag, GroupLag, LagReport, LatencySummary, ReasonParams
 from emis_streams.node import FollowerStatus, IngestStatus
-from emis_streams.resources import Usage
+from emis_streams.resources import MEMORY_WARN_PERCENT, Usage
 from emis_streams.settings import Settings
 from web.health_texts import OUTPUTS
 
 DEAD_LETTER_RECENT_SECONDS = 3600.0
-MEMORY_WARN_PERCENT = 90.0
 
 READS = ("/teachers/{teacherId}", "/classes/{classId}", "/api/teachers/{teacherId}", "/api/classes/{classId}")
 

@@ -14,17 +14,16 @@ reads it goes on to work; the rest says which event a row comes from. Rules that
 
 from typing import Any
 
-from sqlalchemy import CHAR, BigInteger, Column, Computed, DateTime, Integer, MetaData, String, Table
+from sqlalchemy import CHAR, BigInteger, Column, Computed, Integer, MetaData, String, Table
 from sqlalchemy.dialects import mysql
 
 from emis_streams import rows, topics
+from emis_streams.columns import ID, OPTIONS, TIME
 
 metadata = MetaData()
 
-ID = CHAR(36).with_variant(mysql.CHAR(36, charset="ascii", collation="ascii_bin"), "mysql")
 NAME = String(249).with_variant(mysql.VARCHAR(249, charset="ascii", collation="ascii_bin"), "mysql")
 """A topic's name."""
-TIME = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 VERSION = CHAR(2 * rows.VERSION_BYTES).with_variant(
     mysql.CHAR(2 * rows.VERSION_BYTES, charset="ascii", collation="ascii_bin"), "mysql"
 )
@@ -33,7 +32,6 @@ VERSION = CHAR(2 * rows.VERSION_BYTES).with_variant(
 Text and not BINARY(29): with PyMySQL from 1.2.3 on, aiomysql 0.3.2 cannot send bytes (aiomysql issue
 1080); and so it is the same text as in the JSON, readable in every SQL client.
 """
-OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
 
 
 def _origin() -> list[Column[Any]]:

@@ -15,7 +15,6 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
-    DateTime,
     Integer,
     MetaData,
     String,
@@ -31,14 +30,13 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from emis_streams import database, topics, tracing
+from emis_streams.columns import OPTIONS, TIME
 from emis_streams.database_faults import Fault, fault_of, reason_of
 from emis_streams.errors import Unavailable
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
 
 metadata = MetaData()
-OPTIONS: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"}
-TIME = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 KEY = String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
 """Compares as bytes, never by a language's rules."""
 _LARGE = Text(16_000_000)

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 import emis_streams
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
-from emis_streams.resources import Resources, Usage
+from emis_streams.resources import MEMORY_WARN_PERCENT, Resources, Usage
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.database import Database
 
-MEMORY_WARN_PERCENT = 90.0
 _DATABASE_SECONDS = 2.0
 _MANY_EVENTS = 1_000
 """In the outbox: the brokers do not take them, or not as fast as they come."""

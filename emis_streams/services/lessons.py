@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import CHAR, Column, Index, MetaData, String, Table, Text, and_, insert, or_, select
-from sqlalchemy.dialects import mysql
+from sqlalchemy import Column, Index, MetaData, String, Table, Text, and_, insert, or_, select
 
-from emis_streams.services.database import OPTIONS, TIME, Event, Transaction
+from emis_streams.columns import ID, OPTIONS, TIME
+from emis_streams.services.database import Event, Transaction
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
 from emis_streams.services.service import Service, answers
@@ -23,7 +23,6 @@ TITLE_CHARACTERS, DESCRIPTION_CHARACTERS = 200, 5_000
 MOST_LISTED = 100
 
 tables = MetaData()
-ID = CHAR(36).with_variant(mysql.CHAR(36, charset="ascii", collation="ascii_bin"), "mysql")
 lessons = Table(
     "Lessons",
     tables,
@@ -81,10 +80,6 @@ class LessonEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     user_id: UUID
     lesson_id: UUID
     title: str
-
-
-lesson_event = msgspec.json.Decoder(LessonEvent).decode
-"""The event of a record's value; raises msgspec.MsgspecError."""
 
 
 class LessonService(Service):

@@ -5,7 +5,7 @@ initialise clients → initialise resources → register health checks → regis
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
@@ -38,6 +38,8 @@ from emis_streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Run = Callable[[], Coroutine[Any, Any, None]]
+"""What goes on beside a service, until it is cancelled."""
 Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 
 _LAST_WORD_SECONDS = 2.0
@@ -93,7 +95,7 @@ class Service:
         self.health_checks: dict[str, HealthCheck] = {}
         self.not_ready: list[Callable[[], str | None]] = []
         """Each says what is waited for until requests can be answered; None: nothing."""
-        self._along: list[Callable[[], Awaitable[None]]] = []
+        self._along: list[Run] = []
         self._publisher: OutboxPublisher | None = None
         self._health = Health.HEALTHY
         self._resources = Resources()
@@ -130,7 +132,7 @@ class Service:
         if self.database is not None:
             await self.database.close()
 
-    def run_along(self, run: Callable[[], Awaitable[None]]) -> None:
+    def run_along(self, run: Run) -> None:
         """To be called while initialising: runs as long as the service; what it raises ends the process."""
         self._along.append(run)
 
@@ -197,7 +199,7 @@ class Service:
         self.has_started.set()
         async with asyncio.TaskGroup() as group:
             for run in (*self._along, self._stay_registered):
-                group.create_task(_awaited(run))
+                group.create_task(run())
 
     async def serve(self, slices: AsyncIterable[Slice]) -> None:
         """The agent of its request topic."""
@@ -252,7 +254,3 @@ class Service:
 
     def _database_url(self) -> str:
         return self.config.service_database_url or f"sqlite:///{self.config.data_path / f'{self.name}.db'}"
-
-
-async def _awaited(run: Callable[[], Awaitable[None]]) -> None:
-    await run()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
@@ -14,10 +13,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from emis_streams import admin
-from emis_streams.local import Child
-from emis_streams.local.readiness import ask, is_ready
 from emis_streams.settings import Settings
-from tests.services import environment_of, settings_for, until
+from tests.integration.worker_rig import Worker
+from tests.services import settings_for, until
 
 BREAKER_MILLISECONDS = 2_000
 TRACED = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "200"}
@@ -27,20 +25,8 @@ _TIMEOUT_SECONDS = 20.0
 Answer = tuple[int, Any]
 
 
-@dataclass
-class Process:
+class Process(Worker):
     """One process of `emis-streams run`, or of something that stands in for it."""
-
-    name: str
-    settings: Settings
-    command: Sequence[str] = ()
-    """Instead of `-m emis_streams run NAME`."""
-    process: Child = field(init=False)
-
-    def __post_init__(self) -> None:
-        folder = Path(self.settings.data_dir).parent
-        command = [sys.executable, *(self.command or ("-m", "emis_streams", "run", self.settings.service))]
-        self.process = Child(self.name, command, folder, env={**environment_of(self.settings), **TRACED})
 
     @asynccontextmanager
     async def running(self, *, ready: bool = True) -> AsyncIterator["Process"]:
@@ -52,13 +38,6 @@ class Process:
             yield self
         finally:
             await self.stop()
-
-    async def ready(self) -> None:
-        def check() -> bool:
-            assert self.process.running, f"{self.name} ended with {self.process.returncode}:\n{self.process.log_tail()}"
-            return is_ready(self.settings.host, self.settings.port)
-
-        await until(check, 60)
 
     async def stop(self) -> None:
         """SIGTERM; it has to end by itself, with exit code 0, unless it was killed."""
@@ -76,11 +55,10 @@ class Process:
 
     def spans_of(self, trace_id: str) -> int:
         """How many it has written of this trace."""
-        return self.process.log_path.read_text(errors="replace").count(f'"trace_id": "0x{trace_id}"')
+        return self.log().count(f'"trace_id": "0x{trace_id}"')
 
-    async def get(self, path: str) -> Answer:
-        answer = await asyncio.to_thread(ask, self.settings.host, self.settings.port, path)
-        return (0, None) if answer is None else (answer.status, json.loads(answer.body))
+    async def ask(self, path: str) -> Answer:
+        return await asyncio.to_thread(self.get, path)
 
     async def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Answer:
         return await asyncio.to_thread(self._post, path, body, headers or {})
@@ -105,14 +83,12 @@ class Services:
     folder: Path
 
     def settings(self, service: str, **changes: Any) -> Settings:
-        base = settings_for(
-            self.broker, self.folder / service / "data", service=service, circuit_breaker_timeout=BREAKER_MILLISECONDS
-        )
-        changed = {field: changes.get(field, getattr(base, field)) for field in base.__struct_fields__}
-        return Settings(**changed)
+        own = {"service": service, "circuit_breaker_timeout": BREAKER_MILLISECONDS, **changes}
+        return settings_for(self.broker, self.folder / service / "data", **own)
 
     def process(self, service: str, command: Sequence[str] = (), **changes: Any) -> Process:
-        return Process(service, self.settings(service, **changes), command)
+        command = command or ("-m", "emis_streams", "run", service)
+        return Process(service, self.settings(service, **changes), command, TRACED)
 
     async def make_topics(self) -> None:
         await admin.ensure_topics(self.settings("gateway"))
@@ -137,11 +113,11 @@ class User:
         return {lesson["lessonId"] for _, lesson in answers}
 
     async def lessons_in_progress(self) -> list[str]:
-        status, answer = await self.gateway.get(f"/progress/{self.id_}")
+        status, answer = await self.gateway.ask(f"/progress/{self.id_}")
         return [lesson["lessonId"] for lesson in answer["lessons"]] if status == 200 else []
 
     async def lessons_in_activity(self) -> list[str]:
-        status, answer = await self.gateway.get(f"/users/{self.id_}/activity")
+        status, answer = await self.gateway.ask(f"/users/{self.id_}/activity")
         return [activity["lessonId"] for activity in answer["activities"]] if status == 200 else []
 
     async def sees(self, lesson_ids: set[str], timeout_seconds: float = 30.0) -> None:
@@ -155,6 +131,6 @@ class User:
 
     async def breaker(self, pattern: str = "create-lesson") -> str:
         """State of the gateway's breaker."""
-        _, answer = await self.gateway.get("/circuit-breakers")
+        _, answer = await self.gateway.ask("/circuit-breakers")
         found: str = answer["lessons"]["patterns"][pattern]["status"]
         return found

@@ -9,16 +9,14 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
-from aiokafka import TopicPartition
 
-from emis_streams.topics import DEAD_LETTER, LESSON_AVAILABLE, PARTITIONS, USER_ACTIVITY
-from tests.integration.engine_rig import producer, reader
+from emis_streams import dead_letters
+from emis_streams.topics import LESSON_AVAILABLE, PARTITIONS, USER_ACTIVITY
+from tests.integration.engine_rig import producer
 from tests.integration.services_rig import Process, Services, User
 from tests.services import until
 
 DIES_BEFORE_PUBLISHING = str(Path(__file__).with_name("dies_before_publishing.py"))
-SEEN_WITHIN_SECONDS = 2.0
-"""Promised; a machine that is busy with other tests gets more."""
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +38,9 @@ async def followers(services: Services) -> AsyncIterator[list[Process]]:
 async def gateway(services: Services, followers: list[Process]) -> AsyncIterator[Process]:
     """Ready or not: it routes to teachers too, and none run here."""
     async with services.process("gateway").running(ready=False) as own:
-        await until(lambda: own.process.running)
 
         async def knows() -> bool:
-            _, answer = await own.get("/services/status")
+            _, answer = await own.ask("/services/status")
             found = {s["name"]: len(s["instances"]) for s in answer["services"]} if answer else {}
             return bool(found.get("progress") and found.get("users"))
 
@@ -58,7 +55,7 @@ def user(gateway: Process) -> User:
 
 async def registered(gateway: Process, name: str) -> None:
     async def is_there() -> bool:
-        _, answer = await gateway.get("/services/status")
+        _, answer = await gateway.ask("/services/status")
         return answer and any(s["name"] == name and s["instances"] for s in answer["services"])
 
     await until(is_there, 60)
@@ -69,9 +66,9 @@ async def test_a_lesson_is_created_found_and_shown_in_progress_and_activity(serv
         status, lesson = await user.create()
         assert status == 201
         await user.sees({lesson["lessonId"]})
-        assert await user.gateway.get(f"/lessons/{lesson['lessonId']}") == (200, lesson)
-        assert (await user.gateway.get("/lessons?limit=1"))[1]["lessons"] == [lesson]
-        assert (await user.gateway.get(f"/lessons/{uuid4()}"))[0] == 404
+        assert await user.gateway.ask(f"/lessons/{lesson['lessonId']}") == (200, lesson)
+        assert (await user.gateway.ask("/lessons?limit=1"))[1]["lessons"] == [lesson]
+        assert (await user.gateway.ask(f"/lessons/{uuid4()}"))[0] == 404
 
 
 async def test_one_trace_leads_from_the_post_to_the_last_consumer(
@@ -93,25 +90,11 @@ async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_is_shown(serv
     async with services.process("lessons").running():
         _, lesson = await user.create()
         await user.sees({lesson["lessonId"]})
-    letters = await dead_letters(services.broker)
+    letters = [(letter.topic, letter.value) async for letter in dead_letters.letters(services.settings("gateway"))]
     assert {topic: letters.count((topic, b"garbage")) for topic in (LESSON_AVAILABLE, USER_ACTIVITY)} == {
         LESSON_AVAILABLE: PARTITIONS,
         USER_ACTIVITY: PARTITIONS,
     }
-
-
-async def dead_letters(broker: str) -> list[tuple[str, bytes]]:
-    """Origin and value of each."""
-    found: list[tuple[str, bytes]] = []
-    async with reader(broker) as client:
-        tps = [TopicPartition(DEAD_LETTER, n) for n in range(PARTITIONS)]
-        client.assign(tps)
-        await client.seek_to_beginning()
-        n_all = sum((await client.end_offsets(tps)).values())
-        while len(found) < n_all:
-            for records in (await client.getmany(timeout_ms=200)).values():
-                found += [(dict(record.headers)["dlq.topic"].decode(), record.value) for record in records]
-    return found
 
 
 async def test_a_post_that_comes_again_creates_one_lesson_also_after_a_restart(services: Services, user: User) -> None:
@@ -161,7 +144,7 @@ async def test_a_killed_service_opens_the_breaker_and_one_probe_closes_it_when_i
 
         await until(is_created, 60, poll_seconds=0.2)
         assert await user.breaker() == "CLOSED"
-        _, answer = await user.gateway.get("/circuit-breakers")
+        _, answer = await user.gateway.ask("/circuit-breakers")
         history = answer["lessons"]["patterns"]["create-lesson"]["history"]
         assert [(change["before"], change["after"]) for change in history][-2:] == [
             ("OPEN", "HALF_OPEN"),
@@ -190,7 +173,7 @@ async def test_a_gateway_that_is_killed_in_mid_request_leaves_one_lesson(
         user = User(dies)
 
         async def is_answered() -> bool:
-            return (await dies.get("/lessons?limit=1"))[0] == 200
+            return (await dies.ask("/lessons?limit=1"))[0] == 200
 
         await until(is_answered, 60)
         asking = [asyncio.create_task(user.create(key=f"{user.id_}-{n}")) for n in range(20)]
@@ -212,7 +195,7 @@ async def test_a_service_that_is_told_to_stop_is_gone_at_once_and_what_it_was_as
     async with services.process("lessons").running():
         asked = [asyncio.create_task(user.create(key=key)) for key in keys]
         await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-    _, answer = await user.gateway.get("/services/status")
+    _, answer = await user.gateway.ask("/services/status")
     assert next(s for s in answer["services"] if s["name"] == "lessons")["instances"] == []
     await asyncio.wait(asked)
     async with services.process("lessons").running():

@@ -1,12 +1,11 @@
 """One trace over a real broker: from who asks to who carries out, and on to the events that come of it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiokafka.admin import NewTopic
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
@@ -18,16 +17,6 @@ from emis_streams.settings import Settings
 from tests.integration.engine_rig import admin
 from tests.integration.service_rig import ASKING, Answering, asking, no_dead_letter
 from tests.integration.test_lessons import USER
-
-
-@pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing.use(provider)
-    yield exporter
-    tracing.use(None)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,12 +32,16 @@ class Worker:
 
     name: str
     settings: Settings
+    command: Sequence[str] = ("-m", "emis_streams", "worker")
+    """Of Python."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Beside the settings."""
     process: Child = field(init=False)
 
     def __post_init__(self) -> None:
         folder = Path(self.settings.data_dir).parent
-        command = [sys.executable, "-m", "emis_streams", "worker"]
-        self.process = Child(self.name, command, folder, env=environment_of(self.settings))
+        environment = {**environment_of(self.settings), **self.environment}
+        self.process = Child(self.name, [sys.executable, *self.command], folder, env=environment)
 
     def start(self) -> None:
         """Unless it runs."""
