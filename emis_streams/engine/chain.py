@@ -32,7 +32,9 @@ class Link:
 class Chain:
     """The slices under way of one partition, in the order of the log."""
 
-    def __init__(self, start: int) -> None:
+    def __init__(self, start: int, topic_id: str = "") -> None:
+        self.topic_id = topic_id
+        """Offsets of one topic mean nothing in another one of the same name."""
         self.done_offset = start
         """Everything before it is durable: this may be committed."""
         self.tail = start

@@ -43,8 +43,6 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.membership = Membership()
-        self.topic_ids: dict[str, str] = {}
-        """Of the topics that are read: each commit says to which one its offset belongs."""
         self._asked: set[asyncio.Future[Any]] = set()
         self._has_ended = False
 
@@ -148,14 +146,14 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     async def _share_anew(self) -> None:
         await self._ensure_consumer()._client.force_metadata_update()
 
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+    async def _commit(self, offsets: Mapping[TP, Committed]) -> bool:
         """As Faust's, and with each offset the id of the topic that it belongs to."""
         owned = self.assignment()
         try:
             await self._ensure_consumer().commit(
                 {
-                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, self.topic_ids[tp.topic])
-                    for tp, offset in offsets.items()
+                    TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at.offset, at.topic_id)
+                    for tp, at in offsets.items()
                     if tp in owned
                 }
             )

@@ -47,7 +47,9 @@ class Consumer(driver.Consumer):
         """Strong references, in the order of delivery: Faust's own set of unacked messages is weak."""
         self._changed = asyncio.Event()
         self._commit_lock = asyncio.Lock()
-        self._committed_offsets: dict[TP, int] = {}
+        self._committed: dict[TP, Committed] = {}
+        self._topic_ids: dict[str, str] = {}
+        """Of the topics that are read, or were last."""
         self.chains_broken_total = 0
         self.lost_to_retention: dict[TP, int] = {}
         self.set_by_others_total = 0
@@ -78,9 +80,8 @@ class Consumer(driver.Consumer):
         self._unfetched.clear()
         self._made_anew.clear()
         self._note_ids(ids)
-        self._chains = {tp: Chain(start) for tp, start in starts.items()}
-        ours = {tp: at for tp, at in committed.items() if at is not None and at.topic_id}  # Others are committed again.
-        self._committed_offsets = {tp: at.offset for tp, at in ours.items() if at.offset == starts[tp]}
+        self._chains = {tp: Chain(start, ids[tp.topic]) for tp, start in starts.items()}
+        self._committed = {tp: at or Committed(0, ids[tp.topic]) for tp, at in committed.items()}
 
     def _start_of(self, tp: TP, committed: Committed | None, topic_id: str, begin: int, end: int) -> int:
         if committed is None:
@@ -102,7 +103,7 @@ class Consumer(driver.Consumer):
 
     def _note_ids(self, ids: Mapping[str, str]) -> None:
         """The brokers forget what was committed together with a topic: only here it shows that it is another one."""
-        known = self._thread.topic_ids
+        known = self._topic_ids
         anew = sorted(topic for topic, topic_id in ids.items() if known.get(topic, topic_id) != topic_id)
         if anew:
             logger.error("%s: made anew while it was read: read from its start", ", ".join(anew))
@@ -118,7 +119,7 @@ class Consumer(driver.Consumer):
 
     def note_topics(self, topics: Mapping[str, Described]) -> None:
         """As the brokers have them: what is not what is being read is read from its start."""
-        reading = self._thread.topic_ids
+        reading = self._topic_ids
         self._made_anew = {t: now.id for t, now in topics.items() if t in reading and reading[t] != now.id}
         self._changed.set()
 
@@ -126,8 +127,7 @@ class Consumer(driver.Consumer):
         """Offsets of the old topic mean nothing in the new one, however long that is already."""
         ids, self._made_anew = self._made_anew, {}
         for tp in [tp for tp in self._chains if tp.topic in ids]:
-            await self._restart_chain(tp, await self._begin_of(tp))
-            self._committed_offsets.pop(tp, None)
+            await self._restart_chain(tp, await self._begin_of(tp), ids[tp.topic])
         self._note_ids(ids)
 
     def _alarm_lost(self, tp: TP, n_records: int) -> None:
@@ -197,7 +197,7 @@ class Consumer(driver.Consumer):
         begin = await self._begin_of(tp)
         if begin > hole.expected:
             self._alarm_lost(tp, begin - hole.expected)
-            await self._restart_chain(tp, begin)
+            await self._restart_chain(tp, begin, self._topic_ids[tp.topic])
         else:
             await self._thread.seek_all({tp: hole.expected})
 
@@ -210,14 +210,14 @@ class Consumer(driver.Consumer):
         await patiently(ask, (KafkaError, OSError))
         return begins[tp]
 
-    async def _restart_chain(self, tp: TP, start: int) -> None:
+    async def _restart_chain(self, tp: TP, start: int, topic_id: str) -> None:
         """Goes on at `start` when what is under way before it is done, unless the partition is given up meanwhile."""
         chain = self._chains.get(tp)
         while chain is not None and len(chain):
             await self._wait_for_change(_IDLE_SECONDS)
             chain = self._chains.get(tp)
         if chain is not None:
-            self._chains[tp] = Chain(start)
+            self._chains[tp] = Chain(start, topic_id)
             await self._thread.seek_all({tp: start})
 
     def _message(self, tp: TP, batch: Slice) -> ConsumerMessage:
@@ -258,15 +258,12 @@ class Consumer(driver.Consumer):
             offsets = self._committable()
             if not offsets or not await self._thread.commit(offsets):
                 return False
-            self._committed_offsets.update(offsets)
+            self._committed.update(offsets)
             return True
 
-    def _committable(self) -> dict[TP, int]:
-        return {
-            tp: chain.done_offset
-            for tp, chain in self._chains.items()
-            if chain.done_offset > self._committed_offsets.get(tp, 0)
-        }
+    def _committable(self) -> dict[TP, Committed]:
+        done = {tp: Committed(chain.done_offset, chain.topic_id) for tp, chain in self._chains.items()}
+        return {tp: at for tp, at in done.items() if at != self._committed[tp]}
 
     # -- rebalance and stop -------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 
 from emis_streams.engine import catch_up, fatal
 from emis_streams.engine.catch_up import CatchUp
+from emis_streams.engine.consumer_thread import SliceConsumerThread
 from emis_streams.engine.table import TableSink
 from tests.integration.engine_rig import PARTITIONS, Rig, admin, reader, row
 from tests.services import until
@@ -127,6 +129,36 @@ async def test_a_topic_made_anew_under_a_worker_is_read_from_its_start(
     async with rig.running():
         await until(rig.all_committed)
         await assert_made_anew_is_read_from_its_start(rig)
+
+
+async def test_a_late_commit_of_the_old_topic_is_not_taken_for_one_of_the_new_topic(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever reads the new topic next would begin there, past records that nobody read."""
+    monkeypatch.setattr(catch_up, "_TOPICS_CHECK_SECONDS", 3600.0)
+    held, go_on = asyncio.Event(), asyncio.Event()
+    commit_now = SliceConsumerThread.commit
+
+    async def late(thread: SliceConsumerThread, offsets: Any) -> bool:
+        if held.is_set():
+            return False
+        held.set()
+        await go_on.wait()
+        return await commit_now(thread, offsets)
+
+    async with rig.running():
+        monkeypatch.setattr(SliceConsumerThread, "commit", late)
+        consumer = rig.app.slice_consumer
+        old = (await consumer.describe([rig.topic]))[rig.topic]
+        await rig.produce(events(40))
+        await until(lambda: held.is_set() and rig.kept_in_table() == events(40))
+        n_slices = len(rig.slices)
+        consumer.note_topics({rig.topic: replace(old, id="another")})
+        await until(lambda: len(rig.slices) > n_slices)
+        go_on.set()
+        await until(rig.committed)
+        async with admin(rig.broker) as client:
+            assert {at.metadata for at in (await client.list_consumer_group_offsets(rig.name)).values()} == {old.id}
 
 
 async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_is_as_it_was(
