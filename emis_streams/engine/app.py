@@ -13,6 +13,7 @@ from mode.types import ServiceT
 from emis_streams.engine import fatal
 from emis_streams.engine.assignor import Assignor
 from emis_streams.engine.catch_up import TableManager
+from emis_streams.engine.closing import end_tls_at_once
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import SliceSchema
 from emis_streams.engine.table import Table
@@ -68,6 +69,7 @@ class App(faust.App):
             "topic_allow_declare": False,
             "topic_disable_leader": True,
         }
+        end_tls_at_once()
         super().__init__(*args, **{**defaults, **kwargs})
 
     def _new_web(self) -> Web:
