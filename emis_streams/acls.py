@@ -21,6 +21,9 @@ class Grant:
 OFFSETS_TOPIC = "__consumer_offsets"
 """Only described: that it is there tells that there are groups, whose lag can be asked."""
 
+ASKING = "gateway"
+"""The one service of ours that sends requests to others."""
+
 _SOURCES = [topic.name for topic in topics.source_topics()]
 _CHANGELOGS = [topic.name for topic in topics.changelog_topics()]
 _ALL = [topic.name for topic in topics.all_topics()]
@@ -44,6 +47,21 @@ _LOOKING = [
 ]
 """Lag and its age, in records and seconds: every worker shows it, and `emis-streams lag`."""
 
+_REGISTERING = _topics([topics.REGISTRY], "Read", "Write")
+"""Telling others of itself, and finding them."""
+
+
+def _hearing(subject: topics.Subject) -> list[Grant]:
+    """A service that keeps what events of others tell it, and shows how far it is behind."""
+    return [
+        *_REGISTERING,
+        *_topics(subject.events, "Read"),
+        *_topics([subject.changelog, topics.DEAD_LETTER], "Read", "Write"),
+        *_topics([OFFSETS_TOPIC], "Describe"),
+        *_groups([topics.app_id(subject.service)], "Read"),
+    ]
+
+
 GRANTS: dict[str, list[Grant]] = {
     "emis-ingest": [
         *_LOOKING,
@@ -56,7 +74,22 @@ GRANTS: dict[str, list[Grant]] = {
         *_topics([topics.DEAD_LETTER], "Write"),
         *_groups([topics.REPLICA_GROUP], "Read"),
     ],
-    "emis-serve": _LOOKING,
+    "emis-serve": [*_LOOKING, *_REGISTERING],
+    "emis-gateway": [
+        *_REGISTERING,
+        *_topics([topics.request_topic("lessons")], "Write"),
+        *_topics([topics.reply_topic(ASKING)], "Read"),
+    ],
+    "emis-lessons": [
+        *_REGISTERING,
+        *_topics([topics.request_topic("lessons")], "Read"),
+        *_topics([topics.reply_topic(ASKING)], "Write"),
+        *_topics([topic.name for topic in topics.lesson_event_topics()], "Write"),
+        *_topics([topics.DEAD_LETTER], "Write"),
+        *_groups([topics.app_id("lessons")], "Read"),
+    ],
+    "emis-progress": _hearing(topics.PROGRESS),
+    "emis-users": _hearing(topics.ACTIVITY),
     "emis-producer": _topics(_SOURCES, "Write"),
     "emis-operator": [
         *_LOOKING,
@@ -64,9 +97,9 @@ GRANTS: dict[str, list[Grant]] = {
         *_topics(_ALL, "Create", "Describe", "DescribeConfigs"),
     ],
 }
-"""By user: workers of each role, services that send events, and who types commands (topics, lag, sync, replay).
+"""By user: workers of each role, each service, who sends events, and who types commands (topics, lag, sync, replay).
 
-A worker of several roles needs what each of them needs.
+A worker of several roles needs what each of them needs. Without REGISTER, one that serves needs no registry.
 """
 
 

@@ -52,7 +52,7 @@ class LagMonitor:
         watched_topics: Watched | None = None,
         poll_seconds: float = 1.0,
     ) -> None:
-        """`followers` is asked at each measurement; `watched_topics` other than ours is for tests."""
+        """`followers` is asked at each measurement; `watched_topics`: those of teacher workers if not given."""
         self._settings = settings
         self._followers = followers
         self._watched = watched_topics or watched(replicates="replicate" in settings.roles_enabled())

@@ -196,7 +196,7 @@ class Assembly:
         return ((tp, end) for tp, end in self.m.ends.items() if tp.topic == self.watched.dead_letter)
 
 
-def group_delay(groups: Collection[GroupLag], group_id: str, topics: Collection[str]) -> float | None:
+def group_delay(groups: Collection[GroupLag], group_id: str | None, topics: Collection[str]) -> float | None:
     """How far a group is behind in topics; None if that is not known for all their partitions."""
     partitions = [p for g in groups if g.group_id == group_id for p in g.partitions if p.topic in topics]
     return lag_rules.total_delay(p.lag_seconds for p in partitions) if partitions else None

@@ -25,7 +25,7 @@ class Watched:
     """Which topics are ours, and which groups are shown even if the brokers do not know them."""
 
     ingest_group: str
-    replica_group: str
+    replica_group: str | None
     sources: tuple[str, ...]
     changelogs: tuple[str, ...]
     dead_letter: str | None
@@ -37,7 +37,9 @@ class Watched:
 
     def topics_of(self, group: str) -> tuple[str, ...]:
         """Topics of which every partition is the group's business, committed or not."""
-        return {self.ingest_group: self.sources, self.replica_group: self.changelogs}.get(group, ())
+        if group == self.ingest_group:
+            return self.sources
+        return self.changelogs if group == self.replica_group else ()
 
 
 def watched(replicates: bool) -> Watched:
@@ -49,6 +51,20 @@ def watched(replicates: bool) -> Watched:
         changelogs=tuple(t.name for t in topics.changelog_topics()),
         dead_letter=topics.DEAD_LETTER,
         expected=frozenset({topics.APP_ID, topics.REPLICA_GROUP} if replicates else {topics.APP_ID}),
+    )
+
+
+def watched_by(service: str) -> Watched:
+    """What a service reads as a group: events of others, or else requests. Its local copies follow without one."""
+    heard = [subject for subject in topics.LESSON_SUBJECTS if subject.service == service]
+    group = topics.app_id(service)
+    return Watched(
+        ingest_group=group,
+        replica_group=None,
+        sources=tuple(name for subject in heard for name in subject.events) or (topics.request_topic(service),),
+        changelogs=tuple(subject.changelog for subject in heard),
+        dead_letter=topics.DEAD_LETTER,
+        expected=frozenset({group}),
     )
 
 

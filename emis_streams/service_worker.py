@@ -19,15 +19,29 @@ from emis_streams.engine import fatal
 from emis_streams.engine.part import Part
 from emis_streams.engine.store import open_or_set_aside
 from emis_streams.engine.watchdog import Watchdog
+from emis_streams.lag import LagMonitor, followers_of
+from emis_streams.lag_measurement import watched_by
 from emis_streams.node import NODE, Node
 from emis_streams.read_model.user_rows import UserRows
+from emis_streams.services import health
 from emis_streams.services.catalogue import service_class
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.service import Service
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
 from emis_streams.topics import Subject
-from web import activity, circuit_breakers, gateway, metrics, pages, progress, service, services_status, site
+from web import (
+    activity,
+    circuit_breakers,
+    consumer_lag,
+    gateway,
+    metrics,
+    pages,
+    progress,
+    service,
+    services_status,
+    site,
+)
 
 __all__ = ["app"]
 
@@ -89,6 +103,9 @@ def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hea
 
     app.parts.append(Part(app, "local copy", follower.follow, close))
     own.not_ready.append(lambda: None if copy.caught_up else "the local copy has not caught up yet")
+    node.lag = LagMonitor(config, lambda: followers_of(node), watched_by(own.name))
+    app.parts.append(Part(app, "lag monitor", node.lag.run))
+    own.health_checks["consumerLag"] = health.consumer_lag(node.lag.snapshot)
 
 
 def _add_agents(app: App, own: Service, node: Node) -> None:
@@ -113,6 +130,7 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
         web_app.add_routes(page.routes)
     if own.name in HEARS:
         web_app.add_routes(HEARS[own.name].page.routes)
+        web_app.add_routes(consumer_lag.routes)
     if isinstance(own, GatewayService):
         web_app.add_routes(services_status.routes)
         web_app.add_routes(gateway.routes_of(own))

@@ -4,7 +4,8 @@ from aiohttp import web
 
 from emis_streams.lag_report import Camel
 from emis_streams.read_model.user_rows import Activity, UserRows
-from web.user_rows import answer
+from web.freshness import Age
+from web.user_rows import Asked, answer
 
 routes = web.RouteTableDef()
 
@@ -14,15 +15,26 @@ class Activities(Camel, frozen=True, kw_only=True):
 
     user_id: str
     activities: tuple[Activity, ...]
+    next_after: str | None
+    """Ask for what comes after this one; null at the end."""
+    age_seconds: float | None
+    """How old the answer can be, at most; null if that is not known."""
     stale: bool
-    """Newer ones may be there: the copy cannot be brought up to date now."""
+    """Older than STALE_AFTER_SECONDS, or nobody knows."""
 
 
 @routes.get("/users/{user_id}/activity")
 async def activity(request: web.Request) -> web.StreamResponse:
-    """RFC 9457 problems with 400 (no id), 503 (the copy has not caught up for the first time)."""
+    """RFC 9457 problems with 400 (no id), 404 (no such page), 503 (the copy has not caught up for the first time)."""
 
-    def found(copy: UserRows, user_id: str, stale: bool) -> Activities:
-        return Activities(user_id=user_id, activities=tuple(copy.activities(user_id)), stale=stale)
+    def found(copy: UserRows, asked: Asked, age: Age) -> Activities:
+        page = asked.page(copy.activities(asked.user_id), lambda row: row.activity_id)
+        return Activities(
+            user_id=asked.user_id,
+            activities=page.rows,
+            next_after=page.next_after,
+            age_seconds=age.seconds,
+            stale=age.stale,
+        )
 
     return answer(request, found)

@@ -1,6 +1,6 @@
 """The circuit breakers of this process, in the second seed's shape with their history, and how one is reset."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from aiohttp import web
@@ -38,6 +38,8 @@ class BreakerReport(Camel, frozen=True, kw_only=True):
     threshold: int
     timeout: int
     """Milliseconds until an open one lets a call pass."""
+    next_attempt_at: datetime | None
+    """Of an open one: from then on a call passes, to find out."""
     history: tuple[Change, ...]
     """The newest at the end."""
 
@@ -76,6 +78,10 @@ def report_of(breakers: Breakers) -> dict[str, PatternsReport]:
     return found
 
 
+def _next_attempt_at(breaker: CircuitBreaker) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=breaker.retry_after_seconds)
+
+
 def _report(breaker: CircuitBreaker) -> BreakerReport:
     status = breaker.state  # First: asking may be what makes it HALF_OPEN.
     return BreakerReport(
@@ -87,5 +93,6 @@ def _report(breaker: CircuitBreaker) -> BreakerReport:
         cancelled_count=breaker.counts.cancelled,
         threshold=breaker.limits.threshold,
         timeout=round(breaker.limits.open_seconds * 1000),
+        next_attempt_at=_next_attempt_at(breaker) if status is State.OPEN else None,
         history=tuple(Change(at=c.at, before=c.before, after=c.after, reason=c.reason) for c in breaker.history),
     )

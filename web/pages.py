@@ -41,13 +41,16 @@ def setup(app: web.Application) -> None:
 NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
 """Addresses and names of a teacher worker's pages."""
 GATEWAY_NAVIGATION = (("/services/status", "nav.services"),)
+SERVICE_NAVIGATION = (("/consumer-lag", "nav.lag"),)
 
 
 def _navigation(node: Node) -> tuple[tuple[str, str], ...]:
-    """Only what is served there: services but the gateway have no pages, and show those of errors only."""
+    """Only what is served there: some services have no pages, and show those of errors only."""
     if node.service is None or node.roles:
         return NAVIGATION
-    return GATEWAY_NAVIGATION if isinstance(node.service, GatewayService) else ()
+    if isinstance(node.service, GatewayService):
+        return GATEWAY_NAVIGATION
+    return () if node.lag is None else SERVICE_NAVIGATION
 
 
 def _what_it_is(node: Node) -> str:

@@ -4,7 +4,8 @@ from aiohttp import web
 
 from emis_streams.lag_report import Camel
 from emis_streams.read_model.user_rows import UserLesson, UserRows
-from web.user_rows import answer
+from web.freshness import Age
+from web.user_rows import Asked, answer
 
 routes = web.RouteTableDef()
 
@@ -14,15 +15,26 @@ class Progress(Camel, frozen=True, kw_only=True):
 
     user_id: str
     lessons: tuple[UserLesson, ...]
+    next_after: str | None
+    """Ask for what comes after this one; null at the end."""
+    age_seconds: float | None
+    """How old the answer can be, at most; null if that is not known."""
     stale: bool
-    """Newer ones may be there: the copy cannot be brought up to date now."""
+    """Older than STALE_AFTER_SECONDS, or nobody knows."""
 
 
 @routes.get("/progress/{user_id}")
 async def progress(request: web.Request) -> web.StreamResponse:
-    """RFC 9457 problems with 400 (no id), 503 (the copy has not caught up for the first time)."""
+    """RFC 9457 problems with 400 (no id), 404 (no such page), 503 (the copy has not caught up for the first time)."""
 
-    def found(copy: UserRows, user_id: str, stale: bool) -> Progress:
-        return Progress(user_id=user_id, lessons=tuple(copy.lessons(user_id)), stale=stale)
+    def found(copy: UserRows, asked: Asked, age: Age) -> Progress:
+        page = asked.page(copy.lessons(asked.user_id), lambda row: row.lesson_id)
+        return Progress(
+            user_id=asked.user_id,
+            lessons=page.rows,
+            next_after=page.next_after,
+            age_seconds=age.seconds,
+            stale=age.stale,
+        )
 
     return answer(request, found)

@@ -73,6 +73,17 @@ class _BreakerRow:
     def last(self) -> Change | None:
         return self.report.history[-1] if self.report.history else None
 
+    @property
+    def again_in_seconds(self) -> float | None:
+        """Until a call passes, if it is open."""
+        at = self.report.next_attempt_at
+        return None if at is None else max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+    @property
+    def before(self) -> tuple[Change, ...]:
+        """The changes before the last one, the newest first."""
+        return self.report.history[-2::-1]
+
 
 def _page(request: web.Request, status: ServicesStatus) -> web.Response:
     t = texts_of(request)

@@ -15,6 +15,7 @@ from rich.text import Text
 from emis_streams import settings
 from emis_streams.errors import Unavailable
 from emis_streams.lag import LagMonitor
+from emis_streams.lag_measurement import watched_by
 from emis_streams.lag_report import SEVERITIES, GroupLag, LagReport, PartitionLag, Severity
 
 STYLES: dict[Severity, str] = {"ok": "green", "warn": "yellow", "error": "red"}
@@ -27,8 +28,9 @@ WORST_SHOWN = 10
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, as /api/consumer-lag has it.")
 @click.option("--watch", is_flag=True, help="Look again every second until Ctrl-C; with --json one line each.")
+@click.option("--service", metavar="NAME", help="Of this service (lessons, progress, users, your own).")
 @click.option("--all", "show_all", is_flag=True, help="All partitions, not only the ten that need a look most.")
-def lag(as_json: bool, watch: bool, show_all: bool) -> None:
+def lag(as_json: bool, watch: bool, show_all: bool, service: str | None) -> None:
     """How far each consumer group is behind, and why.
 
     Exit code 0: all is well. 1: more than LAG_THRESHOLD_MESSAGES behind, or a group is stalled,
@@ -37,8 +39,9 @@ def lag(as_json: bool, watch: bool, show_all: bool) -> None:
     # What goes wrong is told once, on the way out.
     logging.getLogger("emis_streams").setLevel(logging.CRITICAL)
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    monitor = LagMonitor(settings.current(), watched_topics=None if service is None else watched_by(service))
     try:
-        report = asyncio.run(_look(console, as_json, watch, show_all))
+        report = asyncio.run(_look(console, monitor, as_json, watch, show_all))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(1 if needs_a_look(report) else 0)
@@ -51,8 +54,7 @@ def needs_a_look(report: LagReport) -> bool:
     return report.severity == "error" or any("lag_over_threshold" in g.alerts for g in report.groups)
 
 
-async def _look(console: Console, as_json: bool, watch: bool, show_all: bool) -> LagReport:
-    monitor = LagMonitor(settings.current())
+async def _look(console: Console, monitor: LagMonitor, as_json: bool, watch: bool, show_all: bool) -> LagReport:
     try:
         report = await monitor.measure()
         if report.error is not None and not watch:

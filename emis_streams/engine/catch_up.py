@@ -220,6 +220,15 @@ class CatchUp(Service):
 
     @Service.task
     async def _watch(self) -> None:
+        try:
+            await self._watch_changelogs()
+        except Exception as error:
+            if self.app.should_stop:
+                raise
+            # Faust would stop the worker in its own order, whose pages refuse for seconds before it ends.
+            fatal.end_process(self.app, "watching the changelogs failed", error)
+
+    async def _watch_changelogs(self) -> None:
         """Looks whether the owned changelogs hold records that are not ours.
 
         What we send is acknowledged with its offset, so a foreign record shows as a gap, or as an end

@@ -28,6 +28,12 @@ class NotSent(CallFailed):
     """The brokers did not take the request."""
 
 
+class Denied(NotSent):
+    """They deny it to this user: only who grants it can help."""
+
+    may_retry = False
+
+
 class ServiceUnavailable(CallFailed):
     """The service answered that it cannot do it now: what it needs itself is away."""
 

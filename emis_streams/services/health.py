@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import emis_streams
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
+from emis_streams.lag_report import LagReport
 from emis_streams.resources import MEMORY_WARN_PERCENT, Resources, Usage
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import State
@@ -111,6 +112,22 @@ def circuit_breakers(breakers: Breakers) -> HealthCheck:
                 "warn", f"Not called, or only to see whether they answer: {', '.join(broken)}", len(broken), "breakers"
             )
         return Finding("pass", "All services that were called answer.", 0, "breakers")
+
+    return check
+
+
+def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
+    """How far what the service hears of others is behind; `measured` is the last measurement."""
+
+    async def check() -> Finding:
+        report = measured()
+        if report is None:
+            return Finding("warn", "Lag was not measured yet.")
+        if report.error is not None:
+            return Finding("warn", report.error)
+        own = report.groups[0]  # Others that read the same topics come after it.
+        status: CheckStatus = "pass" if own.severity == "ok" else "warn"
+        return Finding(status, f"{own.group_id}: {own.reason}", own.total_lag, "records")
 
     return check
 

@@ -9,10 +9,11 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from msgspec.structs import replace
 
 from emis_streams import topics
+from emis_streams.engine.denied import denied
 from emis_streams.engine.patience import in_words
 from emis_streams.engine.starting import start
 from emis_streams.services import messages
-from emis_streams.services.errors import NotSent, Refused
+from emis_streams.services.errors import Denied, NotSent, Refused
 from emis_streams.services.messages import Header, Request
 from emis_streams.services.replies import Replies, Reply
 
@@ -81,6 +82,8 @@ class Sender:
 def _not_sent(topic: str, error: BaseException) -> NotSent | Refused:
     if isinstance(error, MessageSizeTooLargeError):
         return Refused("too-large", f"{topic} does not take messages of that size")
+    if (reason := denied(error)) is not None:
+        return Denied(f"{topic}: {reason}")
     return NotSent(f"{topic}: {in_words(error) if isinstance(error, Exception) else error!r}")
 
 

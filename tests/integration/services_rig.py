@@ -18,8 +18,6 @@ from tests.integration.worker_rig import Worker
 from tests.services import settings_for, until
 
 BREAKER_MILLISECONDS = 2_000
-TRACED = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "200"}
-"""Spans are written to the log, soon."""
 _TIMEOUT_SECONDS = 20.0
 
 Answer = tuple[int, Any]
@@ -53,10 +51,6 @@ class Process(Worker):
         """By itself."""
         assert await asyncio.to_thread(self.process.wait, 40.0), f"{self.name} goes on"
 
-    def spans_of(self, trace_id: str) -> int:
-        """How many it has written of this trace."""
-        return self.log().count(f'"trace_id": "0x{trace_id}"')
-
     async def ask(self, path: str) -> Answer:
         return await asyncio.to_thread(self.get, path)
 
@@ -81,6 +75,8 @@ class Services:
 
     broker: str
     folder: Path
+    traces_to: str = ""
+    """Endpoint of an OTLP collector."""
 
     def settings(self, service: str, **changes: Any) -> Settings:
         own = {"service": service, "circuit_breaker_timeout": BREAKER_MILLISECONDS, **changes}
@@ -88,7 +84,17 @@ class Services:
 
     def process(self, service: str, command: Sequence[str] = (), **changes: Any) -> Process:
         command = command or ("-m", "emis_streams", "run", service)
-        return Process(service, self.settings(service, **changes), command, TRACED)
+        return Process(service, self.settings(service, **changes), command, self._tracing())
+
+    def _tracing(self) -> dict[str, str]:
+        """The standard variables; spans are sent soon."""
+        if not self.traces_to:
+            return {}
+        return {
+            "OTEL_TRACES_EXPORTER": "otlp",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.traces_to,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+        }
 
     async def make_topics(self) -> None:
         await admin.ensure_topics(self.settings("gateway"))

@@ -14,6 +14,7 @@ from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 from emis_streams.engine import catch_up, fatal
 from emis_streams.engine.catch_up import CatchUp
 from emis_streams.engine.consumer_thread import SliceConsumerThread
+from emis_streams.engine.database_errors import Unusable
 from emis_streams.engine.table import TableSink
 from tests.integration.engine_rig import PARTITIONS, Rig, admin, reader, row
 from tests.services import until
@@ -100,6 +101,7 @@ def others(n_keys: int) -> dict[str, bytes]:
 async def assert_made_anew_is_read_from_its_start(rig: Rig) -> None:
     await make_anew(rig)
     await rig.produce(others(400))
+    assert sum((await rig.ends()).values()) == 400, "the broker still had the old topic, and lost them with it"
     await until(lambda: rig.kept_in_table() == {**events(40), **others(400)}, 60)
     await until(rig.all_committed)
 
@@ -135,7 +137,11 @@ async def test_a_late_commit_of_the_old_topic_is_not_taken_for_one_of_the_new_to
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else whoever reads the new topic next would begin there, past records that nobody read."""
-    monkeypatch.setattr(catch_up, "_TOPICS_CHECK_SECONDS", 3600.0)
+
+    async def look_not(_self: CatchUp) -> None:
+        """The brokers know better."""
+
+    monkeypatch.setattr(CatchUp, "_look_at_topics", look_not)
     held, go_on = asyncio.Event(), asyncio.Event()
     commit_now = SliceConsumerThread.commit
 
@@ -175,6 +181,26 @@ async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_
         await rig.produce(others(400))
         assert rig.kept_in_table() == events(40)
         await assert_made_anew_is_read_from_its_start(rig)
+
+
+async def test_what_fails_while_changelogs_are_watched_ends_the_worker_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, for one: Faust would refuse requests for seconds before it ends (fault row 27)."""
+    told: list[tuple[str, BaseException | None]] = []
+    full = Unusable("the disk is full")
+
+    def end_process(_app: Any, reason: str, error: BaseException | None = None, code: int = 70) -> None:
+        told.append((reason, error))
+        raise asyncio.CancelledError  # Nothing goes on after it.
+
+    async def fail(_self: CatchUp) -> None:
+        raise full
+
+    monkeypatch.setattr(fatal, "end_process", end_process)
+    async with rig.running():
+        monkeypatch.setattr(CatchUp, "_look_at_topics", fail)
+        await until(lambda: told == [("watching the changelogs failed", full)])
 
 
 async def test_a_worker_more_than_there_are_partitions_stands_by(rig: Rig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from emis_streams import dead_letters
 from emis_streams.topics import LESSON_AVAILABLE, PARTITIONS, USER_ACTIVITY
 from tests.integration.engine_rig import producer
+from tests.integration.otlp_collector import Collector, collecting
 from tests.integration.services_rig import Process, Services, User
 from tests.services import until
 
@@ -20,9 +21,15 @@ DIES_BEFORE_PUBLISHING = str(Path(__file__).with_name("dies_before_publishing.py
 
 
 @pytest.fixture(scope="module")
-def services(broker: str) -> Iterator[Services]:
+async def collector() -> AsyncIterator[Collector]:
+    async with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def services(broker: str, collector: Collector) -> Iterator[Services]:
     with TemporaryDirectory(prefix="emis-services-") as folder:
-        yield Services(broker, Path(folder))
+        yield Services(broker, Path(folder), collector.endpoint)
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +79,18 @@ async def test_a_lesson_is_created_found_and_shown_in_progress_and_activity(serv
 
 
 async def test_one_trace_leads_from_the_post_to_the_last_consumer(
-    services: Services, user: User, followers: list[Process]
+    services: Services, user: User, collector: Collector
 ) -> None:
-    trace_id = uuid4().hex
-    async with services.process("lessons").running() as lessons:
-        status, lesson = await user.create(traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+    """Of all four processes, by the exporter that is used in production."""
+    trace_id, outside = uuid4().hex, "b7ad6b7169203331"
+    async with services.process("lessons").running():
+        status, lesson = await user.create(traceparent=f"00-{trace_id}-{outside}-01")
         assert status == 201
         await user.sees({lesson["lessonId"]})
-        await until(lambda: all(p.spans_of(trace_id) for p in (user.gateway, lessons, *followers)))
+        await until(lambda: {s.service for s in collector.of(trace_id)} == {"gateway", "lessons", "progress", "users"})
+    spans = collector.of(trace_id)
+    assert {span.parent_id for span in spans} <= {outside, *(span.span_id for span in spans)}
+    assert [span.service for span in spans if span.parent_id == outside] == ["gateway"]
 
 
 async def test_what_is_no_event_becomes_a_dead_letter_and_the_next_is_shown(services: Services, user: User) -> None:

@@ -20,7 +20,7 @@ from emis_streams.topics import ACTIVITY, LESSON_AVAILABLE, PROGRESS, USER_ACTIV
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)
-USER, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
+USER, OTHER = "0a000000-0000-4000-8000-000000000001", "0a000000-0000-4000-8000-000000000002"
 
 
 @pytest.fixture
