@@ -74,7 +74,7 @@ GRANTS: dict[str, list[Grant]] = {
         *_topics([topics.DEAD_LETTER], "Write"),
         *_groups([topics.REPLICA_GROUP], "Read"),
     ],
-    "emis-serve": [*_LOOKING, *_REGISTERING],
+    "emis-serve": _LOOKING,
     "emis-gateway": [
         *_REGISTERING,
         *_topics([topics.request_topic("lessons")], "Write"),
@@ -99,7 +99,7 @@ GRANTS: dict[str, list[Grant]] = {
 }
 """By user: workers of each role, each service, who sends events, and who types commands (topics, lag, sync, replay).
 
-A worker of several roles needs what each of them needs. Without REGISTER, one that serves needs no registry.
+A worker of several roles needs what each of them needs; with REGISTER, also Read and Write of the registry's topic.
 """
 
 
