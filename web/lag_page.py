@@ -18,7 +18,7 @@ from emis_streams.lag_report import (
     Severity,
 )
 from emis_streams.node import NODE, Node
-from emis_streams.topics import APP_ID, REPLICA_GROUP
+from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.i18n import Texts
 from web.pages import render, texts_of
@@ -82,9 +82,13 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     return figures
 
 
+_INGESTING = frozenset(app_id(subject.service) for subject in (*SUBJECTS, *LESSON_SUBJECTS))
+"""Groups of workers that keep what events say: teacher workers, and services that hear of lessons."""
+
+
 def ingest_group(report: LagReport) -> GroupLag | None:
     """The group of the ingesting workers."""
-    return next((group for group in report.groups if group.group_id == APP_ID), None)
+    return next((group for group in report.groups if group.group_id in _INGESTING), None)
 
 
 def group_figures(t: Texts, report: LagReport) -> list[Figure]:
@@ -139,7 +143,7 @@ def reason(t: Texts, verdict: PartitionLag | GroupLag) -> str:
 
 def about_group(t: Texts, group: GroupLag) -> str:
     """What a group is there for."""
-    known = {APP_ID: "group.ingest", REPLICA_GROUP: "group.replica"}
+    known = {**dict.fromkeys(_INGESTING, "group.ingest"), REPLICA_GROUP: "group.replica"}
     return t(known.get(group.group_id, "group.other"))
 
 
