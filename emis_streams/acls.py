@@ -21,7 +21,7 @@ class Grant:
 OFFSETS_TOPIC = "__consumer_offsets"
 """Only described: that it is there tells that there are groups, whose lag can be asked."""
 
-ASKING = "gateway"
+_ASKING = "gateway"
 """The one service of ours that sends requests to others."""
 
 _SOURCES = [topic.name for topic in topics.source_topics()]
@@ -78,12 +78,12 @@ GRANTS: dict[str, list[Grant]] = {
     "emis-gateway": [
         *_REGISTERING,
         *_topics([topics.request_topic("lessons")], "Write"),
-        *_topics([topics.reply_topic(ASKING)], "Read"),
+        *_topics([topics.reply_topic(_ASKING)], "Read"),
     ],
     "emis-lessons": [
         *_REGISTERING,
         *_topics([topics.request_topic("lessons")], "Read"),
-        *_topics([topics.reply_topic(ASKING)], "Write"),
+        *_topics([topics.reply_topic(_ASKING)], "Write"),
         *_topics([topic.name for topic in topics.lesson_event_topics()], "Write"),
         *_topics([topics.DEAD_LETTER], "Write"),
         *_groups([topics.app_id("lessons")], "Read"),

@@ -36,6 +36,7 @@ from emis_streams import acls
 from emis_streams.local import KafkaCluster, free_port
 from emis_streams.local.kafka_config import Listener
 from emis_streams.settings import Settings
+from tests.integration.command_line import emis_streams
 from tests.services import settings_for
 
 PASSWORD = "canary-{user}-5fd924625f6ab16a"
@@ -156,6 +157,16 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
         for user in acls.GRANTS:
             secure.add_user(user, PASSWORD.format(user=user))
         yield secure
+
+
+@contextmanager
+def granted_kafka(folder: Path) -> Iterator[SecureKafka]:
+    """With the grants of all users, and the topics, made by the operator."""
+    with secure_kafka(folder) as kafka:
+        kafka.grant_all()
+        made = emis_streams(kafka.settings("emis-operator", kafka.folder / "operator"), "topics")
+        assert made.returncode == 0, made.stderr
+        yield kafka
 
 
 def _write_certificates(folder: Path, ca: trustme.CA) -> None:

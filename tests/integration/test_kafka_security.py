@@ -16,7 +16,7 @@ from emis_streams.settings import Settings
 from tests.integration import independent
 from tests.integration.command_line import emis_streams
 from tests.integration.independent import progress
-from tests.integration.secure_kafka import PASSWORD, PLAIN_USER, WRONG_PASSWORD, SecureKafka, secure_kafka
+from tests.integration.secure_kafka import PASSWORD, PLAIN_USER, WRONG_PASSWORD, SecureKafka, granted_kafka
 from tests.integration.worker_rig import Worker, a_class, a_teacher, an_assignment, new_id
 from tests.services import settings_for, until
 
@@ -27,10 +27,7 @@ ROLES = ("ingest", "replicate", "serve")
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    with secure_kafka(tmp_path_factory.mktemp("secure")) as kafka:
-        kafka.grant_all()
-        made = emis_streams(kafka.settings("emis-operator", kafka.folder / "operator"), "topics")
-        assert made.returncode == 0, made.stderr
+    with granted_kafka(tmp_path_factory.mktemp("secure")) as kafka:
         yield kafka
 
 

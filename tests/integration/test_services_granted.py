@@ -7,8 +7,7 @@ import pytest
 
 from emis_streams import topics
 from emis_streams.services.catalogue import SERVICES
-from tests.integration.command_line import emis_streams
-from tests.integration.secure_kafka import SecureKafka, secure_kafka
+from tests.integration.secure_kafka import SecureKafka, granted_kafka
 from tests.integration.services_rig import BREAKER_MILLISECONDS, Process, User
 from tests.services import until
 
@@ -17,10 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    with secure_kafka(tmp_path_factory.mktemp("secure")) as kafka:
-        kafka.grant_all()
-        made = emis_streams(kafka.settings("emis-operator", kafka.folder / "operator"), "topics")
-        assert made.returncode == 0, made.stderr
+    with granted_kafka(tmp_path_factory.mktemp("secure")) as kafka:
         yield kafka
 
 

@@ -1,7 +1,7 @@
 """What a service tells of itself over HTTP, and pages of other services through the gateway."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.services import free_port
 from web import circuit_breakers, metrics, pages, service, services_status, site
-from web.gateway import routes_of
+from web.gateway import Route, routes_of
 from web.gateway_pages import Page
 
 OPERATOR, READER = "operator-token-of-32-characters!", "reader-token-of-32-characters!!!"
@@ -38,8 +38,8 @@ async def gateway() -> AsyncIterator[GatewayService]:
     await own.clean_up_resources()
 
 
-@asynccontextmanager
-async def http_of(own: Service, *routes: Page) -> AsyncIterator[TestClient[Any, Any]]:
+def site_of(own: Service, routes: Iterable[Route | Page] = ()) -> web.Application:
+    """What the service tells of itself; of a gateway, these routes too."""
     node = Node(settings=own.config, roles=frozenset())
     node.service = own
     app = web.Application()
@@ -49,7 +49,12 @@ async def http_of(own: Service, *routes: Page) -> AsyncIterator[TestClient[Any, 
         app.add_routes(module.routes)
     if isinstance(own, GatewayService):
         app.add_routes(routes_of(own, routes))
-    async with TestClient(TestServer(app)) as http:
+    return app
+
+
+@asynccontextmanager
+async def http_of(own: Service, *routes: Page) -> AsyncIterator[TestClient[Any, Any]]:
+    async with TestClient(TestServer(site_of(own, routes))) as http:
         yield http
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ class Following:
         return FollowerStatus("read-model", True, {}, 0, None)
 
 
-@pytest.fixture
-async def http(tmp_path: Path) -> AsyncIterator[TestClient[Any, Any]]:
-    copy = UserRows(tmp_path / "read-model")
+@asynccontextmanager
+async def site_of_users(folder: Path) -> AsyncIterator[web.Application]:
+    """Progress and activity of USER, so many of each."""
+    copy = UserRows(folder / "read-model")
     await follow(copy, PROGRESS, *(event(LESSON_AVAILABLE, minutes=n) for n in range(N_ROWS)))
     await follow(copy, ACTIVITY, *(event(USER_ACTIVITY, minutes=n) for n in range(N_ROWS)))
     copy.note_caught_up()
@@ -38,9 +40,14 @@ async def http(tmp_path: Path) -> AsyncIterator[TestClient[Any, Any]]:
     site.setup(app)
     app.add_routes(progress.routes)
     app.add_routes(activity.routes)
-    async with TestClient(TestServer(app)) as client:
-        yield client
+    yield app
     copy.close()
+
+
+@pytest.fixture
+async def http(tmp_path: Path) -> AsyncIterator[TestClient[Any, Any]]:
+    async with site_of_users(tmp_path) as app, TestClient(TestServer(app)) as client:
+        yield client
 
 
 async def get(http: TestClient[Any, Any], path: str, **query: str) -> tuple[int, Any]:
