@@ -24,6 +24,8 @@ from tests.faults.rows import ALL
 from tests.faults.stage import ROOT, Stage
 
 _BEGAN = time.monotonic()
+_ROWS_PER_STAGE = 17
+"""What a row leaves behind makes each comparison and each rebuild after it longer; a stage takes 11 s to set up."""
 
 
 def say(text: str) -> None:
@@ -32,24 +34,29 @@ def say(text: str) -> None:
 
 
 async def run_rows(rows: list[Row], seed: int, folder: Path, *, in_ci: bool = False) -> list[Verdict]:
-    """All rows one after the other on one stage.
-
-    One that shows nothing is run once more. In CI so is one that is not right, as its machines do other work too:
-    both verdicts are told, and what is wrong twice fails.
-    """
+    """All rows one after the other, some on one stage."""
     verdicts = []
-    async with Stage(folder / "stage") as stage:
-        say(f"stage is ready: {stage.brokers}")
-        for number, row in enumerate(rows, 1):
-            kept = folder / f"{number:02}-{row.id}"
-            verdict = await Course(stage, row, seed, kept, say).run()
-            tell(verdict, folder)
-            if (not verdict.valid and not verdict.found) or (in_ci and not verdict.right):
-                say("      once more")
-                verdict = await Course(stage, row, seed, kept.with_name(f"{kept.name}-again"), say).run()
-                tell(verdict, folder)
-            verdicts.append(verdict)
+    for begin in range(0, len(rows), _ROWS_PER_STAGE):
+        async with Stage(folder / f"stage-{begin // _ROWS_PER_STAGE + 1}") as stage:
+            say(f"stage is ready: {stage.brokers}")
+            for number, row in enumerate(rows[begin : begin + _ROWS_PER_STAGE], begin + 1):
+                verdicts.append(await run_row(stage, row, seed, folder / f"{number:02}-{row.id}", in_ci=in_ci))
     return verdicts
+
+
+async def run_row(stage: Stage, row: Row, seed: int, kept: Path, *, in_ci: bool) -> Verdict:
+    """One that shows nothing is run once more.
+
+    In CI so is one that is not right, as its machines do other work too: both verdicts are told, and what is wrong
+    twice fails.
+    """
+    verdict = await Course(stage, row, seed, kept, say).run()
+    tell(verdict, kept.parent)
+    if (not verdict.valid and not verdict.found) or (in_ci and not verdict.right):
+        say("      once more")
+        verdict = await Course(stage, row, seed, kept.with_name(f"{kept.name}-again"), say).run()
+        tell(verdict, kept.parent)
+    return verdict
 
 
 def tell(verdict: Verdict, folder: Path) -> None:

@@ -230,20 +230,21 @@ def in_rebuild(trap: Trap, share: float) -> None:
 
 
 def _in_recovery(trap: Trap, share: float, name: str, sink_type: Any, flush: Callable[[Any], None]) -> None:
-    left = applied = 0
+    begins = left = applied = 0
 
     def positioned(follower: Follower, *_: Any) -> None:
-        nonlocal left, applied
+        nonlocal begins, left, applied
         if follower.name.endswith(name):
             follower.slice_records = _SMALL_SLICE_RECORDS
-            left = sum(follower._targets.values()) - sum(follower.next_offsets.values())
+            begins = sum(follower.next_offsets.values())
+            left = sum(follower._targets.values()) - begins
             applied = 0
 
     def took(sink: Any, part: Any) -> None:
         nonlocal applied
         applied += part.n_records
         if left and applied >= share * left:
-            trap.said.update(left=left, applied=applied)
+            trap.said.update(begins=begins, left=left, applied=applied)
             trap.step_on(lambda: flush(sink))
 
     after(Follower, "_position", positioned)

@@ -43,7 +43,7 @@ _BROKERS = {
     "log.retention.check.interval.ms": "1000",
     "log.cleaner.backoff.ms": "1000",
     # Workers that start together share partitions out once, as with the brokers' default of 3 s.
-    "group.initial.rebalance.delay.ms": "1000",
+    "group.initial.rebalance.delay.ms": "300",
 }
 
 _TRIGGER = """

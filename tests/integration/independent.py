@@ -45,9 +45,19 @@ _FIELDS = {
     "assignments": ("classId", "role", "subject"),
 }
 _COLUMNS = {
-    "classes": ("ClassInfos", "ClassId", "ClassName, Grade, AcademicYear, TotalStudents, SchoolId, HomeroomTeacherId"),
-    "teachers": ("Teachers", "TeacherId", "FullName, Email, SchoolId"),
-    "assignments": ("TeacherAssignments", "CONCAT(TeacherId, '|', AssignmentId)", "ClassId, Role, Subject"),
+    "classes": (
+        "ClassInfos",
+        "ClassId",
+        "ClassId",
+        "ClassName, Grade, AcademicYear, TotalStudents, SchoolId, HomeroomTeacherId",
+    ),
+    "teachers": ("Teachers", "TeacherId", "TeacherId", "FullName, Email, SchoolId"),
+    "assignments": (
+        "TeacherAssignments",
+        "TeacherId",
+        "CONCAT(TeacherId, '|', AssignmentId)",
+        "ClassId, Role, Subject",
+    ),
 }
 _READ_MODEL_PREFIX = {b"c": "classes", b"t": "teachers", b"a": "assignments"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -142,15 +152,18 @@ def items(path: Path) -> Iterator[tuple[bytes, bytes]]:
         database.close()
 
 
-def kept_in_mysql(url: str) -> dict[Key, Kept]:
+def kept_in_mysql(url: str, own_ids: Collection[str] | None = None) -> dict[Key, Kept]:
+    """Of these classes and teachers (None: of all)."""
     at = urlsplit(url)
     connection = pymysql.connect(
         host=at.hostname, port=at.port, user=at.username, password=at.password or "", database=at.path[1:]
     )
     found: dict[Key, Kept] = {}
     with connection, connection.cursor() as cursor:
-        for kind, (table, key, columns) in _COLUMNS.items():
-            cursor.execute(f"SELECT {key}, Version, CreatedAt, DeletedAt, {columns} FROM {table}")
+        for kind, (table, owner, key, columns) in _COLUMNS.items():
+            of_own = "" if own_ids is None else f" WHERE {owner} IN %s"
+            arguments = None if own_ids is None else (list(own_ids),)
+            cursor.execute(f"SELECT {key}, Version, CreatedAt, DeletedAt, {columns} FROM {table}{of_own}", arguments)
             for row_key, version, created_at, deleted_at, *fields in cursor.fetchall():
                 raw = bytes.fromhex(version)
                 found[kind, row_key] = Kept(

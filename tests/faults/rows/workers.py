@@ -95,7 +95,7 @@ async def killed_in_recovery(course: Course) -> Evidence:
         worker.start()
     told = [*in_tables, *in_rebuild]
     broken = []
-    if in_rebuild[1]["left"] >= in_rebuild[0]["left"]:
+    if in_rebuild[1]["begins"] <= in_rebuild[0]["begins"]:
         broken.append(f"the read model began anew: {in_rebuild}")
     bit = all(one["returncode"] == -signal.SIGKILL and one["applied"] > 0 for one in told)
     return Evidence(bit=bit, healed_at=died_at, said={"recoveries": told}, broken=broken)
