@@ -412,7 +412,7 @@ async def compacted_while_written(course: Course) -> Evidence:
     """Compaction of all changelogs, while they are written and followed, and a follower is away."""
     away = course.workers[1]
     await away.stop()
-    removed = [await compacted(course.stage, changelog) for changelog in _CHANGELOGS]
+    removed = await asyncio.gather(*(compacted(course.stage, changelog) for changelog in _CHANGELOGS))
     away.start()
     await away.ready()
     return Evidence(bit=min(removed) > 0, said={"records_removed": removed})

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Collection, Iterable, Mapping
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
@@ -19,6 +19,8 @@ from tests.integration import independent
 from tests.integration.independent import GROUP, asks_again
 
 _SECONDS = 10.0
+_CONTROLLER_SECONDS = 3.0
+"""A broker that has just started names no controller, and librdkafka does not ask another one meanwhile."""
 Partition = tuple[str, int]
 
 
@@ -51,35 +53,39 @@ async def configure(stage: Stage, topics: Collection[str], changes: Mapping[str,
         for name, value in changes.items()
     ]
     resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries) for topic in topics]
-    await _all(_admin(stage).incremental_alter_configs(resources, request_timeout=_SECONDS))
+    with _admin(stage) as admin:
+        await _all(admin.incremental_alter_configs(resources, request_timeout=_CONTROLLER_SECONDS))
 
 
 async def config_of(stage: Stage, topic: str) -> dict[str, str]:
     """What is set for the topic itself."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    asked = _admin(stage).describe_configs([resource], request_timeout=_SECONDS)[resource]
-    entries = await asyncio.wrap_future(asked)
+    with _admin(stage) as admin:
+        entries = await asyncio.wrap_future(admin.describe_configs([resource], request_timeout=_SECONDS)[resource])
     return {name: entry.value for name, entry in entries.items() if not entry.is_default}
 
 
 async def delete_topic(stage: Stage, topic: str) -> None:
-    await _all(_admin(stage).delete_topics([topic], operation_timeout=_SECONDS))
+    with _admin(stage) as admin:
+        await _all(admin.delete_topics([topic], operation_timeout=_SECONDS))
 
 
 async def create_topic(stage: Stage, topic: str, config: Mapping[str, str], n_partitions: int = 10) -> None:
     new = NewTopic(topic, num_partitions=n_partitions, replication_factor=3, config=dict(config))
-    await _all(_admin(stage).create_topics([new], operation_timeout=_SECONDS))
+    with _admin(stage) as admin:
+        await _all(admin.create_topics([new], operation_timeout=_SECONDS))
 
 
 async def add_partitions(stage: Stage, topic: str, n_partitions: int) -> None:
-    await _all(_admin(stage).create_partitions([NewPartitions(topic, n_partitions)], operation_timeout=_SECONDS))
+    with _admin(stage) as admin:
+        await _all(admin.create_partitions([NewPartitions(topic, n_partitions)], operation_timeout=_SECONDS))
 
 
 async def until_gone(stage: Stage, topic: str) -> None:
     """Until no broker knows it."""
 
     async def is_gone() -> bool:
-        return topic not in (await asyncio.to_thread(_admin(stage).list_topics, timeout=_SECONDS)).topics
+        return topic not in await _topics(stage)
 
     await until(is_gone, _SECONDS, f"{topic} is gone", 0.3)
     await asyncio.sleep(1)  # Brokers that were not asked may know it a moment longer.
@@ -89,20 +95,25 @@ async def until_led(stage: Stage, topic: str) -> None:
     """Until each partition has a leader."""
 
     async def is_led() -> bool:
-        known = (await asyncio.to_thread(_admin(stage).list_topics, timeout=_SECONDS)).topics
+        known = await _topics(stage)
         return topic in known and all(part.leader >= 0 for part in known[topic].partitions.values())
 
     await until(is_led, _SECONDS, f"{topic} has leaders", 0.3)
 
 
-def _admin(stage: Stage) -> AdminClient:
-    return _client(stage.brokers)
+async def _topics(stage: Stage) -> Mapping[str, Any]:
+    with _admin(stage) as admin:
+        return (await asyncio.to_thread(admin.list_topics, timeout=_SECONDS)).topics
 
 
-@cache
-def _client(brokers: str) -> AdminClient:
-    """Kept: a client that nobody holds ends at once, with what it was asked."""
-    return AdminClient({"bootstrap.servers": brokers})
+@contextmanager
+def _admin(stage: Stage) -> Iterator[AdminClient]:
+    """A new one: librdkafka goes on asking the controller that it knew, also when that is dead.
+
+    It ends with the block, and with it what it was asked.
+    """
+    admin = AdminClient({"bootstrap.servers": stage.brokers})
+    yield admin
 
 
 async def _all(asked: Mapping[Any, Any]) -> None:
@@ -129,4 +140,5 @@ def _watermarks(brokers: str, topics: list[str]) -> dict[Partition, tuple[int, i
 async def set_offsets(stage: Stage, offsets: Mapping[Partition, int]) -> None:
     """Of the ingesting group, as `kafka-consumer-groups --reset-offsets` does it; the group must be empty."""
     partitions = [TopicPartition(topic, n, offset) for (topic, n), offset in offsets.items()]
-    await _all(_admin(stage).alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, partitions)]))
+    with _admin(stage) as admin:
+        await _all(admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, partitions)]))
