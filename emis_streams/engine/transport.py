@@ -281,8 +281,8 @@ class Consumer(driver.Consumer):
                 await self.commit()
         except TimeoutError as error:
             n_begun = sum(batch.begun for batch in self._under_way)
-            reason = f"{n_begun} slices are not acknowledged after {limit_seconds:g} s of draining"
-            fatal.end_process(self.app, reason, error)
+            late = f"{n_begun} slices are not acknowledged" if n_begun else "what is done could not be committed"
+            fatal.end_process(self.app, f"{late} after {limit_seconds:g} s of draining", error)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)

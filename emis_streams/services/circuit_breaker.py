@@ -163,10 +163,11 @@ class CircuitBreaker:
         if not self._is_current(call):
             return
         self.failures_in_row += 1
+        said = str(error) or type(error).__name__
         if self._state is State.HALF_OPEN:
-            self._change(State.OPEN, f"a probe failed: {error!r}")
+            self._change(State.OPEN, f"a probe failed: {said}")
         elif self.failures_in_row >= self.limits.threshold:
-            self._change(State.OPEN, f"{self.failures_in_row} calls in a row failed, the last by {error!r}")
+            self._change(State.OPEN, f"{self.failures_in_row} calls in a row failed, the last: {said}")
 
     def _cancelled(self, call: _Call) -> None:
         self.counts.cancelled += 1

@@ -17,6 +17,8 @@ from emis_streams.services.errors import Denied, NotSent, Refused
 from emis_streams.services.messages import Header, Request
 from emis_streams.services.replies import Replies, Reply
 
+_LAST_SECONDS = 2.0
+
 
 class Sender:
     """One producer for requests and replies. Twice the same message harms nobody: each has its key."""
@@ -39,8 +41,14 @@ class Sender:
         self._started = producer
 
     async def stop(self) -> None:
-        if self._started is not None:
-            await self._started.stop()
+        """What cannot be sent soon is left: who asked is told so or asks again, and an outbox keeps its events."""
+        if self._started is None:
+            return
+        try:
+            await asyncio.wait_for(self._started.flush(), _LAST_SECONDS)
+        except TimeoutError:
+            await self._started._sender.close()  # Else it waits for each batch's time-out, 40 s.
+        await self._started.stop()
 
     @property
     def _producer(self) -> AIOKafkaProducer:

@@ -161,7 +161,7 @@ def test_its_history_says_what_changed_and_why(breaker: CircuitBreaker, clock: C
     succeed(breaker)
     told = [(change.before, change.after, change.reason) for change in breaker.history]
     assert told == [
-        (State.CLOSED, State.OPEN, "5 calls in a row failed, the last by Failed()"),
+        (State.CLOSED, State.OPEN, "5 calls in a row failed, the last: Failed"),
         (State.OPEN, State.HALF_OPEN, "60 s are over"),
         (State.HALF_OPEN, State.CLOSED, "a probe succeeded"),
     ]
