@@ -28,7 +28,7 @@ bench: system-bench .venv/.dev  ## Measure this worker and its peers side by sid
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 faults-ci: system-faults .venv/.dev  ## The faults that every push has to stand, on real processes (up to 10 minutes)
 	@exec $(BIN)/python -m tests.faults --set ci
-faults: system-faults .venv/.dev  ## All of them, and mistakes that they have to find (an hour; ARGS="--rows 4 …")
+faults: system-faults .venv/.dev  ## All of them, and mistakes that they have to find (45 minutes; ARGS="--rows 4 …")
 	@failed=0; $(BIN)/python -m tests.faults $(ARGS) || failed=1; \
 	  $(if $(ARGS),,$(BIN)/python -m tests.faults --mutants || failed=1;) exit $$failed
 faults-long: system-faults .venv/.dev  ## Five seeds, then an hour with a fault every minute (some hours; SOAK=minutes)

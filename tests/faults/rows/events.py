@@ -278,8 +278,9 @@ async def dead_letters_too_few_brokers(course: Course) -> Evidence:
     """The dead-letter topic wants more copies in sync than there are brokers."""
     victim = course.stage.kafka.nodes[2]
     log = NewLines(course.workers)
-    await told.configure(course.stage, [_DEAD_LETTERS], {"min.insync.replicas": "3"})
     victim.process.kill()
+    await told.watermarks(course.stage, [_DEAD_LETTERS])  # New leaders learn their ends, as they could not later.
+    await told.configure(course.stage, [_DEAD_LETTERS], {"min.insync.replicas": "3"})
     try:
         return await _refused_meanwhile(course, log)
     finally:
