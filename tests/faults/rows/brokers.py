@@ -25,9 +25,9 @@ _MOVED_SECONDS = 20.0
 _STOP_SECONDS = 15.0
 _FROZEN_SECONDS = 12.0
 _FLAG_SECONDS = 9.0
+"""From when the brokers are out of reach until a worker must say that it may be behind: the limit, and room to ask."""
 _NEED_NO_ROW_SHARE = 0.1
 """Of events that come: late ones and those that are sent again change nothing, and are committed without a row."""
-"""From when the brokers are out of reach until a worker must say that it may be behind: the limit, and room to ask."""
 
 
 # -- roles of brokers -----------------------------------------------------------------------------
