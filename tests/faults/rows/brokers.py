@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
-from confluent_kafka.admin._resource import ResourceType
 
 from emis_streams.local.kafka import KafkaNode
 from tests.faults.checker.stores import CHANGELOGS
 from tests.faults.course import Course, Evidence, Row
 from tests.faults.proxy import Proxy
+from tests.faults.rows import told
 from tests.faults.stage import FaultWorker, NotInTime, Stage, until
 from tests.integration.independent import GROUP, SOURCES
 
@@ -294,11 +293,7 @@ def _n_acknowledged(course: Course) -> int:
 
 async def _set_min_isr(stage: Stage, value: str) -> None:
     """Of the changelogs alone."""
-    entry = ConfigEntry("min.insync.replicas", value, incremental_operation=AlterConfigOpType.SET)
-    resources = [ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry]) for name in CHANGELOGS]
-    admin = AdminClient({"bootstrap.servers": stage.brokers})
-    for done in admin.incremental_alter_configs(resources, request_timeout=_ASK_SECONDS).values():
-        await asyncio.wrap_future(done)
+    await told.configure(stage, CHANGELOGS, {"min.insync.replicas": value})
 
 
 # -- the whole cluster ----------------------------------------------------------------------------
