@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 
+from emis_streams.engine.stopping import stop
 from emis_streams.lag_report import Owner
 
 log = logging.getLogger(__name__)
@@ -85,8 +86,9 @@ class Brokers:
 
     async def close(self) -> None:
         """Let go of all connections, also after a start that failed half-way."""
-        for client in (self._admin.close, self._offsets.stop, self._records.stop):
-            await client()
+        await self._admin.close()
+        await stop(self._offsets)
+        await stop(self._records)
 
     async def cluster(self) -> tuple[str | None, int]:
         """Cluster id and number of brokers that are up."""

@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from emis_streams.engine.stopping import stop
 from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.settings import Settings
 
@@ -28,12 +29,12 @@ async def reader(settings: Settings) -> AsyncIterator[Any]:
     try:
         await consumer.start()
     except KafkaConnectionError as error:
-        await consumer.stop()
+        await stop(consumer)
         raise await unavailable(settings, error) from None
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        await stop(consumer)
 
 
 async def partitions_of_topic(consumer: Any, settings: Settings, topic: str) -> list[TopicPartition]:

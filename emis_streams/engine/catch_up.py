@@ -27,6 +27,7 @@ from emis_streams.engine.home import Home
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
 from emis_streams.engine.starting import start
+from emis_streams.engine.stopping import stop
 from emis_streams.engine.store import PartitionStore
 from emis_streams.engine.table import SendRows, Table, TableSink
 from emis_streams.engine.transport import Consumer
@@ -246,7 +247,7 @@ class CatchUp(Service):
                 await self._look(asker)
                 await self._look_at_topics()
         finally:
-            await asker.stop()
+            await stop(asker)
 
     async def _check_group(self) -> None:
         try:

@@ -20,6 +20,7 @@ from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.membership import Membership
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.stopping import end_fetches
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         self.membership.watch(self._ensure_consumer()._coordinator)
 
     async def on_thread_stop(self) -> None:
+        if self._consumer is not None:
+            await end_fetches(self._consumer)
         await super().on_thread_stop()
         if self._consumer is not None:
             # Whoever asked the brokers something while it closed made connections anew.

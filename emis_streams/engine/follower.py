@@ -24,6 +24,7 @@ from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.starting import start
+from emis_streams.engine.stopping import stop
 
 logger = logging.getLogger(__name__)
 
@@ -339,7 +340,7 @@ class Follower:
     async def _stop(self) -> None:
         if self._group_commit is not None:
             self._group_commit.cancel()
-        await self._consumer.stop()
+        await stop(self._consumer)
 
 
 class _GroupListener(ConsumerRebalanceListener):

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from emis_streams import rows, topics
 from emis_streams.engine.denied import denied
+from emis_streams.engine.stopping import stop
 from emis_streams.errors import Unavailable
 from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.settings import Settings
@@ -73,7 +74,7 @@ async def open_changelogs(settings: Settings) -> AsyncIterator[Changelogs]:
         reason = denied(error) or str(error) or type(error).__name__
         raise Unavailable(f"Kafka at KAFKA_BROKERS={settings.kafka_brokers!r}: {reason}") from error
     finally:
-        await consumer.stop()
+        await stop(consumer)
 
 
 async def _partitions(consumer: Any, settings: Settings) -> list[TopicPartition]:

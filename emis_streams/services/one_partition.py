@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from emis_streams.engine.fetch import fetch, gathering
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.starting import start
+from emis_streams.engine.stopping import stop
 
 _POLL_SECONDS = 1.0
 _RECORDS_AT_ONCE = 500
@@ -45,7 +46,7 @@ async def read(
                 on_level()
             position = await _read_some(consumer, tp, take, waiting, position)
     finally:
-        await consumer.stop()
+        await stop(consumer)
 
 
 async def _range(consumer: AIOKafkaConsumer, tp: TopicPartition, waiting: Waiting) -> tuple[int, int]:
