@@ -35,11 +35,38 @@ def workers(n: int, config: Settings) -> list[Process]:
 
 def run_processes(processes: Sequence[Process]) -> int:
     """Runs them until they end, or one does: then the others are told to stop. Returns its exit code."""
-    children = [_start(process) for process in processes]
+    children = _Children(processes)
     for number in _SIGNALS:
-        signal.signal(number, lambda *_: _stop(children))
-    codes = [_wait(child, children) for child in children]
-    return next((code for code in codes if code), 0)
+        signal.signal(number, lambda *_: children.stop())
+    return children.wait()
+
+
+class _Children:
+    def __init__(self, processes: Sequence[Process]) -> None:
+        self._running = [_start(process) for process in processes]
+        self._are_told = False
+
+    def stop(self) -> None:
+        self._are_told = True
+        for child in self._running:
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        codes = [self._wait(child) for child in self._running]
+        return next((code for code in codes if code), 0)
+
+    def _wait(self, child: "subprocess.Popen[bytes]") -> int:
+        """Waits for this child; looks at the others too, so that none goes on alone.
+
+        They are told once: who is at its very end handles signals no more, and would be killed by another one.
+        """
+        while True:
+            try:
+                return child.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                if not self._are_told and any(other.poll() is not None for other in self._running):
+                    self.stop()
 
 
 def _start(process: Process) -> "subprocess.Popen[bytes]":
@@ -47,19 +74,3 @@ def _start(process: Process) -> "subprocess.Popen[bytes]":
     # The kernel stops the child when this process dies, however it dies.
     guarded = [sys.executable, str(Path(launch.__file__)), str(int(signal.SIGTERM)), str(os.getpid()), *command]
     return subprocess.Popen(guarded, env={**os.environ, **process.environment})
-
-
-def _wait(child: "subprocess.Popen[bytes]", children: Sequence["subprocess.Popen[bytes]"]) -> int:
-    """Waits for this child; looks at the others too, so that none goes on alone."""
-    while True:
-        try:
-            return child.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            if any(other.poll() is not None for other in children):
-                _stop(children)
-
-
-def _stop(children: Sequence["subprocess.Popen[bytes]"]) -> None:
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)

@@ -148,6 +148,10 @@ class Consumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._drain_once()
+        except asyncio.CancelledError:
+            # Told to stop while partitions are shared out, Faust would start the fetcher anew, and fail at it.
+            if not self.app.should_stop:
+                raise
         except Exception as error:  # noqa: BLE001 - whatever it is, a worker that does not fetch must end
             if not self.app.should_stop:
                 fatal.end_process(self.app, "fetching failed", error)
