@@ -23,8 +23,11 @@ class Connection(asyncio.Protocol):
         "_begun",
         "_closing_since",
         "_door",
+        "_had_body",
+        "_is_broken",
         "_is_whole",
         "_loop",
+        "_n_answered",
         "_part_since",
         "_stuck_since",
         "_transport",
@@ -43,6 +46,12 @@ class Connection(asyncio.Protocol):
         self._begun = False
         self._is_whole = True
         """Whether everything so far ended where a request without a body does."""
+        self._is_broken = False
+        """Whether something came that is no request. Nothing after it is looked at: the parser would make an error of
+        each piece, with twice that piece in its text."""
+        self._n_answered = 0
+        self._had_body = False
+        """Whether the request that was answered last came with a body: some of it may be still on its way."""
         self._waits_since = self._loop.time()
         self._part_since: float | None = None
         self._stuck_since: float | None = None
@@ -55,6 +64,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
+        if self._is_broken:
+            return
         if not self._begun and self._part_since is None:
             if self._door.is_full and self._is_at_the_begin() and self._refused(data):
                 return
@@ -65,7 +76,7 @@ class Connection(asyncio.Protocol):
             self.handler.connection_made(self._transport)
         self.handler.data_received(data)
         if self.handler._messages:
-            _forget_where(self.handler._messages[-1][0])
+            self._is_broken = _is_error(self.handler._messages[-1][0])
             self.begin()
 
     def _is_at_the_begin(self) -> bool:
@@ -74,7 +85,16 @@ class Connection(asyncio.Protocol):
         Else a refusal could get in between, and whoever shares the connection (behind a proxy) be told
         the answer of another.
         """
-        return self._is_whole and (self.handler is None or self.handler._waiter is not None)
+        return self._is_whole and (self.handler is None or self._waits_for_a_request(self.handler))
+
+    def _waits_for_a_request(self, handler: RequestHandler) -> bool:
+        """Or is about to: below Python 3.12, a turn of the loop lies between an answer and aiohttp's waiting again, and
+        under load most clients send their next request just then.
+        """
+        if handler._waiter is not None and not handler._waiter.done():
+            return True
+        all_answered = handler._request_count == self._n_answered and not handler._request_in_progress
+        return all_answered and not self._had_body
 
     def _refused(self, data: bytes) -> bool:
         refusal = self._door.refusal_of(data)
@@ -95,8 +115,10 @@ class Connection(asyncio.Protocol):
         self._begun = True
         self._door.begun(self)
 
-    def answered(self) -> None:
+    def answered(self, had_body: bool) -> None:
         """The answer is about to be written; if more was sent meanwhile, the next one is begun."""
+        self._n_answered += 1
+        self._had_body = had_body
         self._part_since = None
         self._done()
         if self.handler is not None and self.handler._messages:
@@ -158,9 +180,10 @@ class Connection(asyncio.Protocol):
         return "idle" if now - self._waits_since > limits.idle_seconds else None
 
 
-def _forget_where(message: object) -> None:
-    """What the parser refused is kept as an error: its frames would keep all that was received until garbage is
-    collected, which can be hundreds of megabytes."""
+def _is_error(message: object) -> bool:
+    """Whether the parser refused it. Such an error is kept; its frames would keep all that was received until garbage
+    is collected, which can be hundreds of megabytes, and are forgotten."""
     error = getattr(message, "exc", None)
     if error is not None:
         error.__traceback__ = None
+    return error is not None

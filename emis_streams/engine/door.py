@@ -147,7 +147,7 @@ class Door:
         try:
             yield connection.over and not request.path.startswith(self.limits.spared)
         finally:
-            connection.answered()
+            connection.answered(request.body_exists)
 
     def refusal_of(self, data: bytes) -> tuple[bytes, bool] | None:
         """What to answer to the first bytes of a request, and whether the connection stays; None: let it in."""

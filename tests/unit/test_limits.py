@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from emis_streams.engine import door
+from emis_streams.engine.connection import Connection
 from emis_streams.engine.door import DOOR, Door
 from emis_streams.node import NODE
 from emis_streams.read_model.model import ReadModel
@@ -39,6 +40,8 @@ class Site:
     def __init__(self, server: TestServer, door: Door, go_on: asyncio.Event) -> None:
         self.door = door
         self.go_on = go_on
+        self.in_the_next_turn: Callable[[Connection], object] = lambda _connection: None
+        """Of the loop, after the answer of `/then`: called with the server's side of that connection."""
         self._server = server
         self._open: list[asyncio.StreamWriter] = []
 
@@ -93,6 +96,11 @@ async def a_site(model: ReadModel, **limits: float) -> AsyncIterator[Site]:
         await go_on.wait()
         return web.Response(text="done")
 
+    async def then(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        asyncio.get_running_loop().call_soon(site.in_the_next_turn, request.transport.get_protocol())
+        return web.Response(text="done")
+
     follower = Told(a_follower("read-model"))
     node = a_node(model, ToldLag(a_report(), a_history()), read_model_follower=follower)
     node.settings = msgspec.structs.replace(node.settings, **limits)
@@ -102,6 +110,7 @@ async def a_site(model: ReadModel, **limits: float) -> AsyncIterator[Site]:
     for page in PAGES:
         app.add_routes(page.routes)
     app.router.add_get("/waits", waits)
+    app.router.add_get("/then", then)
     server = SiteServer(app, host="127.0.0.1")
     await server.start_server()
     site = Site(server, app[DOOR], go_on)
@@ -171,6 +180,31 @@ async def test_a_refusal_never_gets_between_a_body_and_its_answer(site_with: Any
         answer = await read_all(reader)
         assert answer.count(b"HTTP/1.1 ") == 1
         assert b"503" not in answer.split(b"\r\n", 1)[0]
+
+
+async def test_a_request_that_comes_just_after_an_answer_is_refused_unparsed(site_with: Any) -> None:
+    """aiohttp has not begun to wait for it yet. What is parsed costs as much as an answer, and would keep those out."""
+    async with site_with(web_max_requests=1) as site:
+        others: list[Connection] = []
+        n_requests: list[int] = []
+
+        def fill_and_ask(connection: Connection) -> None:
+            others[0].data_received(get("/waits"))
+            connection.data_received(get(_PAGE))
+            n_requests.append(site.door.n_requests)
+
+        site.in_the_next_turn = others.append
+        reader, _ = await site.sent(get("/then"))
+        assert (await reader.readuntil(b"done")).startswith(b"HTTP/1.1 200")
+        site.in_the_next_turn = fill_and_ask
+        reader, writer = await site.sent(get("/then"))
+        assert (await reader.readuntil(b"done")).startswith(b"HTTP/1.1 200")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 503")
+        assert n_requests == [1]
+        site.go_on.set()
+        await until(lambda: site.door.n_requests == 0)
+        writer.write(get("/livez", "Connection: close"))
+        assert b"HTTP/1.1 200" in await read_all(reader)
 
 
 async def test_a_request_that_comes_in_pieces_is_refused_as_well(site_with: Any) -> None:
@@ -314,6 +348,23 @@ async def test_bodies_above_the_limit_are_refused_unread(site_with: Any) -> None
             writer.transport.abort()
         reader, writer = await site.sent(get(_PAGE, "Content-Length: 1000", "Connection: close") + bytes(1_000))
         assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
+
+
+async def test_nothing_is_made_of_what_comes_after_a_request_that_is_none(site_with: Any) -> None:
+    """aiohttp would keep an error of each piece, larger than the piece: megabytes of some connections at once."""
+    async with site_with() as site:
+        n_messages: list[int] = []
+
+        def send_pieces(connection: Connection) -> None:
+            for piece in (b"GET /" + b"x" * 100_000, b"x" * 100_000, b"x" * 100_000):
+                connection.data_received(piece)
+            assert connection.handler is not None
+            n_messages.append(len(connection.handler._messages))
+
+        site.in_the_next_turn = send_pieces
+        reader, _ = await site.sent(get("/then"))
+        assert b"HTTP/1.0 400 Bad Request\r\n" in await read_all(reader)
+        assert n_messages == [1]
 
 
 async def test_many_requests_at_once_on_one_connection_are_all_answered(site_with: Any) -> None:

@@ -39,7 +39,7 @@ OVERLOAD_P99_MS = 1_000.0
 ATTACKED_P99_MS = 500.0
 OVERLOAD_SECONDS = 20.0
 FLOOD_SECONDS = 10.0
-"""At twice the capacity: more than it can even refuse."""
+"""At twice the capacity of a closed loop."""
 ATTACK_SECONDS = 6.0
 HONEST_PER_SECOND = 100.0
 MOST_GROWTH_MB = 50.0
@@ -213,43 +213,27 @@ def tell(phase: str, outcome: Outcome, watch: Watch, broken: list[str] | None = 
     print(json.dumps(line), flush=True)
 
 
-def broken_anyhow(outcome: Outcome, watch: Watch) -> list[str]:
-    """Bounds that hold whatever comes."""
+def broken_bounds(outcome: Outcome, watch: Watch, p99_ms: float) -> list[str]:
     said = {
         f"errors: {dict(outcome.errors) or dict(outcome.statuses)}": outcome.n_errors > 0,
         "health did not always answer": watch.health_ok_pct < LEAST_HEALTH_PCT,
         f"memory grew by more than {MOST_GROWTH_MB:.0f} MB": watch.growth_mb > MOST_GROWTH_MB,
+        f"{outcome.hung} hung": outcome.hung > 0,
+        f"p99 over {p99_ms:.0f} ms": outcome.percentile_ms(0.99) > p99_ms,
     }
     return [text for text, is_so in said.items() if is_so]
 
 
-def broken_bounds(outcome: Outcome, watch: Watch, p99_ms: float) -> list[str]:
-    said = {
-        f"{outcome.hung} hung": outcome.hung > 0,
-        f"p99 over {p99_ms:.0f} ms": outcome.percentile_ms(0.99) > p99_ms,
-    }
-    return [*broken_anyhow(outcome, watch), *(text for text, is_so in said.items() if is_so)]
-
-
-async def overload(rig: Rig, rate: float) -> bool:
-    """At twice the rate: what can be answered is, and the rest is refused at once."""
+async def overload(rig: Rig, phase: str, arrivals_rate: float, seconds: float, sustainable_rate: float) -> bool:
+    """More than it can answer: at least half of what it can is answered, and the rest is refused at once."""
     async with rig.watched() as watch:
-        outcome = await rig.load(2 * rate, OVERLOAD_SECONDS)
+        outcome = await rig.load(arrivals_rate, seconds)
     broken = broken_bounds(outcome, watch, OVERLOAD_P99_MS)
-    if outcome.ok < rate * OVERLOAD_SECONDS / 2:
+    if outcome.ok < sustainable_rate * seconds / 2:
         broken.append("not half of what it can answer was answered")
     if outcome.statuses[503] and watch.worker_cpu_pct < LEAST_WORKER_CPU_PCT:
         broken.append("not valid: others on this machine had the worker's processor")
-    tell("overload", outcome, watch, broken)
-    return not broken
-
-
-async def flood(rig: Rig, closed: float) -> bool:
-    """More than it can refuse: clients wait for a connection, and nothing else may suffer."""
-    async with rig.watched() as watch:
-        outcome = await rig.load(2 * closed, FLOOD_SECONDS)
-    broken = broken_anyhow(outcome, watch)
-    tell("flood", outcome, watch, broken)
+    tell(phase, outcome, watch, broken)
     return not broken
 
 
@@ -273,7 +257,10 @@ async def all_phases(rig: Rig) -> bool:
     async with rig.watched() as whole:
         closed = await capacity(rig)
         rate = await sustainable(rig, closed)
-        held = [await overload(rig, rate), await flood(rig, closed)]
+        held = [
+            await overload(rig, "overload", 2 * rate, OVERLOAD_SECONDS, rate),
+            await overload(rig, "flood", 2 * closed, FLOOD_SECONDS, rate),
+        ]
         for attack in ATTACKS:
             held.append(await attacked(rig, attack))
     log = rig.worker.log()
