@@ -14,6 +14,7 @@ import click
 
 from emis_streams import exposure, settings, tracing
 from emis_streams.cli.logs import set_up_logging
+from emis_streams.cli.open_files import allow_open_files
 from emis_streams.cli.processes import run_processes, workers
 from emis_streams.settings import Settings
 
@@ -43,6 +44,7 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
     os.environ.update({name: value for name, value in given.items() if value is not None})
     config = settings.current()
     exposure.check(config)
+    allow_open_files()
     if processes > 1:
         sys.exit(run_processes(workers(processes, config)))
     set_up_logging(config)

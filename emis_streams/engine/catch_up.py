@@ -131,7 +131,7 @@ class CatchUp(Service):
 
     async def _take_over(self, assigned: set[TP], generation_id: int) -> None:
         await self.waiting.for_(lambda: self._check_partitions(assigned), PartitionsDiffer, *UNREACHABLE)
-        changelogs = self._open_stores(assigned)
+        changelogs = await self._open_stores(assigned)
         logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
         await self._catch_up(changelogs)
         await self.waiting.for_(lambda: self.consumer.start_from_committed(assigned), *UNREACHABLE)
@@ -156,16 +156,21 @@ class CatchUp(Service):
                 if topics[topic].n_partitions != table.partitions:
                     yield f"{topic} has {topics[topic].n_partitions} partitions, its table {table.partitions}"
 
-    def _open_stores(self, assigned: set[TP]) -> list[TopicPartition]:
-        """Opens the stores of the partitions that are ours now, closes all others."""
+    async def _open_stores(self, assigned: set[TP]) -> list[TopicPartition]:
+        """Opens the stores of the partitions that are ours now, closes all others.
+
+        Each takes some milliseconds of the loop (tens on a busy disk), so pages are answered between them.
+        """
         changelogs = []
         for table in self.tables.engine_tables():
             wanted = {tp.partition for tp in assigned if tp.topic in table.source_topics}
             for number in table.store.open_partitions:
                 if number not in wanted:
                     table.store.close_partition(number)
+                    await asyncio.sleep(0)
             for number in sorted(wanted):
                 table.store.partition(number)
+                await asyncio.sleep(0)
                 changelogs.append(TopicPartition(table.changelog_name, number))
         self._copies.forget(changelogs)
         return changelogs

@@ -303,7 +303,13 @@ class Stage:
         for worker in self.workers:
             worker.thaw()
             worker.start()
-        await self.all_ready()
+        try:
+            await self.all_ready()
+        except NotInTime:  # A row that failed may have started one in a way that it never is.
+            for worker in self.workers:
+                worker.kill()
+                worker.start()
+            await self.all_ready()
 
     async def start_broker(self, node: KafkaNode) -> None:
         """Unless it runs; without blocking the loop, as the readers' clock goes on elsewhere."""
