@@ -111,6 +111,10 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             fatal.end_process(self.app, "the consumer failed", reason)
         await super().crash(reason)
 
+    def assignment(self) -> set[TP]:
+        """As Faust's, which raises before this thread has begun: pages and probes ask from the start."""
+        return set() if self._consumer is None else set(super().assignment())
+
     async def fetch(self, tps: Collection[TP], timeout_seconds: float, is_wanted: Callable[[], bool]) -> list[Fetched]:
         options = options_of(self.app)
         return await self.call_thread(
