@@ -38,6 +38,10 @@ _MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
 """A sink that cannot be reached for long must not cost the group its partitions."""
 
 
+class _SharedOutAnew(Exception):
+    """The group takes partitions away and gives others while their positions are asked for."""
+
+
 class PositionsChanged(Exception):
     """The sink's positions are not the ones it kept last (emptied, restored, another writer): ask again."""
 
@@ -155,6 +159,10 @@ class Follower:
     _consumer: AIOKafkaConsumer = field(init=False, repr=False)
     _level: bool = field(default=False, init=False)
     _targets: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    _assigned: Sequence[TopicPartition] | None = field(default=None, init=False)
+    """What the group has given and is not followed yet."""
+    _n_revoked: int = field(default=0, init=False)
+    """How often the group has taken all partitions away, to share them out anew."""
     _topic_ids: dict[str, str] = field(default_factory=dict, init=False)
     _ids_checked: float = field(default=0.0, init=False)
     _group_committed: float = field(default=0.0, init=False)
@@ -214,26 +222,36 @@ class Follower:
         await self.position(self.partitions)
 
     async def position(self, tps: Iterable[TopicPartition]) -> None:
-        """Seeks to where the sink is, or to the start of the log where its position is not valid (any more)."""
-        tps = list(tps)
-        await self._waiting.for_(lambda: self._position(tps), KafkaError, *self.wait_for)
+        """Seeks to where the sink is, or to the start of the log where its position is not valid (any more).
 
-    async def _position(self, tps: list[TopicPartition]) -> None:
-        if not tps:
-            self._note_caught_up()
-            return
-        for name, topic in (await described(self._consumer._client, {tp.topic for tp in tps})).items():
-            self.check_cluster(topic.cluster_id)
-            self._topic_ids[name] = topic.id
-        begins = await self._consumer.beginning_offsets(tps)
-        ends = await self._consumer.end_offsets(tps)
-        kept = await self.sink.positions(tps)
+        Gives up once the group shares out anew: what it gives then is asked for by itself.
+        """
+        tps, n_revoked = list(tps), self._n_revoked
+        try:
+            await self._waiting.for_(lambda: self._position(tps, n_revoked), KafkaError, *self.wait_for)
+        except _SharedOutAnew:
+            logger.info("%s: the group shared out anew while positions were asked for", self.name)
+
+    async def _position(self, tps: list[TopicPartition], n_revoked: int) -> None:
+        begins: dict[TopicPartition, int] = {}
+        ends: dict[TopicPartition, int] = {}
+        kept: dict[TopicPartition, Position] = {}
+        if tps:
+            # The log is asked after the sink: another member, or a topic made anew, may have moved a position since.
+            kept = await self.sink.positions(tps)
+            for name, topic in (await described(self._consumer._client, {tp.topic for tp in tps})).items():
+                self.check_cluster(topic.cluster_id)
+                self._topic_ids[name] = topic.id
+            begins = await self._consumer.beginning_offsets(tps)
+            ends = await self._consumer.end_offsets(tps)
         outside = [tp for tp, at in kept.items() if not self._is_valid(tp, at, begins[tp], ends[tp])]
         for tp in outside:
+            self._check_still_ours(n_revoked)
             logger.warning("%s: position %s of %s is outside the log: following its start", self.name, kept[tp], tp)
             await self.sink.reset(tp)
         if outside:
             kept = await self.sink.positions(tps)
+        self._check_still_ours(n_revoked)
         for tp in tps:
             start = kept[tp].next_offset if tp in kept else begins[tp]
             self._consumer.seek(tp, start)
@@ -242,16 +260,28 @@ class Follower:
         self._level = False
         self._note_caught_up()
 
+    def _check_still_ours(self, n_revoked: int) -> None:
+        if n_revoked != self._n_revoked:
+            raise _SharedOutAnew
+
+    async def _position_again(self) -> None:
+        """Asks again for the positions of what is followed; of nothing, if the group is sharing out just now."""
+        if self.next_offsets:
+            await self.position(self.next_offsets)
+
     def _is_valid(self, tp: TopicPartition, at: Position, begin: int, end: int) -> bool:
         return at.topic_id == self._topic_ids[tp.topic] and begin <= at.next_offset <= end
 
     async def _step(self) -> None:
+        if self._assigned is not None:
+            assigned, self._assigned = self._assigned, None
+            await self.position(assigned)
         try:
             fetched = await self._fetch()
         except DENIED:
             fetched = await self._fetch_when_granted()
         except OffsetOutOfRangeError:
-            await self.position(self.next_offsets)
+            await self._position_again()
             return
         if fetched:
             await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.merge) for f in fetched])
@@ -262,8 +292,14 @@ class Follower:
     async def _fetch(self) -> list[Fetched]:
         if self.group is not None:
             self._consumer._coordinator.check_errors()  # It waits for ever to be asked, and does not join meanwhile.
+        n_revoked = self._n_revoked
         return await fetch(
-            self._consumer._fetcher, set(self.next_offsets), _POLL_SECONDS, self.slice_records, self.slice_bytes
+            self._consumer._fetcher,
+            set(self.next_offsets),
+            _POLL_SECONDS,
+            self.slice_records,
+            self.slice_bytes,
+            is_wanted=lambda: n_revoked == self._n_revoked,
         )
 
     async def _fetch_when_granted(self) -> list[Fetched]:
@@ -284,7 +320,8 @@ class Follower:
                 self.next_offsets[part.tp] = part.next_offset
             self.records_total += part.n_records
         self.last_progress = time.monotonic()
-        self._note_caught_up()
+        if self.next_offsets:  # Else the group has taken them away meanwhile.
+            self._note_caught_up()
 
     async def _keep(self, slices: list[ChangelogSlice]) -> bool:
         self._sink_seen = time.monotonic()
@@ -292,7 +329,7 @@ class Follower:
             await self._waiting.for_(lambda: self.sink.apply(slices), *self.wait_for)
         except PositionsChanged as reason:
             logger.warning("%s: %s; following again from the kept positions", self.name, reason)
-            await self.position(self.next_offsets)
+            await self._position_again()
             return False
         return True
 
@@ -320,7 +357,7 @@ class Follower:
             logger.debug("%s: topic ids not checked: %r", self.name, error)
             return
         if any(topic.id != self._topic_ids[name] for name, topic in topics.items()):
-            await self.position(self.next_offsets)
+            await self._position_again()
 
     def _show_to_group(self) -> None:
         """Commits the positions now and then, without waiting: nothing of ours rests on it."""
@@ -344,14 +381,20 @@ class Follower:
 
 
 class _GroupListener(ConsumerRebalanceListener):
-    """Seeks to the sink's positions; what the group has committed is not asked."""
+    """Tells the follower what is its share; it asks the sink for their positions, not the group.
+
+    The follower does that itself, not this call: one position is asked for at a time, what fails there ends the
+    follower (aiokafka only logs it here), and a database that is away does not keep the others of the group waiting.
+    """
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._follower._n_revoked += 1
+        self._follower._assigned = None
         self._follower.next_offsets.clear()
         self._follower._targets.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._follower.position(assigned)
+        self._follower._assigned = list(assigned)

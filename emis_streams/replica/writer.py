@@ -98,11 +98,17 @@ class ReplicaSink:
             return dict(self._kept)
 
     async def reset(self, tp: TopicPartition) -> None:
-        """Forgets the position. Rows stay: they may be all that is left of a lost log (see `replica verify`)."""
+        """Forgets the position, unless another worker has moved it since it was asked for.
+
+        Rows stay: they may be all that is left of a lost log (see `replica verify`).
+        """
         async with self._one_at_a_time:
+            kept = self._kept.get(tp)
+            if kept is None:
+                return
             async with self._connected("resetting the replica's position") as connection:
-                await _forget(connection, _is_one_of([tp]))
-            self._kept.pop(tp, None)
+                await _forget(connection, _is_at(tp, kept))
+            del self._kept[tp]
 
     @asynccontextmanager
     async def _connected(self, what: str) -> AsyncIterator[AsyncConnection]:
@@ -236,6 +242,12 @@ def _is_one_of(tps: Iterable[TopicPartition]) -> ColumnElement[bool]:
         by_topic.setdefault(tp.topic, []).append(tp.partition)
     columns = replica_positions.c
     return or_(*(and_(columns.Topic == t, columns.Partition.in_(sorted(ps))) for t, ps in sorted(by_topic.items())))
+
+
+def _is_at(tp: TopicPartition, position: Position) -> ColumnElement[bool]:
+    columns = replica_positions.c
+    at = and_(columns.NextOffset == position.next_offset, columns.TopicId == position.topic_id)
+    return and_(_is_one_of([tp]), at)
 
 
 def _as_told(error: Exception) -> Exception:

@@ -38,14 +38,18 @@ class MemorySink:
     resets: list[TopicPartition] = field(default_factory=list)
     asked: int = 0
     may_apply: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Whether `positions` may."""
     emptied: bool = False
 
     def __post_init__(self) -> None:
         self.may_apply.set()
+        self.may_answer.set()
 
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
         self.asked += 1
         self.emptied = False
+        await self.may_answer.wait()
         return {tp: self.kept[tp] for tp in tps if tp in self.kept}
 
     async def reset(self, tp: TopicPartition) -> None:
@@ -238,6 +242,24 @@ async def test_a_position_before_the_start_is_reset(log: Log, sink: MemorySink) 
     assert follower.next_offsets == ends
 
 
+async def test_a_position_that_was_moved_on_while_it_was_asked_for_is_kept(log: Log, sink: MemorySink) -> None:
+    """Another member of the group may be at work on the partition: it follows records that are newer than any end."""
+    await log.write(rows_of(30))
+    own_topic_id = await topic_id(log)
+    positions = sink.positions
+
+    async def moved_on(tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        await log.write(rows_of(30, version=2))
+        sink.kept = {tp: Position(end, own_topic_id) for tp, end in (await log.ends()).items()}
+        return await positions(tps)
+
+    sink.positions = moved_on  # type: ignore[method-assign]
+    follower = log.follower(sink)
+    await asyncio.wait_for(follower.catch_up(), 30)
+    assert sink.resets == []
+    assert follower.next_offsets == await log.ends()
+
+
 async def test_a_position_of_another_topic_of_that_name_is_reset(log: Log, sink: MemorySink) -> None:
     await log.write(rows_of(50))
     sink.rows = {"from the other topic": row(1)}
@@ -379,6 +401,39 @@ async def test_what_the_group_has_committed_is_not_believed(log: Log, sink: Memo
     async with running(log.follower(sink, group=group)) as follower:
         await until(lambda: sink.rows == rows_of(60))
         await until(lambda: follower.caught_up)
+
+
+async def test_positions_that_are_asked_for_while_the_group_shares_out_anew_are_dropped(
+    log: Log, sink: MemorySink
+) -> None:
+    """Row 4 of the faults once: the one that asked went on asking for partitions that another had by then."""
+    group = unique("followers")
+    await log.write(rows_of(60))
+    async with running(log.follower(sink, group=group)) as one:
+        await until(lambda: sink.rows == rows_of(60))
+        sink.may_answer.clear()
+        asked = sink.asked
+        sink.emptied = True  # It asks for its positions again, and is kept waiting.
+        await until(lambda: sink.asked > asked)
+        async with running(log.follower(MemorySink(), group=group)) as two:
+            await until(lambda: len(two.next_offsets) == 1)
+            sink.may_answer.set()
+            await until(lambda: len(one.next_offsets) == 1)
+            assert one.next_offsets.keys() | two.next_offsets.keys() == set(log.tps)
+            own = next(iter(one.next_offsets))
+            await log.write(rows_of(60, version=2))
+            end = (await log.ends())[own]
+            await until(lambda: sink.kept[own].next_offset == end)
+            assert one.waiting_for is None
+
+
+async def test_what_cannot_be_asked_of_the_sink_ends_a_member_of_a_group(log: Log, sink: MemorySink) -> None:
+    async def mistaken(_tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        raise ValueError("a mistake")
+
+    sink.positions = mistaken  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="a mistake"):
+        await asyncio.wait_for(log.follower(sink, group=unique("followers")).follow(), 30)
 
 
 # -- brokers that go away -----------------------------------------------------------------------

@@ -243,6 +243,17 @@ async def test_a_commit_of_unknown_outcome_is_simply_applied_again(
     assert set(classes_in(engine, "ClassName")) == {id_of(50), id_of(51)}
 
 
+async def test_a_position_that_another_worker_has_moved_is_not_forgotten(sink: ReplicaSink, database_url: str) -> None:
+    await sink.apply([slice_of(CLASSES, {id_of(50): class_row(1)}, 5)])
+    other = await open_sink(database_url, [])
+    await other.apply([slice_of(CLASSES, {id_of(51): class_row(1)}, 6)])
+    await sink.reset(CLASSES)
+    assert (await sink.positions([CLASSES]))[CLASSES].next_offset == 6
+    await other.reset(CLASSES)
+    assert await sink.positions([CLASSES]) == {}
+    await other.close()
+
+
 EMPTIED: dict[str, Callable[[], list[Any]]] = {
     "positions deleted": lambda: [delete(replica_positions)],
     "rows deleted": lambda: [delete(class_infos)],
