@@ -139,6 +139,10 @@ class Course:
         finally:
             self._sender.send_signal(signal.SIGCONT)
 
+    def end_load(self) -> None:
+        """Nothing more is sent after the load that is paused now."""
+        self._sender.send_signal(signal.SIGTERM)
+
     async def committed(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
         """Until all that was sent is committed, twice within a second: records may still have been on their way."""
         await until(self._all_committed, timeout_seconds, "everything is committed")
