@@ -134,7 +134,7 @@ async def zombie(course: Course) -> Evidence:
     """Stopped for longer than its session, with rows that it has looked over and not sent; then it goes on.
 
     It was just about to send them, so nothing can hold it back: its older rows follow the new owner's. The
-    owner has to send its own again, before compaction makes an end of them.
+    owner has to send its own again, before compaction makes an end of them (unless it has written the class since).
     """
     victim = course.workers[0]
     trap = Trap(victim, "before-send", "stop")
@@ -151,9 +151,10 @@ async def zombie(course: Course) -> Evidence:
     victim.thaw()
     thawed_at = time.monotonic()
     gone_back = await asyncio.to_thread(_rows_gone_back, course)
-    await until(lambda: _n_sent_again(course.workers) > sent_before, 20, "an owner has sent rows again")
+    await until(lambda: asyncio.to_thread(_ends_well, course), 20, "the changelogs end with the highest versions", 0.5)
+    sent_again = _n_sent_again(course.workers) - sent_before
     removed = await compacted(course.stage, CLASSES.changelog)
-    said = {"gone_back": gone_back, "compaction_removed": removed}
+    said = {"gone_back": gone_back, "sent_again": sent_again, "compaction_removed": removed}
     return Evidence(bit=is_stopped and gone_back > 0 and removed > 0, healed_at=thawed_at, said=said)
 
 
@@ -161,11 +162,20 @@ def _rows_gone_back(course: Course) -> int:
     """Waits for what the zombie sends; how many rows follow a higher version of theirs in the changelog."""
     deadline = time.monotonic() + 10
     while True:
-        found = Findings()
-        stores.check_changelogs(stores.changelogs(course.stage.brokers, course.district.own_ids), Truth(), found)
-        decreases = found.notes["changelog_decreases"]
+        decreases = _in_changelogs(course).notes["changelog_decreases"]
         if decreases or time.monotonic() > deadline:
             return decreases
+
+
+def _ends_well(course: Course) -> bool:
+    """Whether no key's last row in the changelogs is of a lower version than one before."""
+    return _in_changelogs(course).count("reorder") == 0
+
+
+def _in_changelogs(course: Course) -> Findings:
+    found = Findings()
+    stores.check_changelogs(stores.changelogs(course.stage.brokers, course.district.own_ids), Truth(), found)
+    return found
 
 
 def _n_takeovers(workers: list[FaultWorker]) -> int:
