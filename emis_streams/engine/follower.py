@@ -233,17 +233,16 @@ class Follower:
             logger.info("%s: the group shared out anew while positions were asked for", self.name)
 
     async def _position(self, tps: list[TopicPartition], n_revoked: int) -> None:
-        begins: dict[TopicPartition, int] = {}
-        ends: dict[TopicPartition, int] = {}
-        kept: dict[TopicPartition, Position] = {}
-        if tps:
-            # The log is asked after the sink: another member, or a topic made anew, may have moved a position since.
-            kept = await self.sink.positions(tps)
-            for name, topic in (await described(self._consumer._client, {tp.topic for tp in tps})).items():
-                self.check_cluster(topic.cluster_id)
-                self._topic_ids[name] = topic.id
-            begins = await self._consumer.beginning_offsets(tps)
-            ends = await self._consumer.end_offsets(tps)
+        if not tps:
+            self._note_caught_up()
+            return
+        # The log is asked after the sink: another member, or a topic made anew, may have moved a position since.
+        kept = await self.sink.positions(tps)
+        for name, topic in (await described(self._consumer._client, {tp.topic for tp in tps})).items():
+            self.check_cluster(topic.cluster_id)
+            self._topic_ids[name] = topic.id
+        begins = await self._consumer.beginning_offsets(tps)
+        ends = await self._consumer.end_offsets(tps)
         outside = [tp for tp, at in kept.items() if not self._is_valid(tp, at, begins[tp], ends[tp])]
         for tp in outside:
             self._check_still_ours(n_revoked)
