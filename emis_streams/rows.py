@@ -5,6 +5,15 @@ width, so that "which of two rows wins" is one comparison of bytes. A body is a 
 the fields below; a row without a body is the marker of a delete, and is kept for ever: purged
 markers would let old copies come back to life (design, 2.2).
 
+Two formats exist, and changelogs hold rows of both for ever (docs/decisions/0017-ties.md):
+
+    format 1  version: time 8, rank 1, event id 16, CRC-32 4             body: the fields
+    format 2  version: time 8, rank 1, FF × 8, source offset 8, CRC-32 4  body: the fields, and a trailer
+
+The trailer is one more element of the array: a MessagePack `bin` of the format byte and the event id, so that
+releases that know format 1 only read the fields and ignore it. The CRC-32 is that of the fields alone in both
+formats: equal content has an equal CRC. Markers of deletes are rows of format 1.
+
 Nothing in here knows Kafka, Faust or RocksDB.
 """
 
@@ -14,13 +23,23 @@ from typing import TypeVar
 import msgspec
 
 VERSION_BYTES = 29
-"""Event time (8, µs since 1970), rank of the topic (1), event id (16), CRC-32 of the body (4)."""
+"""Event time (8, µs since 1970), rank of the topic (1), what decides between equal ones (16), CRC-32 (4)."""
 
 CREATED_BYTES = 8
 BODY_AT = VERSION_BYTES + CREATED_BYTES
 
 _EVENT_ID_AT = 9
 _HASH_AT = 25
+
+_TRAILER_BEGINS = b"\xc4\x11"
+"""MessagePack: binary data of 17 bytes. No body of format 1 ends with it: it is no UTF-8, and no number."""
+_EVENT_ID_BYTES = 16
+TRAILER_BYTES = len(_TRAILER_BEGINS) + 1 + _EVENT_ID_BYTES
+_FORMAT_2 = 2
+
+
+class UnknownRowFormat(Exception):
+    """A newer release wrote this row; the text says its format."""
 
 
 class ClassRow(msgspec.Struct, array_like=True, frozen=True):
@@ -92,8 +111,28 @@ def version_of(row: bytes) -> bytes:
 
 
 def content_hash(version: bytes) -> bytes:
-    """CRC-32 of the body that came with the version."""
+    """CRC-32 of the content that came with the version."""
     return version[_HASH_AT:VERSION_BYTES]
+
+
+def has_trailer(row: bytes) -> bool:
+    """Whether the row is of format 2; raises UnknownRowFormat."""
+    if len(row) < BODY_AT + TRAILER_BYTES or row[-TRAILER_BYTES : -TRAILER_BYTES + 2] != _TRAILER_BEGINS:
+        return False
+    row_format = row[-_EVENT_ID_BYTES - 1]
+    if row_format != _FORMAT_2:
+        raise UnknownRowFormat(f"row of format {row_format}: written by a newer release, this one reads 1 and 2")
+    return True
+
+
+def content_of(row: bytes) -> bytes:
+    """The bytes that the version's CRC-32 is of: the MessagePack array of the fields, empty if deleted.
+
+    Raises UnknownRowFormat.
+    """
+    if not has_trailer(row):
+        return row[BODY_AT:]
+    return bytes([row[BODY_AT] - 1 & 0xFF]) + row[BODY_AT + 1 : -TRAILER_BYTES]
 
 
 def is_deleted(row: bytes) -> bool:
@@ -102,9 +141,10 @@ def is_deleted(row: bytes) -> bool:
 
 
 def body_of(row: bytes, kind: type[Body]) -> Body | None:
-    """The row's fields, or None if it was deleted."""
+    """The row's fields, or None if it was deleted; raises UnknownRowFormat, and msgspec's errors."""
     if is_deleted(row):
         return None
+    has_trailer(row)  # An unknown format may mean anything.
     return _decoders[kind].decode(memoryview(row)[BODY_AT:])  # type: ignore[return-value]
 
 
@@ -119,8 +159,8 @@ def event_rank(row: bytes) -> int:
 
 
 def event_id(row: bytes) -> str:
-    """Id of the event that the row comes from."""
-    return uuid_text(row[_EVENT_ID_AT:_HASH_AT])
+    """Id of the event that the row comes from; raises UnknownRowFormat."""
+    return uuid_text(row[-_EVENT_ID_BYTES:] if has_trailer(row) else row[_EVENT_ID_AT:_HASH_AT])
 
 
 def created_at(row: bytes) -> datetime:

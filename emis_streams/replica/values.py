@@ -92,5 +92,5 @@ def values_of(subject: topics.Subject, partition: int, key: bytes, row: bytes, w
             partition,
             rows.version_of(row).hex(),
         )
-    except (IndexError, OverflowError, UnicodeError, msgspec.MsgspecError) as error:
+    except (IndexError, OverflowError, UnicodeError, msgspec.MsgspecError, rows.UnknownRowFormat) as error:
         raise InvalidEvent(f"row of {subject.name} cannot be read: {type(error).__name__}: {error}") from None
