@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import events, settings, topics
+from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.errors import InvalidEvent
 from emis_streams.events import CONTRACTS, Contract
 from emis_streams.kafka_refusals import no_topic, unavailable
@@ -216,8 +217,9 @@ class EventProducer:
         self._raise_failure()
 
     async def _require(self, topic: str) -> None:
-        """Raises what an earlier delivery ended with, and Unavailable if there is no such topic."""
+        """Raises what an earlier delivery ended with, Unavailable if there is no such topic, InvalidTopicName."""
         self._raise_failure()
+        require_topic_name(topic)
         if topic in self._known_topics:
             return
         try:

@@ -6,6 +6,8 @@ changelogs, `emis_streams.admin` makes and checks all of them on the brokers.
 
 from dataclasses import dataclass
 
+from emis_streams.engine.topic_names import is_topic_name
+
 
 def app_id(service: str) -> str:
     """Faust app id of a service, and so the consumer group of its workers."""
@@ -163,13 +165,26 @@ def call_topics(service: str) -> list[Topic]:
     ]
 
 
+_REQUEST_PREFIX, _REPLY_PREFIX = "emis.request.", "emis.reply."
+
+
 def request_topic(service: str) -> str:
-    return f"emis.request.{service}"
+    return f"{_REQUEST_PREFIX}{service}"
 
 
 def reply_topic(service: str) -> str:
     """Where replies to this service, as the one that asks, go."""
-    return f"emis.reply.{service}"
+    return f"{_REPLY_PREFIX}{service}"
+
+
+def is_reply_topic(name: str) -> bool:
+    """Whether a request may name it as the topic of its reply: nothing else is ever written by a requester's word."""
+    return len(name) > len(_REPLY_PREFIX) and name.startswith(_REPLY_PREFIX) and is_topic_name(name)
+
+
+def is_service_name(name: str) -> bool:
+    """Whether its topics, its group and its app can be called after it."""
+    return bool(name) and all(is_topic_name(topic) for topic in (request_topic(name), reply_topic(name), app_id(name)))
 
 
 def lesson_event_topics() -> list[Topic]:

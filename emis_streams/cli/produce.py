@@ -8,17 +8,24 @@ import click
 
 from emis_streams.cli.lines import chunks_of, lines_of
 from emis_streams.cli.progress import progress
+from emis_streams.engine.topic_names import ALLOWED, is_topic_name
 from emis_streams.pace import Pace
 from emis_streams.producer import EventProducer, check
 
 Numbered = tuple[int, bytes]
 
 
+def _topic_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not is_topic_name(name):
+        raise click.BadParameter(f"{name!r} is no name of a topic: {ALLOWED}")
+    return name
+
+
 @click.command()
 @click.argument("file", type=click.File("rb"))
 @click.option("--rate", default=0.0, type=click.FloatRange(0), help="Events per second; 0: as fast as it goes.")
 @click.option("--raw", is_flag=True, help="Send each line as it is, unchecked, to --topic.")
-@click.option("--topic", help="With --raw: where to.")
+@click.option("--topic", callback=_topic_name, help="With --raw: where to.")
 @click.option("--key", help="With --raw: key of the records; without it they have none.")
 def produce(file: BinaryIO, rate: float, raw: bool, topic: str | None, key: str | None) -> None:
     """Send the events of FILE (NDJSON, - for stdin): one event per line, its eventType says the topic.

@@ -11,10 +11,21 @@ from emis_streams import topics as declared
 from emis_streams.admin import Difference
 
 
+def _service_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not declared.is_service_name(name):
+        raise click.BadParameter(f"{name!r}: topics are called after it: a few of the characters a-z A-Z 0-9 . _ -")
+    return name
+
+
 @click.command()
 @click.option("--check", is_flag=True, help="Make nothing, only say what differs.")
 @click.option("--acls", "list_acls", is_flag=True, help="Ask no broker: print the kafka-acls commands of each user.")
-@click.option("--service", metavar="NAME", help="Only the topics of requests to a service, and of replies to it.")
+@click.option(
+    "--service",
+    metavar="NAME",
+    callback=_service_name,
+    help="Only the topics of requests to a service, and of replies to it.",
+)
 def topics(check: bool, list_acls: bool, service: str | None) -> None:
     """Make the topics that are missing; say what differs in existing ones, changelogs included.
 

@@ -17,6 +17,7 @@ from emis_streams.engine.closing import end_tls_at_once
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import SliceSchema
 from emis_streams.engine.table import Table
+from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.web import Web
 
@@ -76,7 +77,12 @@ class App(faust.App):
         return Web(self)
 
     def slices(self, *topics: str) -> Any:
-        """The channel of an agent: slices of these topics' records, acknowledged by the slice itself."""
+        """The channel of an agent: slices of these topics' records, acknowledged by the slice itself.
+
+        Raises InvalidTopicName.
+        """
+        for name in topics:
+            require_topic_name(name)
         return self.topic(*topics, schema=SliceSchema(key_type=bytes, value_type=bytes), acks=False)
 
     def _create_directories(self) -> None:

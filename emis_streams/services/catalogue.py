@@ -2,6 +2,7 @@
 
 import importlib
 
+from emis_streams import topics
 from emis_streams.errors import InvalidSetting
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.lessons import LessonService
@@ -31,4 +32,10 @@ def service_class(named: str) -> type[Service]:
         raise InvalidSetting(f"SERVICE={named!r}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Service)):
         raise InvalidSetting(f"SERVICE={named!r}: {attribute} is no subclass of {Service.__module__}.Service")
+    name = getattr(found, "name", None)
+    if not (isinstance(name, str) and topics.is_service_name(name)):
+        raise InvalidSetting(
+            f"SERVICE={named!r}: {attribute}.name is {name!r}, but topics are called after it: "
+            "a few of the characters a-z A-Z 0-9 . _ -"
+        )
     return found

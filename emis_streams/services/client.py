@@ -20,7 +20,7 @@ from emis_streams import tracing
 from emis_streams.services import messages
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.errors import CallFailed, DeadlineExceeded, NoAnswer, Refused
-from emis_streams.services.messages import Header, Request
+from emis_streams.services.messages import RawHeader, Request
 from emis_streams.services.retry_budget import RetryBudget
 
 _LONGEST_WAIT_SECONDS = 8.0
@@ -44,7 +44,7 @@ class CallOptions:
 class Carrier(Protocol):
     """Brings a request to a service. Raises NotSent, and Refused for what is too large."""
 
-    async def ask(self, service: str, request: Request) -> tuple[Sequence[Header], bytes | None]:
+    async def ask(self, service: str, request: Request) -> tuple[Sequence[RawHeader], bytes | None]:
         """Headers and value of the reply, waited for as long as it takes."""
 
     async def tell(self, service: str, request: Request) -> None:

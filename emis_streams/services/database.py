@@ -32,6 +32,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from emis_streams import database, topics, tracing
 from emis_streams.columns import OPTIONS, TIME
 from emis_streams.database_faults import Fault, fault_of, reason_of
+from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.errors import Unavailable
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
@@ -92,7 +93,8 @@ class Transaction:
         self.n_events = 0
 
     async def emit(self, event: Event) -> None:
-        """It is sent after the commit, at least once. Raises Refused if no topic would take it."""
+        """It is sent after the commit, at least once. Raises Refused if no topic would take it, InvalidTopicName."""
+        require_topic_name(event.topic)
         if len(event.key) + len(event.value) > _MOST_EVENT_BYTES:
             raise Refused("too-large", f"an event of {len(event.value)} bytes for {event.topic}")
         values = {

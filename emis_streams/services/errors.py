@@ -28,6 +28,10 @@ class NotSent(CallFailed):
     """The brokers did not take the request."""
 
 
+class NoSuchTopic(NotSent):
+    """There is no such topic or partition (yet)."""
+
+
 class Denied(NotSent):
     """They deny it to this user: only who grants it can help."""
 

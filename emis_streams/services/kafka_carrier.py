@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from msgspec.structs import replace
 
 from emis_streams import topics
+from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import denied
 from emis_streams.engine.patience import in_words
 from emis_streams.engine.starting import start
+from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.services import messages
-from emis_streams.services.errors import Denied, NotSent, Refused
+from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused
 from emis_streams.services.messages import Header, Request
 from emis_streams.services.replies import Replies, Reply
 
@@ -60,21 +62,35 @@ class Sender:
     async def send(
         self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None
     ) -> "asyncio.Future[Any]":
-        """Resolves when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
+        """Resolves when the brokers have acknowledged it.
+
+        Raises NotSent, Refused (too large), InvalidTopicName.
+        """
         try:
-            if partition is not None and partition >= await self.partitions_of(topic, at_least=partition + 1):
-                raise NotSent(f"{topic} has no partition {partition}")  # aiokafka asserts that it has.
+            n_partitions = await self.partitions_of(topic, at_least=1 if partition is None else partition + 1)
+            if partition is not None and partition >= n_partitions:  # aiokafka asserts that there are so many.
+                raise NoSuchTopic(f"{topic} has no partition {partition}")
             delivery: asyncio.Future[Any] = await self._producer.send(topic, value, key, partition, headers=headers)
         except KafkaError as error:
             raise _not_sent(topic, error) from error
         return delivery
 
     async def partitions_of(self, topic: str, at_least: int = 1) -> int:
-        """How many there are; asked again if fewer than `at_least` are known. Raises KafkaError, NotSent."""
+        """How many there are; asked again if fewer than `at_least` are known.
+
+        The producer hears of a topic only once the brokers know it: it would keep every other name that somebody
+        thought of, and ask for it again and again. Raises KafkaError, NotSent, InvalidTopicName.
+        """
         known = self._n_partitions.get(topic, 0)
-        if known < at_least:
-            known = self._n_partitions[topic] = len(await self._producer.partitions_for(topic))
-        return known
+        if known >= at_least:
+            return known
+        require_topic_name(topic)
+        try:
+            found = await described(self._producer.client, [topic])
+        except UnknownTopicOrPartitionError:
+            raise NoSuchTopic(f"there is no topic {topic}; `emis-streams topics` makes it") from None
+        self._n_partitions[topic] = found[topic].n_partitions
+        return found[topic].n_partitions
 
     async def send_and_wait(
         self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None

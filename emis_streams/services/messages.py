@@ -6,17 +6,19 @@ same instance), its value JSON. A reply is a record of the asking instance's par
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from emis_streams import tracing
+from emis_streams import topics, tracing
 from emis_streams.errors import InvalidEvent
 from emis_streams.services.errors import CallFailed, Refused, ServiceBroken, ServiceUnavailable
 
 T = TypeVar("T")
 Header = tuple[str, bytes]
+RawHeader = tuple[str, bytes | None]
+"""As a record of a stranger may have it."""
 
 PATTERN = "pattern"
 CORRELATION_ID = "correlation-id"
@@ -31,6 +33,19 @@ ERROR = "error"
 UNAVAILABLE = "unavailable"
 BROKEN = "broken"
 
+MOST_HEADER_CHARACTERS = 255
+"""Of pattern, idempotency key and the name of a reply topic."""
+_MOST_CORRELATION_BYTES = 255
+_LAST_PARTITION = 2**31 - 1
+_LATEST_MS = 10**15
+"""Some 30,000 years after 1970."""
+_MOST_DIGITS = 16
+_MOST_DETAIL_CHARACTERS = 2_000
+"""Of what a reply says of an error: texts of strangers may be in it."""
+
+_REQUEST_HEADERS = frozenset((PATTERN, IDEMPOTENCY_KEY, DEADLINE, CORRELATION_ID, REPLY_TOPIC, REPLY_PARTITION))
+_REPLY_HEADERS = frozenset((CORRELATION_ID, ERROR))
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -42,6 +57,8 @@ class ErrorBody(msgspec.Struct):
 
 
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
+_UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+"""What reading JSON of strangers can raise; UnicodeDecodeError is a ValueError."""
 
 
 class ReplyTo(msgspec.Struct, frozen=True):
@@ -93,77 +110,127 @@ def request_headers(request: Request) -> list[Header]:
     return headers + tracing.headers_of(tracing.traceparent())
 
 
-def request_of(headers: Sequence[Header], value: bytes | None) -> Request:
-    """The request of a record; raises InvalidEvent with what is wrong with its headers."""
-    found = dict(headers)
-    for name in (PATTERN, IDEMPOTENCY_KEY):
-        if not found.get(name):
-            raise InvalidEvent(f"header {name}: missing")
-    try:
-        return Request(
-            pattern=found[PATTERN].decode(),
-            idempotency_key=found[IDEMPOTENCY_KEY].decode(),
-            value=value or b"",
-            deadline_ms=int(found[DEADLINE]) if DEADLINE in found else None,
-            correlation_id=found.get(CORRELATION_ID, b""),
-            reply_to=_reply_to(found),
-        )
-    except ValueError as error:
-        raise InvalidEvent(f"request: {error}") from None
+def request_of(headers: Sequence[RawHeader], value: bytes | None) -> Request:
+    """The request of a record, whatever its bytes are; raises InvalidEvent with what is wrong with its headers."""
+    found = _own_headers(headers, _REQUEST_HEADERS)
+    return Request(
+        pattern=_text(found, PATTERN),
+        idempotency_key=_text(found, IDEMPOTENCY_KEY),
+        value=value or b"",
+        deadline_ms=_number(found, DEADLINE, _LATEST_MS) if DEADLINE in found else None,
+        correlation_id=found.get(CORRELATION_ID, b""),
+        reply_to=_reply_to(found),
+    )
 
 
-def _reply_to(headers: dict[str, bytes]) -> ReplyTo | None:
-    if REPLY_TOPIC not in headers:
+def _reply_to(found: Mapping[str, bytes]) -> ReplyTo | None:
+    if REPLY_TOPIC not in found:
         return None
-    if not headers.get(CORRELATION_ID) or REPLY_PARTITION not in headers:
+    if CORRELATION_ID not in found or REPLY_PARTITION not in found:
         raise InvalidEvent(f"headers: {REPLY_TOPIC} without {CORRELATION_ID} and {REPLY_PARTITION}")
-    partition = int(headers[REPLY_PARTITION])
-    if partition < 0:
-        raise InvalidEvent(f"header {REPLY_PARTITION}: {partition}")
-    return ReplyTo(headers[REPLY_TOPIC].decode(), partition)
+    if not 0 < len(found[CORRELATION_ID]) <= _MOST_CORRELATION_BYTES:
+        raise InvalidEvent(f"header {CORRELATION_ID}: 1 to {_MOST_CORRELATION_BYTES} bytes")
+    topic = _text(found, REPLY_TOPIC)
+    if not topics.is_reply_topic(topic):
+        raise InvalidEvent(f"header {REPLY_TOPIC}: {topic!r} is no topic of replies")
+    return ReplyTo(topic, _number(found, REPLY_PARTITION, _LAST_PARTITION))
+
+
+def _own_headers(headers: Sequence[RawHeader], names: frozenset[str]) -> dict[str, bytes]:
+    """The headers of these names; raises InvalidEvent for one that is null or there twice. Others may be anything."""
+    found: dict[str, bytes] = {}
+    for name, value in headers:
+        if name not in names:
+            continue
+        if value is None:
+            raise InvalidEvent(f"header {name}: null")
+        if name in found:
+            raise InvalidEvent(f"header {name}: more than once")
+        found[name] = value
+    return found
+
+
+def _text(found: Mapping[str, bytes], name: str) -> str:
+    """A header's text. Its length is what the database of a service keeps (`services/database.py`)."""
+    raw = found.get(name)
+    if not raw:
+        raise InvalidEvent(f"header {name}: missing")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"header {name}: {error}") from None
+    if len(text) > MOST_HEADER_CHARACTERS:
+        raise InvalidEvent(f"header {name}: {len(text)} characters, {MOST_HEADER_CHARACTERS} at most")
+    if "\0" in text or text != text.rstrip(" "):  # Some databases pass over these when they compare.
+        raise InvalidEvent(f"header {name}: has a NUL, or ends with a blank")
+    return text
+
+
+def _number(found: Mapping[str, bytes], name: str, most: int) -> int:
+    """A header's decimal number. Its digits are counted first: Python refuses to read thousands of them."""
+    raw = found[name]
+    if not (raw.isdigit() and len(raw) <= _MOST_DIGITS and int(raw) <= most):
+        raise InvalidEvent(f"header {name}: {raw[:_MOST_DIGITS]!r} is no number from 0 to {most}")
+    return int(raw)
 
 
 def value_of(data: Any) -> bytes:
-    """Raises TypeError or msgspec.MsgspecError for what JSON cannot say."""
-    return _encode(data)
+    """Raises TypeError for what JSON cannot say (a number of thousands of digits, half a character)."""
+    try:
+        return _encode(data)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise TypeError(f"JSON cannot say it: {error}") from error
 
 
 def data_of(request: Request, type_: type[T]) -> T:
     """What it asks for, as this type; raises Refused with what is wrong with it."""
     try:
         return msgspec.json.decode(request.value, type=type_)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Refused("invalid", str(error)) from None
 
 
 def reply(correlation_id: bytes, result: Any) -> tuple[list[Header], bytes]:
-    """Headers and value of a reply with a result."""
-    return [(CORRELATION_ID, correlation_id)], _encode(result)
+    """Headers and value of a reply with a result; raises TypeError as `value_of` does."""
+    return [(CORRELATION_ID, correlation_id)], value_of(result)
 
 
 def error_reply(correlation_id: bytes, error: Exception) -> tuple[list[Header], bytes]:
     """Headers and value of a reply that tells an error; what is inside a service is not told to others."""
     kind, detail = _told(error)
-    return [(CORRELATION_ID, correlation_id), (ERROR, kind.encode())], _encode(ErrorBody(detail))
+    return [(CORRELATION_ID, correlation_id), (ERROR, _sayable(kind).encode())], _encode(ErrorBody(_sayable(detail)))
+
+
+def _sayable(text: str) -> str:
+    """Of any text what a reply can hold: halves of characters are escaped, and the end of a long one is cut off."""
+    cut = text if len(text) <= _MOST_DETAIL_CHARACTERS else f"{text[:_MOST_DETAIL_CHARACTERS]}…"
+    return cut.encode("utf-8", "backslashreplace").decode()
 
 
 def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, Refused):
-        return error.kind, error.detail
+        return error.kind or "refused", error.detail
     if isinstance(error, ServiceUnavailable):
         return UNAVAILABLE, str(error)
     return BROKEN, "the service failed; its log says why"
 
 
-def result_of(headers: Sequence[Header], value: bytes | None) -> Any:
+def correlation_id_of(headers: Sequence[RawHeader]) -> bytes | None:
+    """Of a reply, whatever its headers are; None if it has none, a null one, or several."""
+    found = [value for name, value in headers if name == CORRELATION_ID]
+    return found[0] if len(found) == 1 else None
+
+
+def result_of(headers: Sequence[RawHeader], value: bytes | None) -> Any:
     """The result that a reply brings, or its error, raised; ServiceBroken if it cannot be read."""
-    kind = dict(headers).get(ERROR)
     try:
-        if kind is None:
+        found = _own_headers(headers, _REPLY_HEADERS)
+        if ERROR not in found:
             return _decode(value or b"")
-        raise _error_of(kind.decode(), _decode_error(value or b"").detail)
-    except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError) as error:
-        raise ServiceBroken(f"its reply cannot be read: {error}") from None
+        error = _error_of(_text(found, ERROR), _decode_error(value or b"").detail)
+    except (*_UNREADABLE, InvalidEvent) as reason:
+        raise ServiceBroken(f"its reply cannot be read: {reason}") from None
+    raise error
 
 
 def _error_of(kind: str, detail: str) -> Refused | CallFailed:

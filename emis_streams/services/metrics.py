@@ -26,6 +26,8 @@ def of(service: Service) -> Iterator[Metric]:
     for name in sorted(set(found)):
         instances.add_metric([name], found.count(name))
     yield instances
+    text = "Records of the registry that told of no instance, or of one too many."
+    yield CounterMetricFamily("emis_registry_left_out", text, service.registry.left_out)
 
 
 def _calls(service: Service) -> Iterator[Metric]:

@@ -2,9 +2,16 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
+from msgspec import Meta
+
+from emis_streams.errors import InvalidEvent
+
+MOST_INFO_BYTES = 32_768
+"""Of what an instance tells of itself: several hundred patterns."""
+_Word = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Health(StrEnum):
@@ -16,12 +23,12 @@ class Health(StrEnum):
 class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An instance, as it tells of itself."""
 
-    name: str
-    version: str
-    host: str
-    port: int
-    started_at: datetime
-    patterns: tuple[str, ...] = ()
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}\Z")]
+    version: _Word
+    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:%\[\]-]{1,253}\Z")]
+    port: Annotated[int, Meta(ge=1, le=65_535)]
+    started_at: Annotated[datetime, Meta(tz=True)]
+    patterns: Annotated[tuple[_Word, ...], Meta(max_length=1_000)] = ()
     """Of the requests that it answers."""
     is_draining: bool = False
     """It finishes what it has begun and takes nothing new."""
@@ -32,6 +39,33 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def instance(self) -> str:
         """The same after a restart, which so takes the place of what was before."""
         return f"{self.name}@{self.host}:{self.port}"
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(ServiceInfo).decode
+
+
+def record_of(info: ServiceInfo) -> tuple[bytes, bytes]:
+    """Key and value of the record by which an instance tells of itself. Raises ValueError if nobody would read it."""
+    key, value = info.instance.encode(), _encode(info)
+    try:
+        info_of(key, value)
+    except InvalidEvent as reason:
+        raise ValueError(f"{info.instance} cannot be registered: {reason}") from None
+    return key, value
+
+
+def info_of(key: bytes | None, value: bytes) -> ServiceInfo:
+    """What a record tells of an instance, whatever its bytes are. Raises InvalidEvent: it tells of none."""
+    if len(value) > MOST_INFO_BYTES:
+        raise InvalidEvent(f"{len(value)} bytes, {MOST_INFO_BYTES} at most")
+    try:
+        info = _decode(value)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidEvent(str(error)) from None
+    if key != info.instance.encode():
+        raise InvalidEvent(f"the key is not {info.instance}")
+    return info
 
 
 class ServiceRegistry(Protocol):

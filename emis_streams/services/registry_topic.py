@@ -5,7 +5,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import msgspec
 from aiokafka import TopicPartition
 
 from emis_streams.engine.patience import Waiting
@@ -13,7 +12,7 @@ from emis_streams.services import one_partition
 from emis_streams.services.errors import NotSent
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.leases import Leases
-from emis_streams.services.registry import ServiceInfo
+from emis_streams.services.registry import ServiceInfo, record_of
 from emis_streams.topics import REGISTRY
 
 logger = logging.getLogger(__name__)
@@ -21,8 +20,6 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 3.0
 LEASE_SECONDS = 10.0
 """Three heartbeats may get lost."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class TopicRegistry:
@@ -41,8 +38,9 @@ class TopicRegistry:
         self._waiting = Waiting(lambda text: logger.warning("registry: %s", text))
 
     async def register(self, info: ServiceInfo) -> None:
-        """Raises NotSent."""
-        await self._sender.send_and_wait(self._tp.topic, info.instance.encode(), _encode(info), [], 0)
+        """Raises NotSent, ValueError (what it tells of itself is too much)."""
+        key, value = record_of(info)
+        await self._sender.send_and_wait(self._tp.topic, key, value, [], 0)
 
     async def deregister(self, info: ServiceInfo) -> None:
         """Raises NotSent."""
@@ -50,6 +48,11 @@ class TopicRegistry:
 
     def get_all(self) -> list[ServiceInfo]:
         return self._leases.holding()
+
+    @property
+    def left_out(self) -> int:
+        """Records that told of no instance, since the start."""
+        return self._leases.left_out
 
     @property
     def waiting_for(self) -> str | None:

@@ -17,15 +17,19 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.throttled_log import ThrottledLog
 from emis_streams.services import messages, one_partition
-from emis_streams.services.messages import Header, ReplyTo
+from emis_streams.services.errors import NotSent
+from emis_streams.services.messages import RawHeader, ReplyTo
 
 logger = logging.getLogger(__name__)
 
-Reply = tuple[Sequence[Header], bytes | None]
+Reply = tuple[Sequence[RawHeader], bytes | None]
 
 _PREFIX_BYTES = 8
 _NUMBER_BYTES = 8
+_ID_BYTES = _PREFIX_BYTES + _NUMBER_BYTES
+_MOST_PENDING = 10_000
 _REMEMBERED = 10_000
 """Requests that nobody waits for any more, whose replies are known as late ones."""
 
@@ -69,6 +73,7 @@ class Replies:
         self._given_up: set[int] = set()
         self._given_up_in_order: deque[int] = deque()
         self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
+        self._left_out = ThrottledLog(logger)
 
     @property
     def waiting_for(self) -> str | None:
@@ -92,7 +97,12 @@ class Replies:
 
     @contextmanager
     def expecting(self, service: str, pattern: str) -> Iterator[tuple[bytes, "asyncio.Future[Reply]"]]:
-        """The correlation id of a request, and its reply to come; at the end of the block nobody waits any more."""
+        """The correlation id of a request, and its reply to come; at the end of the block nobody waits any more.
+
+        Raises NotSent while too many are waited for.
+        """
+        if len(self._pending) >= _MOST_PENDING:
+            raise NotSent(f"{_MOST_PENDING} requests wait for their replies already")
         number = self._next_number
         self._next_number += 1
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -104,11 +114,12 @@ class Replies:
                 reply.cancel()
                 self._give_up(number)
 
-    def take(self, headers: Sequence[Header], value: bytes | None) -> None:
-        """A reply has come."""
-        number = self._number_of(dict(headers).get(messages.CORRELATION_ID, b""))
+    def take(self, headers: Sequence[RawHeader], value: bytes | None) -> None:
+        """A record of the partition, which is a reply only if it says so: anybody may write there."""
+        number = self._number_of(messages.correlation_id_of(headers))
         if number is None:
             self.counts.unknown += 1
+            self._left_out.warning("replies: left out one that answers no request of this process")
         elif (pending := self._pending.get(number)) is not None and not pending.reply.done():
             del self._pending[number]
             self.counts.in_time += 1
@@ -119,9 +130,9 @@ class Replies:
         else:
             self.counts.duplicate += 1
 
-    def _number_of(self, correlation_id: bytes) -> int | None:
+    def _number_of(self, correlation_id: bytes | None) -> int | None:
         """None unless this process has given it to a request."""
-        if len(correlation_id) != _PREFIX_BYTES + _NUMBER_BYTES or not correlation_id.startswith(self._prefix):
+        if correlation_id is None or not correlation_id.startswith(self._prefix) or len(correlation_id) != _ID_BYTES:
             return None
         number = int.from_bytes(correlation_id[_PREFIX_BYTES:], "big")
         return number if number < self._next_number else None

@@ -15,9 +15,10 @@ from opentelemetry.trace import SpanKind
 from emis_streams import tracing
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
+from emis_streams.engine.throttled_log import ThrottledLog
 from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.services import messages
-from emis_streams.services.errors import NotSent, Refused, ServiceUnavailable
+from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused, ServiceUnavailable
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.messages import Request
 
@@ -48,7 +49,7 @@ class Counts:
     unreadable: int = 0
     """Dead letters."""
     unreplied: int = 0
-    """The brokers did not take the reply while anybody waited for it."""
+    """The brokers did not take the reply while anybody waited for it, or there is no such topic or partition."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Requests:
         self._under_way: dict[tuple[str, str], _Execution] = {}
         self._room = asyncio.Semaphore(most_at_once)
         self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
+        self._unreplied = ThrottledLog(logger)
         self._waiting_for_service = Waiting(lambda text: logger.warning("carrying out: %s", text))
 
     @property
@@ -191,23 +193,34 @@ class Requests:
         return result
 
     async def _reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
-        reply_to = request.reply_to
-        assert reply_to is not None
-        key = request.idempotency_key.encode()
-
         async def send() -> None:
-            await self._sender.send_and_wait(reply_to.topic, key, value, headers, reply_to.partition)
+            await self._send_reply(request, headers, value)
 
         try:
             await send()
+        except (NoSuchTopic, Denied) as reason:  # Anybody can name one; who waits for a reply sees to its topic.
+            self._not_replied(request, str(reason))
         except NotSent:
             await self._send_while_waited_for(request, send)
+
+    async def _send_reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
+        """Raises NotSent. Instead of a reply that its topic does not take, one is sent that says so."""
+        reply_to = request.reply_to
+        assert reply_to is not None
+        key = request.idempotency_key.encode()
+        try:
+            await self._sender.send_and_wait(reply_to.topic, key, value, headers, reply_to.partition)
         except Refused as too_large:
-            logger.error(
-                "%s %s: reply of %d bytes: %s", request.pattern, request.idempotency_key, len(value), too_large
-            )
+            logger.error("%s: reply of %d bytes: %s", request.pattern, len(value), too_large)
             headers, value = messages.error_reply(request.correlation_id, too_large)
-            await self._send_while_waited_for(request, send)
+            try:
+                await self._sender.send_and_wait(reply_to.topic, key, value, headers, reply_to.partition)
+            except Refused as reason:
+                self._not_replied(request, str(reason))
+
+    def _not_replied(self, request: Request, reason: str) -> None:
+        self.counts.unreplied += 1
+        self._unreplied.warning(f"{request.pattern}: no reply is sent: {reason}")
 
     async def _send_while_waited_for(self, request: Request, send: Callable[[], Awaitable[None]]) -> None:
         """Only replies whose first attempt failed come here: waiting costs more than most requests."""
@@ -215,5 +228,4 @@ class Requests:
             async with asyncio.timeout(min(request.seconds_left, _LONGEST_WAIT_SECONDS)):
                 await self._waiting.for_(send, NotSent)
         except TimeoutError:
-            self.counts.unreplied += 1
-            logger.warning("%s %s: nobody waits for its reply any more", request.pattern, request.idempotency_key)
+            self._not_replied(request, "nobody waits for it any more")

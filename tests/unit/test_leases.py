@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from emis_streams.services.leases import Leases
-from emis_streams.services.registry import ServiceInfo
+from emis_streams.services.leases import MOST_INSTANCES, Leases
+from emis_streams.services.registry import ServiceInfo, info_of, record_of
 
 NOON_MS = 1_800_000_000_000
 
@@ -76,4 +78,72 @@ def test_what_cannot_be_read_changes_nothing(leases: Leases, value: bytes, caplo
     leases.apply(b"\xffstrange", value, NOON_MS)
     leases.apply(None, value, NOON_MS)
     assert leases.holding() == [one]
-    assert "cannot be read" in caplog.text
+    assert leases.left_out == 2
+    assert caplog.text.count("left out") == 1  # Said once; the rest is counted.
+
+
+def record(**changes: object) -> tuple[bytes, bytes]:
+    """An honest record with members changed; its key is what the instance would then be called."""
+    members = {**msgspec.to_builtins(info()), **changes}
+    key = f"{members['name']}@{members['host']}:{members['port']}"
+    return key.encode("utf-8", "backslashreplace"), msgspec.json.encode(members)
+
+
+HOSTILE = [
+    *({"port": port} for port in (0, -1, 70_000, 10**18, "8002", None)),
+    *({"host": host} for host in ("", "a b", "127.0.0.1\n", "x" * 300, "evil.example/path?", "u:p@host", "\u00e9")),
+    *({"name": name} for name in ("", "lessons\n", "a/b", "x" * 300)),
+    *({"startedAt": time} for time in ("2026-11-30T08:00:00", "now", 5)),
+    {"patterns": ["x"] * 1_001},
+    {"patterns": ["x" * 256]},
+    {"version": "x" * 40_000},
+    {"health": "dead"},
+]
+
+
+@pytest.mark.parametrize("changes", HOSTILE, ids=str)
+def test_an_instance_that_cannot_be_is_left_out(leases: Leases, changes: dict[str, object]) -> None:
+    leases.apply(*record(**changes), NOON_MS)
+    assert (leases.holding(), leases.left_out) == ([], 1)
+
+
+def test_nobody_tells_of_an_instance_under_the_key_of_another(leases: Leases) -> None:
+    honest = info()
+    tell(leases, honest, 0)
+    _, value = record(host="10.0.0.1")
+    for key in (honest.instance.encode(), b"", None, b"\xff"):
+        leases.apply(key, value, NOON_MS)
+    assert leases.holding() == [honest]
+
+
+@given(st.none() | st.binary(max_size=50), st.none() | st.binary(max_size=200), st.integers(-1, 2**63 - 1))
+def test_any_record_is_taken_or_left_out(key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
+    leases = Leases(lease_seconds=10)
+    leases.apply(key, value, timestamp_ms)
+    leases.apply(record()[0], value, timestamp_ms)
+    assert leases.holding() == []
+
+
+def test_what_is_kept_of_instances_is_bounded_and_honest_ones_stay(leases: Leases) -> None:
+    honest = info()
+    tell(leases, honest, 0)
+    for port in range(1, MOST_INSTANCES + 10):
+        tell(leases, info("stranger", port), 0)
+    assert len(leases.holding()) == MOST_INSTANCES
+    assert honest in leases.holding()
+    assert leases.left_out == 10
+
+
+def test_instances_whose_leases_have_run_out_make_room(leases: Leases) -> None:
+    for port in range(1, MOST_INSTANCES + 1):
+        tell(leases, info("stranger", port), 0)
+    late = info()
+    tell(leases, late, 60)
+    assert leases.holding() == [late]
+
+
+def test_what_an_instance_tells_of_itself_is_read_by_others() -> None:
+    told = info()
+    assert info_of(*record_of(told)) == told
+    with pytest.raises(ValueError, match="cannot be registered"):
+        record_of(msgspec.structs.replace(told, patterns=("x" * 250,) * 500))

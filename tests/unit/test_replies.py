@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from emis_streams.services import messages
+from emis_streams.services.errors import NotSent
 from emis_streams.services.messages import ReplyTo
 from emis_streams.services.replies import _REMEMBERED, Replies
 
@@ -60,7 +61,9 @@ async def test_a_second_reply_is_a_duplicate(replies: Replies) -> None:
     assert (replies.counts.in_time, replies.counts.duplicate) == (1, 1)
 
 
-async def test_replies_to_others_are_unknown(replies: Replies) -> None:
+async def test_what_answers_no_request_of_this_process_is_left_out(
+    replies: Replies, caplog: pytest.LogCaptureFixture
+) -> None:
     other = Replies({}, replies.reply_to)
     with other.expecting("lessons", "get-lesson") as (correlation_id, _):
         replies.take(*reply_to(correlation_id))
@@ -68,8 +71,23 @@ async def test_replies_to_others_are_unknown(replies: Replies) -> None:
         never_given = correlation_id[:8] + (99).to_bytes(8, "big")
         for strange in (b"", b"x", correlation_id[:-1], correlation_id + b"x", never_given):
             replies.take(*reply_to(strange))
-        replies.take([], None)
-    assert (replies.counts.unknown, replies.counts.in_time) == (7, 0)
+        for headers in ([], [("correlation-id", None)], [("correlation-id", correlation_id)] * 2, [("", None)]):
+            replies.take(headers, None)
+    assert (replies.counts.unknown, replies.counts.in_time) == (10, 0)
+    assert caplog.text.count("left out") == 1
+
+
+async def test_no_more_requests_wait_than_there_is_room_for(replies: Replies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emis_streams.services.replies._MOST_PENDING", 2)
+    with (
+        replies.expecting("lessons", "get-lesson"),
+        replies.expecting("lessons", "get-lesson"),
+        pytest.raises(NotSent, match="2 requests wait"),
+        replies.expecting("lessons", "get-lesson"),
+    ):
+        pass
+    with replies.expecting("lessons", "get-lesson"):
+        assert len(replies.pending()) == 1
 
 
 async def test_what_is_remembered_of_requests_without_an_answer_is_bounded(replies: Replies) -> None:

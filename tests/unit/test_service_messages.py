@@ -1,5 +1,7 @@
 """Requests and replies over Kafka: what is sent is what is read, and what is wrong is refused by name."""
 
+from contextlib import suppress
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -15,7 +17,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-NAMES = st.text(min_size=1, max_size=20)
+NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=20).filter(
+    lambda name: not name.endswith(" ")
+)
 REQUESTS = st.builds(
     Request,
     pattern=NAMES,
@@ -23,9 +27,15 @@ REQUESTS = st.builds(
     value=JSON.map(messages.value_of),
     deadline_ms=st.none() | st.integers(0, 2**53),
     correlation_id=st.just(b"\x00\xff" * 12),
-    reply_to=st.builds(ReplyTo, NAMES, st.integers(0, 2**31 - 1)),
+    reply_to=st.builds(
+        ReplyTo, st.sampled_from(["emis.reply.gateway", "emis.reply.my-own"]), st.integers(0, 2**31 - 1)
+    ),
 )
 ID = b"a-correlation-id"
+
+
+def repr_of(value: object) -> str:
+    return type(value).__name__
 
 
 class Numbered(msgspec.Struct):
@@ -49,20 +59,91 @@ def test_an_emitted_one_says_nothing_of_replies() -> None:
         ([("pattern", b"")], "pattern: missing"),
         ([("pattern", b"get")], "idempotency-key: missing"),
         ([("pattern", b"\xff"), ("idempotency-key", b"k")], "codec can't decode"),
-        ([("pattern", b"get"), ("idempotency-key", b"k"), ("deadline-ms", b"soon")], "invalid literal"),
+        ([("pattern", b"get"), ("idempotency-key", b"k" * 256)], "256 characters"),
+        ([("pattern", b"get"), ("idempotency-key", b"k" * 10_000_000)], "10000000 characters"),
+        ([("pattern", b"get"), ("idempotency-key", b"k ")], "ends with a blank"),
+        ([("pattern", b"get"), ("idempotency-key", b"k"), ("idempotency-key", b"k")], "more than once"),
         ([("pattern", b"get"), ("idempotency-key", b"k"), ("reply-topic", b"t")], "without correlation-id"),
-        (
-            [
-                *[("pattern", b"get"), ("idempotency-key", b"k"), ("reply-topic", b"t")],
-                *[("correlation-id", b"1"), ("reply-partition", b"-1")],
-            ],
-            "reply-partition: -1",
-        ),
     ],
 )
-def test_a_request_with_bad_headers_is_refused(headers: list[messages.Header], said: str) -> None:
+def test_a_request_with_bad_headers_is_refused(headers: list[messages.RawHeader], said: str) -> None:
     with pytest.raises(InvalidEvent, match=said):
         messages.request_of(headers, b"{}")
+
+
+ASKED = {
+    "pattern": b"get",
+    "idempotency-key": b"k",
+    "deadline-ms": b"1800000000000",
+    "correlation-id": b"1",
+    "reply-topic": b"emis.reply.gateway",
+    "reply-partition": b"0",
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_a_null_header_is_refused(name: str) -> None:
+    with pytest.raises(InvalidEvent, match=f"header {name}: null"):
+        messages.request_of([*{**ASKED, name: None}.items()], b"{}")
+
+
+NO_NUMBERS = [b"", b"soon", b"-1", b" 1", b"1_0", b"1e3", b"\xd9\xa1", b"1" * 400, b"1" * 5_000, b"1" + b"0" * 30]
+
+
+@pytest.mark.parametrize("name", ["deadline-ms", "reply-partition"])
+@pytest.mark.parametrize("number", NO_NUMBERS)
+def test_what_is_no_number_of_that_size_is_refused(name: str, number: bytes) -> None:
+    with pytest.raises(InvalidEvent, match=f"header {name}: .* is no number"):
+        messages.request_of([*{**ASKED, name: number}.items()], b"{}")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *["emis.class.created", "emis.registry", "emis-teacher-service-classes-changelog", "__consumer_offsets"],
+        *["emis.reply.", "emis.reply.a b", "emis.reply.\N{LATIN SMALL LETTER E WITH ACUTE}", "..", "x" * 300],
+        *["emis.reply." + "x" * 240, "emis.reply.x\n", "EMIS.REPLY.gateway"],
+    ],
+)
+def test_no_reply_is_written_to_a_topic_that_is_none_of_replies(topic: str) -> None:
+    with pytest.raises(InvalidEvent, match="header reply-topic"):
+        messages.request_of([*{**ASKED, "reply-topic": topic.encode()}.items()], b"{}")
+
+
+def test_headers_of_others_may_be_anything() -> None:
+    others: list[messages.RawHeader] = [("traceparent", None), ("traceparent", b"\xff"), ("error", None), ("", None)]
+    assert messages.request_of([*ASKED.items(), *others], b"{}") == messages.request_of([*ASKED.items()], b"{}")
+
+
+BYTES = st.none() | st.binary(max_size=300) | st.sampled_from([*ASKED.values(), *NO_NUMBERS, b"\xff", b"x" * 100_000])
+HEADERS = st.lists(
+    st.tuples(st.sampled_from([*ASKED, "error", "traceparent"]) | st.text(max_size=5), BYTES), max_size=9
+)
+
+
+@given(HEADERS, BYTES)
+def test_whatever_a_record_is_it_is_a_request_or_refused_with_a_reason(
+    headers: list[messages.RawHeader], value: bytes | None
+) -> None:
+    try:
+        request = messages.request_of(headers, value)
+    except InvalidEvent as refused:
+        reason = str(refused)
+    else:
+        reason = ""
+        assert len(request.pattern) <= 255
+        assert len(request.idempotency_key) <= 255
+        assert request.reply_to is None or request.reply_to.topic.startswith("emis.reply.")
+    assert len(reason) < 1_000
+
+
+@given(HEADERS, BYTES)
+def test_whatever_a_reply_is_it_is_a_result_or_an_error_of_the_call(
+    headers: list[messages.RawHeader], value: bytes | None
+) -> None:
+    messages.correlation_id_of(headers)
+    with suppress(Refused, ServiceBroken, ServiceUnavailable):
+        messages.result_of(headers, value)
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b"\xff", b"[]", b'{"number": "7"}', b"[" * 100_000])
@@ -100,11 +181,30 @@ def test_what_failed_inside_of_a_service_stays_there() -> None:
 
 @pytest.mark.parametrize(
     ("headers", "value"),
-    [([], b"{"), ([], None), ([("error", b"not-found")], b"[]"), ([("error", b"\xff")], b'{"detail": "x"}')],
+    [
+        *[([], b"{"), ([], None), ([], b"[1e400]"), ([], b"[" * 100_000), ([], b'"\\ud800"'), ([], b"9" * 5_000)],
+        *[([("error", b"not-found")], b"[]"), ([("error", b"\xff")], b'{"detail": "x"}')],
+        *[([("error", None)], b"{}"), ([("error", b"")], b"{}"), ([("error", b"x"), ("error", b"y")], b"{}")],
+    ],
 )
-def test_a_reply_that_cannot_be_read_is_a_failure(headers: list[messages.Header], value: bytes | None) -> None:
+def test_a_reply_that_cannot_be_read_is_a_failure(headers: list[messages.RawHeader], value: bytes | None) -> None:
     with pytest.raises(ServiceBroken, match="cannot be read"):
         messages.result_of(headers, value)
+
+
+def test_a_refusal_of_any_text_can_be_sent() -> None:
+    told = Refused("half-\ud800", "x" * 2_000_000 + "\udfff")
+    _, value = messages.error_reply(ID, told)
+    assert len(value) < 10_000
+    with pytest.raises(Refused) as read:
+        messages.result_of(*messages.error_reply(ID, told))
+    assert read.value.kind == "half-\\ud800"
+
+
+@pytest.mark.parametrize("result", [10**5_000, "\ud800", object(), {(1, 2): 3}], ids=repr_of)
+def test_a_result_that_json_cannot_say_is_an_error_of_the_service(result: object) -> None:
+    with pytest.raises(TypeError):
+        messages.reply(ID, result)
 
 
 def test_a_request_expires_at_its_deadline() -> None:
