@@ -37,8 +37,8 @@ MOST_HEADER_CHARACTERS = 255
 """Of pattern, idempotency key and the name of a reply topic."""
 _MOST_CORRELATION_BYTES = 255
 _LAST_PARTITION = 2**31 - 1
-_LATEST_MS = 10**15
-"""Some 30,000 years after 1970."""
+_LATEST_MS = 2**53
+"""As far as a float is exact."""
 _MOST_DIGITS = 16
 _MOST_DETAIL_CHARACTERS = 2_000
 """Of what a reply says of an error: texts of strangers may be in it."""
