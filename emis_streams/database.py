@@ -10,13 +10,12 @@ from typing import Any, Literal
 
 import pymysql
 import stamina
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from emis_streams.errors import InvalidSetting
-from emis_streams.settings import without_password
+from emis_streams.database_urls import parse
+from emis_streams.secret_urls import masked
 
 Dialect = Literal["mysql", "sqlite"]
 
@@ -33,22 +32,9 @@ _VALUES_IS_DEPRECATED = r"'VALUES function' is deprecated"
 """MySQL's warning about each `VALUES(col)` of each statement (statements.py says why it is used)."""
 
 
-def parse(database_url: str) -> URL:
-    """The URL, checked; raises InvalidSetting."""
-    try:
-        url = make_url(database_url)
-    except (ArgumentError, ValueError) as error:
-        raise InvalidSetting(f"DATABASE_URL={without_password(database_url)!r} is not a database URL") from error
-    if url.get_backend_name() not in ("mysql", "sqlite"):
-        raise InvalidSetting(f"DATABASE_URL={shown(url)!r} is not allowed: it starts with mysql:// or sqlite://")
-    if not url.database or url.database == ":memory:":
-        raise InvalidSetting(f"DATABASE_URL={shown(url)!r} is not allowed: it names no database")
-    return url
-
-
 def shown(url: URL) -> str:
     """The URL without its password, for messages."""
-    return url.render_as_string(hide_password=True)
+    return masked(url.render_as_string(hide_password=False))
 
 
 def dialect_of(url: URL) -> Dialect:

@@ -19,8 +19,9 @@ from zlib import crc32
 import msgspec
 from msgspec import Meta
 
-from emis_streams import rows, topics
+from emis_streams import names, rows, topics
 from emis_streams.errors import InvalidEvent
+from emis_streams.json_spellings import respelled
 
 Id = Annotated[str, Meta(min_length=36, max_length=36)]
 """A canonical lower-case UUID; that it is one is checked for the slice as a whole."""
@@ -174,6 +175,9 @@ class Contract:
     optional_ids: tuple[str, ...]
     texts: tuple[str, ...]
     body: Callable[[Any], bytes]
+    names: tuple[str, ...] = ()
+    """Of the texts, those in which a person must see something."""
+    integers: tuple[str, ...] = ()
     row_key_suffix: str | None = None
     """The field that follows `key` and a bar in the row's key."""
     together: msgspec.json.Decoder[Any] = field(init=False, compare=False, repr=False)
@@ -195,6 +199,8 @@ _CLASS = {
     "ids": ("event_id", "class_id"),
     "optional_ids": ("school_id", "homeroom_teacher_id"),
     "texts": _CLASS_TEXTS,
+    "names": ("class_name",),
+    "integers": ("total_students",),
     "body": class_body,
 }
 _TEACHER = {
@@ -202,6 +208,7 @@ _TEACHER = {
     "ids": ("event_id", "teacher_id"),
     "optional_ids": ("school_id",),
     "texts": ("full_name", "email"),
+    "names": ("full_name",),
     "body": teacher_body,
 }
 _ASSIGNMENT = {
@@ -209,6 +216,7 @@ _ASSIGNMENT = {
     "ids": ("event_id", "assignment_id", "teacher_id", "class_id"),
     "optional_ids": (),
     "texts": ("role", "subject"),
+    "names": ("role",),
     "body": assignment_body,
     "row_key_suffix": "assignment_id",
 }
@@ -218,6 +226,7 @@ _PROGRESS = {
     "ids": ("event_id", "user_id", "lesson_id"),
     "optional_ids": (),
     "texts": ("title",),
+    "names": ("title",),
     "body": progress_body,
     "row_key_suffix": "lesson_id",
 }
@@ -225,7 +234,7 @@ _ACTIVITY = {**_PROGRESS, "body": activity_body, "row_key_suffix": "event_id"}
 
 
 def _contracts() -> dict[str, Contract]:
-    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "body": no_body}
+    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "names": (), "integers": (), "body": no_body}
     assignment_ids = ("event_id", "assignment_id", "teacher_id")
     declared: list[tuple[topics.Subject, tuple[tuple[type[Event], dict[str, Any]], ...]]] = [
         (topics.CLASSES, ((ClassCreated, _CLASS), (ClassUpdated, _CLASS), (ClassDeleted, {**_CLASS, **deleted}))),
@@ -303,6 +312,8 @@ def _decode_together(
     ids += [i for name in contract.optional_ids for e in events if (i := getattr(e, name)) is not None]
     texts = [t for name in contract.texts for e in events if (t := getattr(e, name)) is not None]
     if not _are_canonical(ids) or not unicodedata.is_normalized("NFC", "|".join(texts)):
+        raise _NotAlike
+    if names.may_have_invisible([getattr(e, name) for name in contract.names for e in events]):
         raise _NotAlike
     times_us = [_to_us(e.timestamp) for e in events]
     if min(times_us) < EARLIEST_US or max(times_us) > (min(timestamps_ms) + max_ahead_seconds * 1000) * 1000:
@@ -397,6 +408,23 @@ def _parse(contract: Contract, value: bytes | None) -> tuple[Any, bool]:
     if value is None:
         raise InvalidEvent("value is null: a delete is an event of its own topic")
     try:
+        return _parse_as_spelled(contract, value)
+    except InvalidEvent:
+        if (other := _respelled(contract, value)) is None:
+            raise
+    return _parse_as_spelled(contract, other)
+
+
+def _respelled(contract: Contract, value: bytes) -> bytes | None:
+    """The event with integers and time as the decoders read them; None if that is no help."""
+    try:
+        return respelled(value, [camel(name) for name in contract.integers], ["timestamp"])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None  # The first refusal says what is wrong with it.
+
+
+def _parse_as_spelled(contract: Contract, value: bytes) -> tuple[Any, bool]:
+    try:
         return contract.alone.decode(value), False
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as strict_error:
         if "unknown field" not in str(strict_error):
@@ -417,6 +445,9 @@ def _decode_event(
     if key is None or key != getattr(event, contract.key).encode():
         raise InvalidEvent(f"key {key!r} is not the {camel(contract.key)} of the event")
     _normalise(contract, event)
+    for name in contract.names:
+        if not names.is_visible(getattr(event, name)):
+            raise InvalidEvent(f"{camel(name)}: {getattr(event, name)!a} has no character that can be seen")
     us = _to_us(event.timestamp)
     if us < EARLIEST_US:
         raise InvalidEvent(f"timestamp {event.timestamp.isoformat()} is before 2000-01-01")

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,15 +43,26 @@ def check(settings: Settings) -> None:
     """Raises InvalidSetting for files that cannot be used, and for pages that all the world could read."""
     tokens_of(settings)
     ssl_context(settings)
-    if is_loopback(settings.host) or settings.web_open:
-        return
     missing = [name for name in ("web_cert_file", "web_tokens_file") if not getattr(settings, name)]
-    if missing:
+    if missing and not settings.web_open and not is_loopback(settings.host):
         raise InvalidSetting(
             f"HOST={settings.host!r} is not allowed without {' and '.join(name.upper() for name in missing)}: "
             "everybody who reaches it could read names and addresses of teachers; "
             "set WEB_OPEN=true if something in front protects them"
         )
+
+
+def check_host(host: str) -> None:
+    """Raises InvalidSetting if nothing can listen there, whatever the port."""
+    try:
+        family, kind, protocol, _name, (address, *_rest) = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind((address, 0))
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidSetting(
+            f"HOST={host!r} is not allowed: {reason}; an address of this machine, 0.0.0.0 for all of them"
+        ) from None
 
 
 def is_loopback(host: str) -> bool:

@@ -13,7 +13,7 @@ from aiohttp import web as aiohttp_web
 from faust.web.base import BlueprintManager
 
 import agents
-from emis_streams import following, settings, topics
+from emis_streams import data_dir, following, settings, topics
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.part import Part
@@ -68,6 +68,7 @@ HEARS = {
 
 def compose(app: App, config: Settings) -> Node:
     """Puts the service that the settings name to the app."""
+    data_dir.keep_private()
     node = Node(settings=config, roles=frozenset())
     kind = service_class(config.service)
     own: Service

@@ -5,17 +5,16 @@ from here. Nothing else in the package reads the environment.
 """
 
 import os
-import re
 import socket
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from emis_streams import kafka_security
+from emis_streams import broker_addresses, kafka_security, secret_urls
 from emis_streams.errors import InvalidSetting
 from emis_streams.secret_files import Secret
 
@@ -25,10 +24,6 @@ Count = Annotated[int, Meta(ge=1)]
 Role = Literal["ingest", "replicate", "serve"]
 
 ROLES: tuple[Role, ...] = ("ingest", "replicate", "serve")
-
-
-_PASSWORD = re.compile(r"://[^@/]*@")
-"""User and password of a URL."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,7 +179,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def roles_enabled(self) -> frozenset[Role]:
         """The roles of this worker; raises InvalidSetting."""
-        named = [part.strip() for part in self.roles.split(",")]
+        named = [part.strip().lower() for part in self.roles.split(",")]
         unknown = [name for name in named if name not in ROLES]
         if unknown:
             raise InvalidSetting(f"ROLES={self.roles!r}: {unknown[0]!r} is none of {', '.join(ROLES)}")
@@ -217,27 +212,75 @@ def read(environment: Mapping[str, str]) -> Settings:
     values = {name: _convert(name, text, hints[name]) for name, text in given.items()}
     settings = Settings(**values)
     settings.roles_enabled()
+    broker_addresses.addresses(settings.kafka_brokers)
+    _check_databases(given)
     kafka_security.check(settings)
     return settings
 
 
+def _check_databases(given: Mapping[str, str]) -> None:
+    """Raises InvalidSetting."""
+    for name in ("database_url", "service_database_url"):
+        if name in given:
+            from emis_streams import database_urls  # SQLAlchemy takes a moment, and commands should answer at once.
+
+            database_urls.parse(given[name], name.upper())
+
+
 def _convert(name: str, text: str, hint: Any) -> Any:
+    kind = _without_annotations(hint)
     try:
-        return msgspec.convert(text, hint, strict=False)
-    except msgspec.ValidationError as error:
-        shown = without_password(text)
-        raise InvalidSetting(f"{name.upper()}={shown!r} is not allowed: {error}; {describe(hint)}") from None
+        if get_origin(kind) is Literal:
+            text = _literal(text, get_args(kind))
+        value = msgspec.convert(text if kind is str else text.strip(), hint, strict=False)
+        if kind in (int, float) and value > _LARGEST:
+            raise msgspec.ValidationError
+        return value
+    except msgspec.ValidationError:
+        shown = _shown(name, text)
+        allowed = "" if kind is str else f"it must be {_allowed(kind, hint)}: "
+        raise InvalidSetting(f"{name.upper()}={shown!r} is not allowed: {allowed}{describe(hint)}") from None
+
+
+_LARGEST = 2**31 - 1
+"""Of all numbers: timers, sockets and databases do not take any number."""
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _allowed(kind: Any, hint: Any) -> str:
+    """What values a field takes, in words."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    bounds = {"gt": "above {:,}", "ge": "of at least {:,}", "le": "and at most {:,}"}
+    metas = [part for part in _metas(hint) if isinstance(part, Meta)]
+    said = [
+        text.format(bound) for name, text in bounds.items() for m in metas if (bound := getattr(m, name)) is not None
+    ]
+    if kind in (int, float) and not any(m.le is not None for m in metas):
+        said.append(f"and at most {_LARGEST:,}")
+    return " ".join([_KINDS[kind], *said])
+
+
+def _metas(hint: Any) -> list[Any]:
+    """The annotations of a field, the inner ones first."""
+    return [*_metas(get_args(hint)[0]), *hint.__metadata__] if get_origin(hint) is Annotated else []
+
+
+def _without_annotations(hint: Any) -> Any:
+    while get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return hint
+
+
+def _literal(text: str, allowed: tuple[str, ...]) -> str:
+    """The one that is meant, whether in capitals or not; else the text as it is."""
+    return next((one for one in allowed if one.lower() == text.strip().lower()), text)
 
 
 def _shown(name: str, value: Any) -> Any:
     if name == "kafka_password":
         return Secret(value)
-    return without_password(value) if name.endswith("database_url") else value
-
-
-def without_password(url: str) -> str:
-    """A URL, or what should be one, as it may be shown."""
-    return _PASSWORD.sub("://***@", url)
+    return secret_urls.masked(value) if name.endswith("database_url") else value
 
 
 def describe(hint: Any) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from emis_streams import events, rows, topics
 from emis_streams.events import ClassCreated, ClassDeleted, ClassUpdated, Event, Id, Time
+from emis_streams.json_spellings import respelled
 from emis_streams.read_topic import records_to_end
 from emis_streams.settings import Settings
 
@@ -39,7 +40,17 @@ class SnapshotClass(msgspec.Struct, rename="camel", kw_only=True):
     updated_at: Time
 
 
-_decode_line = msgspec.json.Decoder(SnapshotClass).decode
+_decoder = msgspec.json.Decoder(SnapshotClass)
+
+
+def _decode_line(line: bytes) -> SnapshotClass:
+    """Raises msgspec.MsgspecError, UnicodeError or RecursionError with what is wrong with it."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError:
+        if (other := respelled(line, ["totalStudents"], ["updatedAt"])) is None:
+            raise
+    return _decoder.decode(other)
 
 
 Report = Callable[[State, str], None]
@@ -102,7 +113,7 @@ class Comparison:
         for number, line in lines:
             try:
                 updates.append((number, update_of(_decode_line(line))))
-            except (msgspec.MsgspecError, UnicodeError) as error:
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 refused.append((number, str(error)))
         keys = [update.class_id.encode() for _number, update in updates]
         values = [msgspec.json.encode(update) for _number, update in updates]

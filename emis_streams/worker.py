@@ -15,7 +15,7 @@ import agents.assignments
 import agents.classes
 import agents.teachers
 import web
-from emis_streams import following, settings
+from emis_streams import data_dir, following, settings
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.part import Part
@@ -40,6 +40,7 @@ PAGES: tuple[ModuleType, ...] = web.PAGES
 
 def compose(app: App, config: Settings) -> Node:
     """Puts the parts that the roles need to the app, and the pages to its web server."""
+    data_dir.keep_private()
     node = Node(settings=config, roles=config.roles_enabled())
     if "ingest" in node.roles:
         node.ingest = agents.ingest

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from emis_streams import __version__
+from emis_streams import __version__, data_dir
 from emis_streams.errors import InvalidEvent, InvalidSetting, Unavailable
 
 _COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -100,6 +100,7 @@ def main(ctx: click.Context) -> None:
 
     Settings come from the environment (KAFKA_BROKERS, DATABASE_URL, …; see docs/operations.md).
     """
+    data_dir.keep_private()
     if ctx.invoked_subcommand not in _WITH_LOGS:
         # What goes wrong is raised and told in one line; the client's own records would repeat it.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from emis_streams import data_dir as data_dir_path
 from emis_streams import exposure, settings
 from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.processes import Process, run_processes
@@ -36,6 +37,8 @@ def run(service: str, port: int | None, data_dir: str | None) -> None:
     os.environ.update(_place(service, kind, port, data_dir))
     config = settings.current()
     exposure.check(config)
+    exposure.check_host(config.host)
+    data_dir_path.make(config.data_path)
     set_up_logging(config)
     check_port(config)
     run_app("emis_streams.service_worker", kind.name)

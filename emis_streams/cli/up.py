@@ -13,6 +13,7 @@ import msgspec
 import psutil
 from rich.console import Console
 
+from emis_streams import exposure
 from emis_streams.local import plan as plans
 from emis_streams.local.data_folder import DataFolder
 from emis_streams.local.errors import LocalStackError
@@ -54,18 +55,24 @@ def up(
     # What goes wrong is raised and told in one line; the client's own records would only add noise.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     settings = _with_database(current(), database_url)
+    exposure.check_host(settings.host)
     progress = Progress(Console())
     try:
         with _signals_stop(), DataFolder(settings.data_path) as folder:
-            _tidy(folder, progress, fresh=fresh)
-            n_brokers = _n_brokers(folder, brokers)
             plan = plans.make(
                 settings,
-                n_brokers=n_brokers,
+                n_brokers=_n_brokers(folder, brokers, fresh=fresh),
                 one_process=one_process,
                 gateway_port=gateway_port if services else None,
             )
-            _run(plan, folder, progress, classes)
+            stack = Stack(plan, folder, progress)
+            for name in folder.end_leftovers():
+                progress.say(f"Ended {name}, left over from an earlier run.")
+            stack.check()
+            if fresh:  # Only now: what is refused deletes nothing.
+                folder.empty()
+                progress.say(f"Emptied {folder.path}.")
+            _run(stack, plan, progress, classes)
     except LocalStackError as error:
         raise click.ClickException(str(error)) from error
     except _Stopped:
@@ -84,9 +91,8 @@ def down() -> None:
     click.echo("\n".join(f"ended {name}" for name in ended) if ended else f"nothing was running with {folder.path}")
 
 
-def _run(plan: Plan, folder: DataFolder, progress: Progress, n_classes: int) -> None:
+def _run(stack: Stack, plan: Plan, progress: Progress, n_classes: int) -> None:
     began = time.monotonic()
-    stack = Stack(plan, folder, progress)
     with stack.running(n_classes) as teacher_id:
         progress.say(f"Ready after {time.monotonic() - began:.0f} s.")
         for line in _addresses(plan, teacher_id):
@@ -110,17 +116,9 @@ def _addresses(plan: Plan, teacher_id: str | None) -> list[str]:
     ]
 
 
-def _tidy(folder: DataFolder, progress: Progress, *, fresh: bool) -> None:
-    for name in folder.end_leftovers():
-        progress.say(f"Ended {name}, left over from an earlier run.")
-    if fresh:
-        folder.empty()
-        progress.say(f"Emptied {folder.path}.")
-
-
-def _n_brokers(folder: DataFolder, wanted: str | None) -> int:
+def _n_brokers(folder: DataFolder, wanted: str | None, *, fresh: bool) -> int:
     """As asked for; storage of another number of nodes is refused, since topics in it have other replicas."""
-    kept = len(list((folder.path / "kafka").glob("kafka-*/formatted")))
+    kept = 0 if fresh else len(list((folder.path / "kafka").glob("kafka-*/formatted")))
     if wanted is not None and kept not in (0, int(wanted)):
         raise LocalStackError(f"the data in {folder.path} is of {kept} broker(s), not {wanted}: --fresh deletes it")
     return int(wanted or kept or 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from emis_streams import data_dir as data_dir_path
 from emis_streams import exposure, settings, tracing
 from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.open_files import allow_open_files
@@ -44,6 +45,8 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
     os.environ.update({name: value for name, value in given.items() if value is not None})
     config = settings.current()
     exposure.check(config)
+    exposure.check_host(config.host)
+    data_dir_path.make(config.data_path)
     allow_open_files()
     if processes > 1:
         sys.exit(run_processes(workers(processes, config)))

@@ -10,6 +10,7 @@ from typing import Self, TextIO
 
 import psutil
 
+from emis_streams import data_dir
 from emis_streams.local.errors import LocalStackError
 from emis_streams.local.process import end_leftover, find
 
@@ -26,7 +27,11 @@ class DataFolder:
         self._lock: TextIO | None = None
 
     def __enter__(self) -> Self:
-        """Raises LocalStackError when another `up` uses the folder, or when it holds something else."""
+        """Raises LocalStackError when another `up` uses the folder, or when it holds something else.
+
+        Raises InvalidSetting when there can be no such folder.
+        """
+        data_dir.make(self.path)
         self._mark()
         lock = (self.path / _LOCK).open("a+")
         try:
@@ -72,7 +77,6 @@ class DataFolder:
                 entry.unlink()
 
     def _mark(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / _OURS).exists() and any(self.path.iterdir()):
             raise LocalStackError(
                 f"DATA_DIR={self.path} holds files that are not of a local stack: name an empty or a new folder"

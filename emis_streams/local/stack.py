@@ -34,7 +34,7 @@ _WORKER, _SERVICE = "worker-", "service-"
 
 
 class Stack:
-    """All of it. Use in the main thread; the data folder must be held."""
+    """All of it. Use in the main thread; the data folder must be held. `check` comes before `running`."""
 
     def __init__(self, plan: Plan, folder: DataFolder, progress: Progress) -> None:
         self._plan = plan
@@ -63,12 +63,18 @@ class Stack:
         """Start again what ends, until a signal's exception."""
         self._supervisor.run()
 
-    def _start_kafka(self) -> None:
+    def check(self) -> None:
+        """Whether all of it can be started; deletes and starts nothing. Raises LocalStackError."""
+        for process in self._plan.processes:
+            _check_port(process)
+        for port in self._plan.kafka_ports:
+            if not is_free(port):
+                raise LocalStackError(f"port {port} is in use by another program: set KAFKA_BROKERS to a free one")
         if not kafka_jars.cache_folder().is_dir():
             with self._progress.step(f"Kafka {kafka_jars.version()}: jars by Maven, once"):
                 kafka_jars.classpath()
-        for process in self._plan.processes:
-            _check_port(process)
+
+    def _start_kafka(self) -> None:
         ports = self._plan.kafka_ports
         self._kafka = KafkaCluster(self._folder.path / "kafka", n_nodes=len(ports), ports=ports)
         with self._progress.step(f"Kafka {kafka_jars.version()} on {self._kafka.bootstrap}"):

@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from emis_streams import database
+from emis_streams import database, database_urls
 from emis_streams.database_faults import reason_of
 from emis_streams.errors import Unavailable
 from emis_streams.replica.schema import metadata
@@ -59,7 +59,7 @@ def _check_tables(connection: Connection) -> None:
 def print_sql(database_url: str) -> None:
     """Writes the statements of all migrations to stdout, without a connection: for whoever must run them by hand."""
     config = _config()
-    config.attributes["dialect"] = database.dialect_of(database.parse(database_url))
+    config.attributes["dialect"] = database.dialect_of(database_urls.parse(database_url))
     command.upgrade(config, "head", sql=True)
 
 

@@ -1,0 +1,69 @@
+"""What settings take, beyond what tests of their users show."""
+
+import pytest
+
+from emis_streams import broker_addresses, settings
+from emis_streams.errors import InvalidSetting
+from emis_streams.secret_urls import masked
+
+
+@pytest.mark.parametrize(
+    ("given", "level"), [("INFO", "info"), (" Warning ", "warning"), ("debug", "debug"), ("ErRoR", "error")]
+)
+def test_words_may_be_in_capitals(given: str, level: str) -> None:
+    assert settings.read({"LOG_LEVEL": given}).log_level == level
+
+
+def test_blanks_around_numbers_and_words_do_not_matter() -> None:
+    read = settings.read({"PORT": " 6067\t", "WEB_OPEN": " True", "ROLES": "Serve, INGEST", "LINGER_SECONDS": "0.5 "})
+    assert (read.port, read.web_open, read.linger_seconds) == (6067, True, 0.5)
+    assert read.roles_enabled() == {"serve", "ingest"}
+
+
+@pytest.mark.parametrize(
+    ("brokers", "found"),
+    [
+        ("localhost:9092", [("localhost", 9092)]),
+        (" kafka-1.emis:9092 , kafka-2.emis:9093", [("kafka-1.emis", 9092), ("kafka-2.emis", 9093)]),
+        ("[::1]:9092,127.0.0.1:1", [("::1", 9092), ("127.0.0.1", 1)]),
+        ("trường.vn:65535", [("trường.vn", 65535)]),
+        ("::1:9092", None),
+        ("[::1]", None),
+        (":9092", None),
+        ("kafka:0", None),
+        ("kafka:٩", None),
+        ("kafka:" + "9" * 400, None),
+        ("kafka 1:9092", None),
+    ],
+)
+def test_addresses_of_brokers(brokers: str, found: list[tuple[str, int]] | None) -> None:
+    if found is not None:
+        assert broker_addresses.addresses(brokers) == found
+        return
+    with pytest.raises(InvalidSetting, match=r"KAFKA_BROKERS=.* is not allowed: .*; write host:port of each broker"):
+        broker_addresses.addresses(brokers)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://emis:{}@db/emis",
+        "mysql+aiomysql://emis:{}@db:3306/emis?charset=utf8mb4",
+        "mysql://{}:x@db/emis",
+        "https://reader:{}@emis.example/classes.ndjson",
+        "https://emis.example/classes?token={}",
+        "https://emis.example/classes?a=1&X-Signature={}&b=2",
+        "mysql://db/emis?password={}",
+        "  MySQL://emis:{}@db/emis",
+        "mysql:emis:{}@db",
+    ],
+)
+@pytest.mark.parametrize("password", ["canary", "can/ary", "c@n@ry", "ca:n/a@r/y", "c?a#n=", "cà nary", "%40canary"])
+def test_no_password_of_a_url_is_shown(url: str, password: str) -> None:
+    shown = masked(url.format(password))
+    assert "***" in shown
+    assert not [part for part in ("canary", "can/", "ary", "@ry", "n/a", "#n=", "n@", "nary") if part in shown]
+
+
+def test_a_file_of_sqlite_has_no_password() -> None:
+    assert masked("sqlite:////srv/emis@home/replica.db") == "sqlite:////srv/emis@home/replica.db"
