@@ -6,12 +6,12 @@ from typing import Literal
 
 from emis_streams import topics
 
-Kind = Literal["topic", "group"]
+Kind = Literal["topic", "group", "transactional-id"]
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Operations on a topic or a group (Read and Write imply Describe)."""
+    """Operations on a topic, a group, or all transactional ids that begin so (Read and Write imply Describe)."""
 
     operations: tuple[str, ...]
     kind: Kind
@@ -87,6 +87,7 @@ GRANTS: dict[str, list[Grant]] = {
         *_topics([topic.name for topic in topics.lesson_event_topics()], "Write"),
         *_topics([topics.DEAD_LETTER], "Write"),
         *_groups([topics.app_id("lessons")], "Read"),
+        Grant(("Write",), "transactional-id", topics.outbox_transactional_ids("lessons")),
     ],
     "emis-progress": _hearing(topics.PROGRESS),
     "emis-users": _hearing(topics.ACTIVITY),
@@ -109,4 +110,5 @@ def lines(bootstrap: str) -> Iterator[str]:
         for operations, kind in dict.fromkeys((grant.operations, grant.kind) for grant in grants):
             names = [grant.name for grant in grants if (grant.operations, grant.kind) == (operations, kind)]
             what = [f"--operation {operation}" for operation in operations] + [f"--{kind} {name}" for name in names]
+            what += ["--resource-pattern-type prefixed"] if kind == "transactional-id" else []
             yield f"kafka-acls.sh --bootstrap-server {bootstrap} --add --allow-principal User:{user} {' '.join(what)}"

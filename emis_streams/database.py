@@ -54,8 +54,8 @@ def writer_engine(database_url: str, pool_size: int) -> AsyncEngine:
     return engine
 
 
-def reader_engine(database_url: str, pool_size: int) -> AsyncEngine:
-    """For readers: each statement by itself, without a transaction to open and close."""
+def statement_engine(database_url: str, pool_size: int) -> AsyncEngine:
+    """Each statement is a transaction of its own, which nobody has to open and close."""
     url = parse(database_url)
     autocommit = {"isolation_level": "AUTOCOMMIT", "skip_autocommit_rollback": True}
     if dialect_of(url) == "mysql":

@@ -187,6 +187,15 @@ def is_service_name(name: str) -> bool:
     return bool(name) and all(is_topic_name(topic) for topic in (request_topic(name), reply_topic(name), app_id(name)))
 
 
+def outbox_transactional_ids(service: str) -> str:
+    """How the transactional ids of a service's outboxes begin: each database has one of its own."""
+    return f"emis.outbox.{service}."
+
+
+def outbox_transactional_id(service: str, outbox_id: str) -> str:
+    return outbox_transactional_ids(service) + outbox_id
+
+
 def lesson_event_topics() -> list[Topic]:
     """What the lesson service tells of lessons."""
     return [

@@ -6,14 +6,21 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
 )
 
-DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+DENIED = (
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    ClusterAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 _THINGS = {
     TopicAuthorizationFailedError: "topic",
     GroupAuthorizationFailedError: "group",
     ClusterAuthorizationFailedError: "cluster",
+    TransactionalIdAuthorizationFailed: "transactional id",
 }
 
 

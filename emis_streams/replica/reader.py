@@ -64,7 +64,7 @@ class ReplicaReader:
     @classmethod
     def open(cls, database_url: str, pool_size: int) -> Self:
         """A reader with connections of its own, made when needed; raises InvalidSetting."""
-        return cls(database.reader_engine(database_url, pool_size))
+        return cls(database.statement_engine(database_url, pool_size))
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -80,7 +80,7 @@ async def watch(
     config: Settings, ends: Offsets, begins: Offsets, advance: Progress, is_worked_on: Callable[[], Awaitable[bool]]
 ) -> None:
     """Waits until running workers have filled the replica; raises Unavailable if they do not go on."""
-    engine = database.reader_engine(config.database_url, 1)
+    engine = database.statement_engine(config.database_url, 1)
     shown = _Shown(ends, begins, advance)
     clock = asyncio.get_running_loop().time
     moved_at = clock()

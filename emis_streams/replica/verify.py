@@ -76,7 +76,7 @@ async def verify(config: Settings, wait_seconds: float, note_total: Progress, ad
 
     `note_total` is told how many records are to be read, `advance` how many were. Raises Unavailable.
     """
-    engine = database.reader_engine(config.database_url, 1)
+    engine = database.statement_engine(config.database_url, 1)
     try:
         async with open_changelogs(config) as logs, waited_for("comparing the replica"):
             ends, begins = await logs.ends(), await logs.begins()

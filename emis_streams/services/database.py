@@ -6,42 +6,33 @@ kept (the transactional outbox).
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    delete,
-    func,
-    insert,
-    select,
-)
-from sqlalchemy.dialects import mysql
+from sqlalchemy import Column, MetaData, String, Table, delete, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from emis_streams import database, topics, tracing
+from emis_streams import database, topics
 from emis_streams.columns import OPTIONS, TIME
 from emis_streams.database_faults import Fault, fault_of, reason_of
 from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.errors import Unavailable
+from emis_streams.services import outbox_store
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
+from emis_streams.services.outbox_schema import create_tables
+from emis_streams.services.outbox_store import KEY, LARGE, Event, OutboxStore
+
+__all__ = ["Database", "Event", "Transaction", "Work"]
 
 metadata = MetaData()
-KEY = String(255).with_variant(mysql.VARCHAR(255, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
-"""Compares as bytes, never by a language's rules."""
-_LARGE = Text(16_000_000)
 _POOL_SIZE = 4
+_OUTBOX_POOL_SIZE = 3
+"""Requests that wait for a connection do not keep events from being sent."""
 _MOST_EVENT_BYTES = topics.MAX_MESSAGE_BYTES - 1024
 """Room for what the brokers add."""
 
@@ -51,37 +42,14 @@ executed_requests = Table(
     Column("Pattern", KEY, primary_key=True),
     Column("IdempotencyKey", KEY, primary_key=True),
     Column("Fingerprint", String(64), nullable=False),
-    Column("Result", _LARGE, nullable=False),
+    Column("Result", LARGE, nullable=False),
     Column("ExecutedAt", TIME, nullable=False, index=True),
     **OPTIONS,
 )
 """What was carried out. `Fingerprint` is the SHA-256 of what was asked, in hexadecimal; `Result` is JSON."""
 
-outbox = Table(
-    "Outbox",
-    metadata,
-    Column("Id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("Topic", String(249), nullable=False),
-    Column("EventKey", KEY, nullable=False),
-    Column("Event", _LARGE, nullable=False),
-    Column("Traceparent", String(55)),
-    **OPTIONS,
-)
-"""Events that the brokers have not acknowledged yet, in their order. (As text: decision 0010.)"""
-
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-
-class Event(NamedTuple):
-    """To be sent once what it tells of is kept."""
-
-    topic: str
-    key: str
-    value: bytes
-    """JSON."""
-    traceparent: str | None = None
-    """Of what it came about by."""
 
 
 class Transaction:
@@ -97,13 +65,7 @@ class Transaction:
         require_topic_name(event.topic)
         if len(event.key) + len(event.value) > _MOST_EVENT_BYTES:
             raise Refused("too-large", f"an event of {len(event.value)} bytes for {event.topic}")
-        values = {
-            "Topic": event.topic,
-            "EventKey": event.key,
-            "Event": event.value.decode(),
-            "Traceparent": tracing.traceparent(),
-        }
-        await self._connection.execute(insert(outbox).values(values))
+        await outbox_store.add(self._connection, event)
         self.n_events += 1
 
 
@@ -114,31 +76,38 @@ Work = Callable[[Transaction], Awaitable[Any]]
 class Database:
     """Raises Unavailable from whatever asks it, while it is away."""
 
-    def __init__(self, engine: AsyncEngine, tables: MetaData) -> None:
+    def __init__(self, engine: AsyncEngine, outbox: OutboxStore, tables: MetaData) -> None:
         self.has_events = asyncio.Event()
         """Set when a transaction with events was committed."""
+        self.outbox = outbox
         self._engine = engine
         self._tables = tables
 
     @classmethod
     def open(cls, database_url: str, tables: MetaData) -> Self:
         """With connections made when needed; `tables` are the service's own. Raises InvalidSetting."""
-        return cls(database.writer_engine(database_url, _POOL_SIZE), tables)
+        outbox = OutboxStore(database.statement_engine(database_url, _OUTBOX_POOL_SIZE))
+        return cls(database.writer_engine(database_url, _POOL_SIZE), outbox, tables)
 
     async def prepare(self) -> None:
-        """Makes the tables that are missing."""
+        """Makes the tables that are missing, and migrates the outbox of an earlier version."""
         async with self.transaction("making the tables") as connection:
-            for tables in (metadata, self._tables):
-                await connection.run_sync(tables.create_all)
+            await connection.run_sync(create_tables, metadata, outbox_store.metadata, self._tables)
 
     async def close(self) -> None:
         await self._engine.dispose()
+        await self.outbox.close()
 
     @asynccontextmanager
     async def transaction(self, what: str) -> AsyncIterator[AsyncConnection]:
         """Committed at the end of the block; `what` is what was to be done, if it cannot be."""
         async with _unavailable(what), self._engine.begin() as connection:
             yield connection
+
+    async def ping(self) -> None:
+        """Returns if the database answers."""
+        async with self.transaction("asking the database") as connection:
+            await connection.execute(select(1))
 
     async def once(self, request: Request, work: Work) -> Any:
         """The answer to the request: of `work`, or of what was carried out for its key before.
@@ -166,22 +135,6 @@ class Database:
         if found.Fingerprint != fingerprint:
             raise Refused("key-reused", f"idempotency key {request.idempotency_key} came with another content")
         return _decode(found.Result)
-
-    async def events(self, most: int) -> list[tuple[int, Event]]:
-        """Those that are to be sent, the oldest first, with their ids."""
-        async with self.transaction("reading the outbox") as connection:
-            rows = (await connection.execute(select(outbox).order_by(outbox.c.Id).limit(most))).all()
-        return [(row.Id, Event(row.Topic, row.EventKey, row.Event.encode(), row.Traceparent)) for row in rows]
-
-    async def count_events(self) -> int:
-        """How many are still to be sent."""
-        async with self.transaction("counting the outbox") as connection:
-            return (await connection.execute(select(func.count()).select_from(outbox))).scalar_one()
-
-    async def sent(self, ids: Sequence[int]) -> None:
-        """Forgets events that the brokers have."""
-        async with self.transaction("emptying the outbox") as connection:
-            await connection.execute(delete(outbox).where(outbox.c.Id.in_(ids)))
 
     async def forget_requests(self, older_than: timedelta) -> None:
         """Who asks again after as long is answered anew."""

@@ -13,10 +13,14 @@ from emis_streams.resources import MEMORY_WARN_PERCENT, Resources, Usage
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.database import Database
+from emis_streams.services.outbox import OutboxPublisher
+from emis_streams.services.outbox_store import OutboxStore
 
 _DATABASE_SECONDS = 2.0
 _MANY_EVENTS = 1_000
 """In the outbox: the brokers do not take them, or not as fast as they come."""
+_OLD_EVENT_SECONDS = 60.0
+"""The same, seen by one event."""
 
 
 @dataclass(frozen=True)
@@ -85,21 +89,48 @@ def brokers(broken_off: Callable[[], str | None], *, can_do_without: bool) -> He
 
 
 def database(own: Database) -> HealthCheck:
-    """Whether it answers, and how many events wait in its outbox."""
+    """Whether it answers."""
 
     async def check() -> Finding:
         try:
             async with asyncio.timeout(_DATABASE_SECONDS):
-                n_events = await own.count_events()
+                await own.ping()
         except (Unavailable, TimeoutError) as error:
-            reason = str(error) or f"no answer within {_DATABASE_SECONDS:g} s"
-            return Finding("fail", f"The database does not answer: {reason}", component="datastore")
-        status: CheckStatus = "warn" if n_events > _MANY_EVENTS else "pass"
-        return Finding(
-            status, f"The database answers; {n_events} events are still to be sent.", n_events, "events", "datastore"
-        )
+            return Finding("fail", f"The database does not answer: {_no_answer(error)}", component="datastore")
+        return Finding("pass", "The database answers.", component="datastore")
 
     return check
+
+
+def outbox(store: OutboxStore, publisher: OutboxPublisher) -> HealthCheck:
+    """How many events are still to be sent, for how long the oldest, and which instance sends them or why none does."""
+
+    async def check() -> Finding:
+        try:
+            async with asyncio.timeout(_DATABASE_SECONDS):
+                backlog, leader = await store.backlog(), await store.lease_holder()
+        except (Unavailable, TimeoutError) as error:
+            return Finding("warn", f"How many events are still to be sent is unknown: {_no_answer(error)}")
+        is_late = backlog.n_events > _MANY_EVENTS or backlog.oldest_seconds > _OLD_EVENT_SECONDS
+        text = f"{backlog.n_events} events are still to be sent"
+        if backlog.n_events:
+            text += f", the oldest for {backlog.oldest_seconds:.0f} s"
+        text += f"; {_sender(publisher, leader)}"
+        return Finding("warn" if is_late else "pass", text, backlog.n_events, "events")
+
+    return check
+
+
+def _sender(publisher: OutboxPublisher, leader: str | None) -> str:
+    if publisher.is_leader and publisher.waiting_for is not None:
+        return f"this instance sends them and waits: {publisher.waiting_for}"
+    if publisher.is_leader:
+        return "this instance sends them."
+    return f"{leader} sends them." if leader else "no instance sends them now, one will within seconds."
+
+
+def _no_answer(error: Exception) -> str:
+    return str(error) or f"no answer within {_DATABASE_SECONDS:g} s"
 
 
 def circuit_breakers(breakers: Breakers) -> HealthCheck:

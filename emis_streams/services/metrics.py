@@ -20,7 +20,7 @@ def of(service: Service) -> Iterator[Metric]:
     for outcome, n in asdict(service.requests.counts).items():
         requests.add_metric([outcome], n)
     yield requests
-    yield CounterMetricFamily("emis_outbox_events", "Events that the outbox has sent.", service.outbox_sent)
+    yield from _outbox(service)
     instances = GaugeMetricFamily("emis_registry_instances", "Instances in the registry.", labels=["service"])
     found = [info.name for info in service.registry.get_all()]
     for name in sorted(set(found)):
@@ -39,6 +39,18 @@ def _calls(service: Service) -> Iterator[Metric]:
             calls.add_metric([name, pattern, outcome], n)
     yield calls
     yield states
+
+
+def _outbox(service: Service) -> Iterator[Metric]:
+    publisher = service.publisher
+    n_sent = 0 if publisher is None else publisher.counts.sent
+    yield CounterMetricFamily("emis_outbox_events", "Events that the outbox has sent.", n_sent)
+    if publisher is None or publisher.backlog is None:
+        return
+    backlog = publisher.backlog
+    yield GaugeMetricFamily("emis_outbox_unsent_events", "Events in the outbox's database.", backlog.n_events)
+    yield GaugeMetricFamily("emis_outbox_oldest_seconds", "Age of the oldest unsent event.", backlog.oldest_seconds)
+    yield GaugeMetricFamily("emis_outbox_is_leader", "1: this instance sends the events.", int(publisher.is_leader))
 
 
 def _replies(service: Service) -> Iterator[Metric]:

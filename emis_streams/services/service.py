@@ -96,7 +96,8 @@ class Service:
         self.not_ready: list[Callable[[], str | None]] = []
         """Each says what is waited for until requests can be answered; None: nothing."""
         self._along: list[Run] = []
-        self._publisher: OutboxPublisher | None = None
+        self.publisher: OutboxPublisher | None = None
+        """Of its outbox, once resources are initialised."""
         self._health = Health.HEALTHY
         self._resources = Resources()
         self._waiting = Waiting(lambda text: logger.warning("%s: %s", self.name, text))
@@ -115,8 +116,10 @@ class Service:
         if self.database is None:
             return
         await self._waiting.for_(self.database.prepare, Unavailable)
-        self._publisher = OutboxPublisher(self.database, self.sender)
-        self.run_along(self._publisher.run)
+        self.publisher = OutboxPublisher(
+            self.database.outbox, self.database.has_events, self.config.kafka_client(), self.name
+        )
+        self.run_along(self.publisher.run)
         self.run_along(self._forget_requests)
 
     def register_health_checks(self) -> None:
@@ -124,6 +127,8 @@ class Service:
         self.health_checks["brokers"] = health.brokers(self._broken_off, can_do_without=not self.requests.patterns)
         if self.database is not None:
             self.health_checks["database"] = health.database(self.database)
+        if self.publisher is not None:
+            self.health_checks["outbox"] = health.outbox(self.own_database.outbox, self.publisher)
         self.health_checks["circuitBreakers"] = health.circuit_breakers(self.breakers)
         self.health_checks["memory"] = health.memory(self._resources)
 
@@ -183,11 +188,6 @@ class Service:
         if self.asks and not self.replies.positioned.is_set():
             found.append("the end of the reply topic is not known yet")
         return [reason for reason in found if reason is not None]
-
-    @property
-    def outbox_sent(self) -> int:
-        """Events, since the start."""
-        return 0 if self._publisher is None else self._publisher.counts.sent
 
     # -- its life -------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from emis_streams.services.outbox import OutboxPublisher
 
 
 async def die(publisher: OutboxPublisher) -> None:
-    if await publisher._database.events(1):
+    if await publisher._store.events(1):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

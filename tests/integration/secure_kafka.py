@@ -55,7 +55,7 @@ _OPERATIONS = {
 _ANY = AclBindingFilter(
     ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
 )
-_KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
+_KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
 
 
 @dataclass
@@ -128,13 +128,14 @@ def _bindings(line: str) -> Iterator[AclBinding]:
     words = shlex.split(line)
     pairs = list(pairwise(words))
     operations = [value for name, value in pairs if name == "--operation"]
-    things = [(name.removeprefix("--"), value) for name, value in pairs if name in ("--topic", "--group")]
+    things = [(name.removeprefix("--"), value) for name, value in pairs if name.removeprefix("--") in _KINDS]
+    pattern = ResourcePatternType[next((v.upper() for n, v in pairs if n == "--resource-pattern-type"), "LITERAL")]
     for kind, name in things:
         for operation in operations:
             yield AclBinding(
                 _KINDS[kind],
                 name,
-                ResourcePatternType.LITERAL,
+                pattern,
                 _user(line),
                 "*",
                 _OPERATIONS[operation],

@@ -74,12 +74,12 @@ async def test_a_request_that_comes_again_creates_nothing_and_gets_the_same_less
     first, again = await created(service, key="k"), await created(service, key="k")
     assert first == again
     assert (await page(service, 10, None))[0] == ["Phân số"]
-    assert len(await service.own_database.events(10)) == 2
+    assert len(await service.own_database.outbox.events(10)) == 2
 
 
 async def test_each_lesson_is_told_to_progress_and_to_users(service: LessonService) -> None:
     lesson = await created(service)
-    events = [event for _, event in await service.own_database.events(10)]
+    events = [pending.event for pending in await service.own_database.outbox.events(10)]
     assert [(event.topic, event.key) for event in events] == [
         (LESSON_AVAILABLE, str(USER)),
         (USER_ACTIVITY, str(USER)),
@@ -92,7 +92,7 @@ async def test_each_lesson_is_told_to_progress_and_to_users(service: LessonServi
 @pytest.mark.parametrize("title", ["Phân số", "e\u0301" * 100, "\u0958" * 66, "x" * 200])
 async def test_what_is_told_of_a_lesson_is_as_its_contract_says(service: LessonService, title: str) -> None:
     await created(service, title)
-    for _, event in await service.own_database.events(10):
+    for _, _, event in await service.own_database.outbox.events(10):
         now_ms = time.time_ns() // 1_000_000
         told = decode(CONTRACTS[event.topic], [event.key.encode()], [event.value], [now_ms])
         assert (len(told.keys), told.refused, told.unknown_fields) == (1, [], 0)

@@ -8,21 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewTopic
-from sqlalchemy import Column, MetaData, String, Table, func, insert, select
+from sqlalchemy import Column, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from emis_streams import topics
 from emis_streams.errors import Unavailable
-from emis_streams.local import KafkaCluster
 from emis_streams.services.database import Database, Event, Transaction
 from emis_streams.services.errors import Refused
-from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.messages import Request
-from emis_streams.services.outbox import OutboxPublisher
-from tests.integration.engine_rig import admin
-from tests.services import unique, until
 
 TABLES = MetaData()
 notes = Table("Notes", TABLES, Column("Text", String(100), primary_key=True))
@@ -93,7 +86,7 @@ async def test_what_fails_leaves_nothing_and_may_come_again(database: Database) 
     with pytest.raises(Refused, match="no"):
         await database.once(asked(), fails)
     assert await noted(database) == []
-    assert await database.events(10) == []
+    assert await database.outbox.events(10) == []
     assert await database.once(asked(), note) == {"noted": "a"}
 
 
@@ -139,89 +132,3 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable, match=r"^note: "):
         await away.once(asked(), note)
     await away.close()
-
-
-class Outbox:
-    """A database whose events go to a topic of a test's own."""
-
-    def __init__(self, database: Database, sender: Sender, topic: str) -> None:
-        self.database = database
-        self.topic = topic
-        self.publisher = OutboxPublisher(database, sender)
-
-    async def keep(self, text: str) -> None:
-        async def work(transaction: Transaction) -> Any:
-            await transaction.emit(Event(self.topic, text[0], text.encode()))
-            return await note(transaction, text)
-
-        await self.database.once(asked(text), work)
-
-
-@pytest.fixture
-async def outbox(database: Database, kafka: KafkaCluster) -> AsyncIterator[Outbox]:
-    topic = unique("noted")
-    async with admin(kafka.bootstrap) as client:
-        await client.create_topics([NewTopic(topic, 1, 1)])
-    sender = Sender({"bootstrap_servers": kafka.bootstrap})
-    await sender.start()
-    yield Outbox(database, sender, topic)
-    await sender.stop()
-
-
-async def read(kafka: KafkaCluster, topic: str) -> list[str]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap)
-    await consumer.start()
-    tp = TopicPartition(topic, 0)
-    consumer.assign([tp])
-    await consumer.seek_to_beginning()
-    end = (await consumer.end_offsets([tp]))[tp]
-    found: list[str] = []
-    while len(found) < end:
-        found += [r.value.decode() for records in (await consumer.getmany()).values() for r in records]
-    await consumer.stop()
-    return found
-
-
-async def test_events_are_sent_in_order_and_then_forgotten(outbox: Outbox, kafka: KafkaCluster) -> None:
-    texts = [f"{key}{n:03}" for n in range(60) for key in "ab"]
-    for text in texts[:100]:
-        await outbox.keep(text)
-    publishing = asyncio.create_task(outbox.publisher.run())
-    for text in texts[100:]:
-        await outbox.keep(text)
-    await until(lambda: outbox.publisher.counts.sent == len(texts))
-    publishing.cancel()
-    with suppress(asyncio.CancelledError):
-        await publishing
-    assert await read(kafka, outbox.topic) == texts
-    assert await outbox.database.events(10) == []
-
-
-async def test_an_event_is_there_until_it_was_sent_however_often_the_publisher_dies(
-    outbox: Outbox, kafka: KafkaCluster
-) -> None:
-    texts = [f"a{n:03}" for n in range(200)]
-    for text in texts:
-        await outbox.keep(text)
-    for _ in range(8):
-        publishing = asyncio.create_task(outbox.publisher.run())
-        await asyncio.sleep(0.01)
-        publishing.cancel()
-        await asyncio.wait([publishing])
-    publishing = asyncio.create_task(outbox.publisher.run())
-
-    async def is_empty() -> bool:
-        return not await outbox.database.events(1)
-
-    await until(is_empty)
-    publishing.cancel()
-    await asyncio.wait([publishing])
-    assert sorted(set(await read(kafka, outbox.topic))) == texts
-
-
-async def test_nothing_is_kept_twice_by_all_that(outbox: Outbox) -> None:
-    await outbox.keep("a")
-    await outbox.keep("a")
-    async with outbox.database.transaction("counting") as connection:
-        assert (await connection.execute(select(func.count()).select_from(notes))).scalar_one() == 1
-    assert len(await outbox.database.events(10)) == 1

@@ -58,7 +58,7 @@ async def test_events_in_the_outbox_keep_the_trace_of_the_request(tmp_path: Path
     with tracing.span("create-lesson", SpanKind.SERVER):
         await service.create_lesson(new, Request("create-lesson", "key", messages.value_of(new)))
     (span,) = spans.get_finished_spans()
-    events = [event for _, event in await service.own_database.events(10)]
+    events = [pending.event for pending in await service.own_database.outbox.events(10)]
     assert [tracing.headers_of(event.traceparent)[0][0] for event in events] == ["traceparent"] * 2
     assert {(event.traceparent or "").split("-")[1] for event in events} == {f"{trace_of(span):032x}"}
     await service.clean_up_resources()
