@@ -45,12 +45,14 @@ def _outbox(service: Service) -> Iterator[Metric]:
     publisher = service.publisher
     n_sent = 0 if publisher is None else publisher.counts.sent
     yield CounterMetricFamily("emis_outbox_events", "Events that the outbox has sent.", n_sent)
-    if publisher is None or publisher.backlog is None:
-        return
-    backlog = publisher.backlog
-    yield GaugeMetricFamily("emis_outbox_unsent_events", "Events in the outbox's database.", backlog.n_events)
-    yield GaugeMetricFamily("emis_outbox_oldest_seconds", "Age of the oldest unsent event.", backlog.oldest_seconds)
-    yield GaugeMetricFamily("emis_outbox_is_leader", "1: this instance sends the events.", int(publisher.is_leader))
+    unsent = GaugeMetricFamily("emis_outbox_unsent_events", "Events in the outbox's database.", labels=[])
+    oldest = GaugeMetricFamily("emis_outbox_oldest_seconds", "Age of the oldest unsent event.", labels=[])
+    leader = GaugeMetricFamily("emis_outbox_is_leader", "1: this instance sends the events.", labels=[])
+    if publisher is not None and publisher.backlog is not None:
+        unsent.add_metric([], publisher.backlog.n_events)
+        oldest.add_metric([], publisher.backlog.oldest_seconds)
+        leader.add_metric([], int(publisher.is_leader))
+    yield from (unsent, oldest, leader)
 
 
 def _replies(service: Service) -> Iterator[Metric]:

@@ -2,7 +2,7 @@
 
 An event is inserted in the transaction whose change it describes, and deleted once the brokers have acknowledged it.
 One instance at a time holds the lease. The lease only avoids contention: what keeps a late instance from sending is
-the brokers' fence of transactional ids (decision 0017).
+the brokers' fence of transactional ids (decision 0019).
 """
 
 import os
