@@ -74,7 +74,7 @@ async def info(request: web.Request) -> web.Response:
         git_commit=service.config.git_commit or None,
         python_version=platform.python_version(),
         faust_version=version("faust-streaming"),
-        uptime=round((datetime.now(UTC) - service.started_at).total_seconds(), 3),
+        uptime=round(service.uptime_seconds, 3),
     )
     return as_json(report)
 

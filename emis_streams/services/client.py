@@ -5,6 +5,7 @@ of each attempt. All attempts carry the same idempotency key, so that the servic
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -106,7 +107,7 @@ class ServiceClient:
             pattern,
             idempotency_key or token_hex(_KEY_BYTES),
             messages.value_of(data),
-            deadline_ms=messages.deadline_in(options.deadline_seconds) if is_asking else None,
+            expires_at=time.monotonic() + options.deadline_seconds if is_asking else math.inf,
             spread=_spread(idempotency_key),
         )
         call = _Call(self._carrier, service, request, options, self._budget, is_asking=is_asking)

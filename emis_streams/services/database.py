@@ -71,23 +71,29 @@ class Transaction:
 
 Work = Callable[[Transaction], Awaitable[Any]]
 """What a request does, in its transaction; returns what is answered."""
+Now = Callable[[], datetime]
+"""With a time zone."""
 
 
 class Database:
     """Raises Unavailable from whatever asks it, while it is away."""
 
-    def __init__(self, engine: AsyncEngine, outbox: OutboxStore, tables: MetaData) -> None:
+    def __init__(self, engine: AsyncEngine, outbox: OutboxStore, tables: MetaData, now: Now) -> None:
         self.has_events = asyncio.Event()
         """Set when a transaction with events was committed."""
         self.outbox = outbox
         self._engine = engine
         self._tables = tables
+        self._now = now
 
     @classmethod
-    def open(cls, database_url: str, tables: MetaData) -> Self:
-        """With connections made when needed; `tables` are the service's own. Raises InvalidSetting."""
+    def open(cls, database_url: str, tables: MetaData, now: Now = lambda: datetime.now(UTC)) -> Self:
+        """With connections made when needed; `tables` are the service's own. Raises InvalidSetting.
+
+        `now` is a clock that all instances of the service share, as what they were asked is forgotten by its time.
+        """
         outbox = OutboxStore(database.statement_engine(database_url, _OUTBOX_POOL_SIZE))
-        return cls(database.writer_engine(database_url, _POOL_SIZE), outbox, tables)
+        return cls(database.writer_engine(database_url, _POOL_SIZE), outbox, tables, now)
 
     async def prepare(self) -> None:
         """Makes the tables that are missing, and migrates the outbox of an earlier version."""
@@ -127,7 +133,7 @@ class Database:
             if found is None:
                 transaction = Transaction(connection)
                 result = await work(transaction)
-                await connection.execute(_note(request, fingerprint, result))
+                await connection.execute(_note(request, fingerprint, result, self._now()))
         if found is None:
             if transaction.n_events:
                 self.has_events.set()
@@ -138,7 +144,7 @@ class Database:
 
     async def forget_requests(self, older_than: timedelta) -> None:
         """Who asks again after as long is answered anew."""
-        limit = datetime.now(UTC).replace(tzinfo=None) - older_than
+        limit = self._now().replace(tzinfo=None) - older_than
         async with self.transaction("forgetting old requests") as connection:
             await connection.execute(delete(executed_requests).where(executed_requests.c.ExecutedAt < limit))
 
@@ -164,11 +170,11 @@ def _executed(request: Request) -> Any:
     )
 
 
-def _note(request: Request, fingerprint: str, result: Any) -> Any:
+def _note(request: Request, fingerprint: str, result: Any, now: datetime) -> Any:
     return insert(executed_requests).values(
         Pattern=request.pattern,
         IdempotencyKey=request.idempotency_key,
         Fingerprint=fingerprint,
         Result=_encode(result).decode(),
-        ExecutedAt=datetime.now(UTC).replace(tzinfo=None),
+        ExecutedAt=now.replace(tzinfo=None),
     )

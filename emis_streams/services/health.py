@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import emis_streams
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
 from emis_streams.lag_report import LagReport
@@ -17,6 +18,16 @@ from emis_streams.services.outbox import OutboxPublisher
 from emis_streams.services.outbox_store import OutboxStore
 
 _DATABASE_SECONDS = 2.0
+CLOCK_SKEW_WARN_SECONDS = 5.0
+"""Answers and events bear any skew; times in logs, and what reads them, do not."""
+CLOCK_WRONG = (
+    "This machine's clock is {seconds:.1f} s {side} the brokers'. Requests, leases and events go by the brokers' "
+    "clock, but times in its log are wrong: set it right (chronyd, systemd-timesyncd)."
+)
+CLOCK_UNKNOWN = (
+    "The brokers' clock was not measured yet: they have acknowledged nothing, or emis.registry has times of producers "
+    "(`emis-streams topics` says how to set message.timestamp.type=LogAppendTime)."
+)
 _MANY_EVENTS = 1_000
 """In the outbox: the brokers do not take them, or not as fast as they come."""
 _OLD_EVENT_SECONDS = 60.0
@@ -39,14 +50,14 @@ class Finding:
 HealthCheck = Callable[[], Awaitable[Finding]]
 
 
-async def report(checks: Mapping[str, HealthCheck], started_at: datetime, usage: Usage) -> HealthReport:
+async def report(checks: Mapping[str, HealthCheck], uptime_seconds: float, usage: Usage) -> HealthReport:
     """All checks, asked at once."""
     found = dict(zip(checks, await asyncio.gather(*(check() for check in checks.values())), strict=True))
     now = datetime.now(UTC)
     return HealthReport(
         status=overall(found),
         timestamp=now,
-        uptime=round((now - started_at).total_seconds(), 3),
+        uptime=round(uptime_seconds, 3),
         memory=Memory(used=usage.memory_used_bytes, total=usage.memory_total_bytes, percentage=usage.memory_percent),
         cpu=Cpu(usage=usage.cpu_percent),
         version=emis_streams.__version__,
@@ -131,6 +142,21 @@ def _sender(publisher: OutboxPublisher, leader: str | None) -> str:
 
 def _no_answer(error: Exception) -> str:
     return str(error) or f"no answer within {_DATABASE_SECONDS:g} s"
+
+
+def clock(brokers_clock: BrokerClock) -> HealthCheck:
+    """How far this machine's clock is from the brokers'."""
+
+    async def check() -> Finding:
+        seconds = brokers_clock.skew_seconds()
+        if seconds is None:
+            return Finding("warn", CLOCK_UNKNOWN, None, "s", "system")
+        if abs(seconds) <= CLOCK_SKEW_WARN_SECONDS:
+            return Finding("pass", "This machine's clock is right.", round(seconds, 3), "s", "system")
+        text = CLOCK_WRONG.format(seconds=abs(seconds), side="ahead of" if seconds > 0 else "behind")
+        return Finding("warn", text, round(seconds, 3), "s", "system")
+
+    return check
 
 
 def circuit_breakers(breakers: Breakers) -> HealthCheck:

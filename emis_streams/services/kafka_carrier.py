@@ -1,6 +1,7 @@
 """Requests over Kafka: sent by one producer, answered to this process's partition of its reply topic."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOr
 from msgspec.structs import replace
 
 from emis_streams import topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import denied
 from emis_streams.engine.patience import in_words
@@ -94,11 +96,11 @@ class Sender:
 
     async def send_and_wait(
         self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None
-    ) -> None:
-        """Returns when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
+    ) -> Any:
+        """Returns aiokafka's metadata when the brokers have acknowledged it. Raises NotSent, Refused (too large)."""
         delivery = await self.send(topic, key, value, headers, partition)
         try:
-            await delivery
+            return await delivery
         except KafkaError as error:
             raise _not_sent(topic, error) from error
 
@@ -114,22 +116,23 @@ def _not_sent(topic: str, error: BaseException) -> NotSent | Refused:
 class KafkaCarrier:
     """See `client.Carrier`."""
 
-    def __init__(self, sender: Sender, replies: Replies) -> None:
+    def __init__(self, sender: Sender, replies: Replies, clock: BrokerClock | None = None) -> None:
         self._sender = sender
         self._replies = replies
+        self._clock = clock or BrokerClock()
 
     async def ask(self, service: str, request: Request) -> Reply:
         await self._replies.positioned.wait()
         with self._replies.expecting(service, request.pattern) as (correlation_id, reply):
             asking = replace(request, correlation_id=correlation_id, reply_to=self._replies.reply_to)
             topic = topics.request_topic(service)
-            delivery = await self._sender.send(topic, *_record(asking), await self._partition(topic, request))
+            delivery = await self._sender.send(topic, *self._record(asking), await self._partition(topic, request))
             delivery.add_done_callback(lambda done: _tell_failure(topic, done, reply))
             return await reply
 
     async def tell(self, service: str, request: Request) -> None:
         topic = topics.request_topic(service)
-        await self._sender.send_and_wait(topic, *_record(request), await self._partition(topic, request))
+        await self._sender.send_and_wait(topic, *self._record(request), await self._partition(topic, request))
 
     async def _partition(self, topic: str, request: Request) -> int | None:
         """None: by the record's key, as any other producer would."""
@@ -140,9 +143,9 @@ class KafkaCarrier:
         except KafkaError as error:
             raise _not_sent(topic, error) from error
 
-
-def _record(request: Request) -> tuple[bytes, bytes, list[Header]]:
-    return request.idempotency_key.encode(), request.value, messages.request_headers(request)
+    def _record(self, request: Request) -> tuple[bytes, bytes, list[Header]]:
+        headers = messages.request_headers(request, time.monotonic(), self._clock.unix_seconds())
+        return request.idempotency_key.encode(), request.value, headers
 
 
 def _tell_failure(topic: str, delivery: "asyncio.Future[Any]", reply: "asyncio.Future[Reply]") -> None:

@@ -97,7 +97,7 @@ class LessonService(Service):
         title = _normalised(asked.title)
 
         async def keep(transaction: Transaction) -> Any:
-            lesson = Lesson(uuid4(), title, asked.user_id, asked.description, datetime.now(UTC))
+            lesson = Lesson(uuid4(), title, asked.user_id, asked.description, self.clock.now())
             await transaction.execute(insert(lessons).values(_row_of(lesson)))
             for topic in (LESSON_AVAILABLE, USER_ACTIVITY):
                 await transaction.emit(_event(topic, lesson))

@@ -5,9 +5,8 @@ same instance), its value JSON. A reply is a record of the asking instance's par
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,8 +23,12 @@ PATTERN = "pattern"
 CORRELATION_ID = "correlation-id"
 REPLY_TOPIC = "reply-topic"
 REPLY_PARTITION = "reply-partition"
+TIMEOUT = "timeout-ms"
+"""Milliseconds that the reply is still waited for when the request is sent; counted from when the brokers have it."""
 DEADLINE = "deadline-ms"
-"""Unix time in milliseconds, by the asking machine's clock: from then on nobody waits for the reply."""
+"""Unix time in milliseconds when that ends, by the brokers' clock as far as the one who asks knows it. For versions
+before `timeout-ms`, which send and read nothing else; not looked at where there is `timeout-ms`.
+"""
 IDEMPOTENCY_KEY = "idempotency-key"
 ERROR = "error"
 """Only of a reply that is one: UNAVAILABLE, BROKEN, or the kind of a refusal."""
@@ -43,7 +46,9 @@ _MOST_DIGITS = 16
 _MOST_DETAIL_CHARACTERS = 2_000
 """Of what a reply says of an error: texts of strangers may be in it."""
 
-_REQUEST_HEADERS = frozenset((PATTERN, IDEMPOTENCY_KEY, DEADLINE, CORRELATION_ID, REPLY_TOPIC, REPLY_PARTITION))
+_REQUEST_HEADERS = frozenset(
+    (PATTERN, IDEMPOTENCY_KEY, TIMEOUT, DEADLINE, CORRELATION_ID, REPLY_TOPIC, REPLY_PARTITION)
+)
 _REPLY_HEADERS = frozenset((CORRELATION_ID, ERROR))
 
 _encode = msgspec.json.Encoder().encode
@@ -75,32 +80,32 @@ class Request(msgspec.Struct, frozen=True):
     idempotency_key: str
     value: bytes
     """JSON; whoever carries it out says what it has to look like."""
-    deadline_ms: int | None = None
+    expires_at: float = math.inf
+    """When nobody waits any more, by this process's monotonic clock. Sent as what is left until then."""
     correlation_id: bytes = b""
     reply_to: ReplyTo | None = None
     """None: nobody waits (`emit`)."""
     spread: int | None = None
     """Chooses the partition, where the sender does; not sent."""
 
-    @property
-    def seconds_left(self) -> float:
-        """Until nobody waits any more; infinite without a deadline."""
-        return math.inf if self.deadline_ms is None else self.deadline_ms / 1000 - time.time()
 
-    @property
-    def has_expired(self) -> bool:
-        return self.seconds_left <= 0
+class Arrival(NamedTuple):
+    """When a request is looked at, and how long it has been on its way."""
 
-
-def deadline_in(seconds: float) -> int:
-    """As the header has it."""
-    return math.ceil((time.time() + seconds) * 1000)
+    monotonic: float
+    """Now, by this process's clock."""
+    unix_seconds: float
+    """Now, by the brokers' clock as far as it is known."""
+    waited_seconds: float = 0.0
+    """At least so long ago the brokers got it."""
 
 
-def request_headers(request: Request) -> list[Header]:
+def request_headers(request: Request, monotonic: float, unix_seconds: float) -> list[Header]:
+    """Headers of a request that is sent now: by this process's monotonic clock, and by the brokers' as it knows it."""
     headers = [(PATTERN, request.pattern.encode()), (IDEMPOTENCY_KEY, request.idempotency_key.encode())]
-    if request.deadline_ms is not None:
-        headers.append((DEADLINE, b"%d" % request.deadline_ms))
+    if request.expires_at != math.inf:
+        left_ms = max(0, math.ceil((request.expires_at - monotonic) * 1000))
+        headers += [(TIMEOUT, b"%d" % left_ms), (DEADLINE, b"%d" % (unix_seconds * 1000 + left_ms))]
     if request.reply_to is not None:
         headers += [
             (CORRELATION_ID, request.correlation_id),
@@ -110,17 +115,26 @@ def request_headers(request: Request) -> list[Header]:
     return headers + tracing.headers_of(tracing.traceparent())
 
 
-def request_of(headers: Sequence[RawHeader], value: bytes | None) -> Request:
+def request_of(headers: Sequence[RawHeader], value: bytes | None, arrival: Arrival) -> Request:
     """The request of a record, whatever its bytes are; raises InvalidEvent with what is wrong with its headers."""
     found = _own_headers(headers, _REQUEST_HEADERS)
     return Request(
         pattern=_text(found, PATTERN),
         idempotency_key=_text(found, IDEMPOTENCY_KEY),
         value=value or b"",
-        deadline_ms=_number(found, DEADLINE, _LATEST_MS) if DEADLINE in found else None,
+        expires_at=_expires_at(found, arrival),
         correlation_id=found.get(CORRELATION_ID, b""),
         reply_to=_reply_to(found),
     )
+
+
+def _expires_at(found: Mapping[str, bytes], arrival: Arrival) -> float:
+    """What is left counts from when the brokers got the request; a time of day is of askers that send nothing else."""
+    if TIMEOUT in found:
+        return arrival.monotonic - arrival.waited_seconds + _number(found, TIMEOUT, _LATEST_MS) / 1000
+    if DEADLINE in found:
+        return arrival.monotonic + _number(found, DEADLINE, _LATEST_MS) / 1000 - arrival.unix_seconds
+    return math.inf
 
 
 def _reply_to(found: Mapping[str, bytes]) -> ReplyTo | None:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, StateSetMetricFamily
 
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.service import Service
 
@@ -28,6 +29,16 @@ def of(service: Service) -> Iterator[Metric]:
     yield instances
     text = "Records of the registry that told of no instance, or of one too many."
     yield CounterMetricFamily("emis_registry_left_out", text, service.registry.left_out)
+    yield from clock_skew(service.clock)
+
+
+def clock_skew(clock: BrokerClock) -> Iterator[Metric]:
+    """Absent while the brokers' clock is not known."""
+    text = "How far this machine's clock is ahead of the brokers' (negative: behind)."
+    family = GaugeMetricFamily("emis_clock_skew_seconds", text)
+    if (seconds := clock.skew_seconds()) is not None:
+        family.add_metric([], seconds)
+    yield family
 
 
 def _calls(service: Service) -> Iterator[Metric]:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
 
+from emis_streams.broker_clock import LOG_APPEND_TIME, BrokerClock
 from emis_streams.engine.patience import Waiting
 from emis_streams.services import one_partition
 from emis_streams.services.errors import NotSent
@@ -26,25 +28,36 @@ class TopicRegistry:
     """See `registry.ServiceRegistry`. `run` reads until cancelled, `beat` keeps an instance's lease."""
 
     def __init__(
-        self, client: Mapping[str, Any], sender: Sender, topic: str = REGISTRY, lease_seconds: float = LEASE_SECONDS
+        self,
+        client: Mapping[str, Any],
+        sender: Sender,
+        topic: str = REGISTRY,
+        lease_seconds: float = LEASE_SECONDS,
+        clock: BrokerClock | None = None,
     ) -> None:
-        """`client`: arguments of every Kafka client."""
+        """`client`: arguments of every Kafka client. `clock` learns the brokers' time from each acknowledgement."""
         self.level = asyncio.Event()
         """Set once the end that was seen at the start is reached."""
         self._client = client
         self._sender = sender
         self._tp = TopicPartition(topic, 0)
         self._leases = Leases(lease_seconds)
+        self._clock = clock or BrokerClock()
         self._waiting = Waiting(lambda text: logger.warning("registry: %s", text))
 
     async def register(self, info: ServiceInfo) -> None:
         """Raises NotSent, ValueError (what it tells of itself is too much)."""
-        key, value = record_of(info)
-        await self._sender.send_and_wait(self._tp.topic, key, value, [], 0)
+        await self._send(*record_of(info))
 
     async def deregister(self, info: ServiceInfo) -> None:
         """Raises NotSent."""
-        await self._sender.send_and_wait(self._tp.topic, info.instance.encode(), None, [], 0)
+        await self._send(info.instance.encode(), None)
+
+    async def _send(self, key: bytes, value: bytes | None) -> None:
+        sent_at = time.monotonic()
+        acknowledged = await self._sender.send_and_wait(self._tp.topic, key, value, [], 0)
+        if acknowledged.timestamp_type == LOG_APPEND_TIME:
+            self._clock.note(acknowledged.timestamp, sent_at, time.monotonic())
 
     def get_all(self) -> list[ServiceInfo]:
         return self._leases.holding()
@@ -74,8 +87,12 @@ class TopicRegistry:
         await one_partition.read(
             self._client,
             self._tp,
-            lambda record: self._leases.apply(record.key, record.value, record.timestamp),
+            lambda record: self._leases.apply(record.key, record.value, record.timestamp, time.monotonic()),
             self._waiting,
-            self.level.set,
+            self._has_caught_up,
             from_start=True,
         )
+
+    def _has_caught_up(self) -> None:
+        self._leases.start_timing(time.monotonic())
+        self.level.set()

@@ -6,6 +6,7 @@ and the idempotency key sees to it that it is carried out once.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from opentelemetry.trace import SpanKind
 
 from emis_streams import tracing
+from emis_streams.broker_clock import LOG_APPEND_TIME, BrokerClock
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.throttled_log import ThrottledLog
@@ -20,7 +22,7 @@ from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.services import messages
 from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused, ServiceUnavailable
 from emis_streams.services.kafka_carrier import Sender
-from emis_streams.services.messages import Request
+from emis_streams.services.messages import Arrival, Request
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +84,16 @@ class _Execution:
 class Requests:
     """`answers` declares a pattern; `serve` is the agent of the request topic."""
 
-    def __init__(self, sender: Sender, dead_letter: DeadLetter, most_at_once: int = _MOST_AT_ONCE) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        dead_letter: DeadLetter,
+        most_at_once: int = _MOST_AT_ONCE,
+        clock: BrokerClock | None = None,
+    ) -> None:
+        """`clock` tells how long a request has been in the log."""
         self.counts = Counts()
+        self._clock = clock or BrokerClock()
         self._sender = sender
         self._dead_letter = dead_letter
         self._answers: dict[str, _Answer] = {}
@@ -91,6 +101,7 @@ class Requests:
         self._room = asyncio.Semaphore(most_at_once)
         self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
         self._unreplied = ThrottledLog(logger)
+        self._expired = ThrottledLog(logger)
         self._waiting_for_service = Waiting(lambda text: logger.warning("carrying out: %s", text))
 
     @property
@@ -113,20 +124,36 @@ class Requests:
 
     async def _answer_in_turn(self, batch: Slice, record: Any) -> None:
         async with self._room:
+            arrival = self._arrival(batch, record)
             try:
-                request = messages.request_of(record.headers, record.value)
+                request = messages.request_of(record.headers, record.value, arrival)
             except InvalidEvent as reason:
                 self.counts.unreadable += 1
                 await self._dead_letter(batch, record, str(reason))
                 return
-            if request.has_expired:
-                self.counts.expired += 1
+            if request.expires_at <= arrival.monotonic:
+                self._leave_out(request, arrival)
                 return
             with tracing.span(request.pattern, SpanKind.SERVER, parent=tracing.parent_in(record.headers)):
                 if request.reply_to is not None:
                     await self._reply(request, *await self._answer(request))
                 else:
                     await self._carry_out_emitted(batch, record, request)
+
+    def _leave_out(self, request: Request, arrival: Arrival) -> None:
+        self.counts.expired += 1
+        late = arrival.monotonic - request.expires_at
+        self._expired.warning(
+            f"{request.pattern}: not carried out, as nobody waits for it any more: it came {late:.1f} s after its time "
+            f"was over, and was in the log for {arrival.waited_seconds:.1f} s",
+            arrival.monotonic,
+        )
+
+    def _arrival(self, batch: Slice, record: Any) -> Arrival:
+        """Where the brokers' time is not known, only what the request has waited in this process is counted."""
+        now = time.monotonic()
+        waited = self._clock.seconds_since(record.timestamp) if record.timestamp_type == LOG_APPEND_TIME else None
+        return Arrival(now, self._clock.unix_seconds(), now - batch.delivered_at if waited is None else waited)
 
     async def _answer(self, request: Request) -> tuple[list[messages.Header], bytes]:
         """The reply, whatever becomes of the request."""
@@ -225,7 +252,7 @@ class Requests:
     async def _send_while_waited_for(self, request: Request, send: Callable[[], Awaitable[None]]) -> None:
         """Only replies whose first attempt failed come here: waiting costs more than most requests."""
         try:
-            async with asyncio.timeout(min(request.seconds_left, _LONGEST_WAIT_SECONDS)):
+            async with asyncio.timeout(min(request.expires_at - time.monotonic(), _LONGEST_WAIT_SECONDS)):
                 await self._waiting.for_(send, NotSent)
         except TimeoutError:
             self._not_replied(request, "nobody waits for it any more")

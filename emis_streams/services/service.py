@@ -5,6 +5,7 @@ initialise clients → initialise resources → register health checks → regis
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from sqlalchemy import MetaData
 
 import emis_streams
 from emis_streams import topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
 from emis_streams.errors import Unavailable
@@ -78,7 +80,11 @@ class Service:
         """`dead_letter` keeps requests that nobody can answer. Raises InvalidSetting."""
         client = config.kafka_client()
         self.config = config
+        self.clock = BrokerClock()
+        """What is kept, sent or compared with other machines goes by the brokers' time."""
         self.started_at = datetime.now(UTC)
+        """By the brokers' clock, once it is known."""
+        self._began = time.monotonic()
         self.is_draining = False
         self.has_started = asyncio.Event()
         """Clients and resources are initialised."""
@@ -86,12 +92,12 @@ class Service:
         self.replies = Replies(client, ReplyTo(topics.reply_topic(self.name), config.reply_partition))
         limits = Limits(threshold=config.circuit_breaker_threshold, open_seconds=config.circuit_breaker_timeout / 1000)
         self.breakers = Breakers(limits)
-        self.client = ServiceClient(KafkaCarrier(self.sender, self.replies), self.breakers)
-        self.registry = TopicRegistry(client, self.sender)
-        self.requests = Requests(self.sender, dead_letter)
+        self.client = ServiceClient(KafkaCarrier(self.sender, self.replies, self.clock), self.breakers)
+        self.registry = TopicRegistry(client, self.sender, clock=self.clock)
+        self.requests = Requests(self.sender, dead_letter, clock=self.clock)
         for pattern, type_, handler in self._handlers():
             self.requests.answers(pattern, type_)(handler)
-        self.database = None if self.tables is None else Database.open(self._database_url(), self.tables)
+        self.database = self._database()
         self.health_checks: dict[str, HealthCheck] = {}
         self.not_ready: list[Callable[[], str | None]] = []
         """Each says what is waited for until requests can be answered; None: nothing."""
@@ -107,6 +113,7 @@ class Service:
     async def initialise_clients(self) -> None:
         """Connects what others are called with."""
         await self._waiting.for_(self.sender.start, KafkaError, OSError)
+        await self._waiting.for_(self._learn_the_brokers_time, NotSent)
         self.run_along(self.registry.run)
         if self.asks:
             self.run_along(self.replies.run)
@@ -129,6 +136,7 @@ class Service:
             self.health_checks["database"] = health.database(self.database)
         if self.publisher is not None:
             self.health_checks["outbox"] = health.outbox(self.own_database.outbox, self.publisher)
+        self.health_checks["clock"] = health.clock(self.clock)
         self.health_checks["circuitBreakers"] = health.circuit_breakers(self.breakers)
         self.health_checks["memory"] = health.memory(self._resources)
 
@@ -176,9 +184,13 @@ class Service:
 
     async def get_health(self) -> HealthReport:
         """By all its health checks, asked now."""
-        report = await health.report(self.health_checks, self.started_at, self._resources.usage())
+        report = await health.report(self.health_checks, self.uptime_seconds, self._resources.usage())
         self._health = Health(report.status)
         return report
+
+    @property
+    def uptime_seconds(self) -> float:
+        return time.monotonic() - self._began
 
     def waits_for(self) -> list[str]:
         """What is not there yet that answering needs; empty: it is ready."""
@@ -217,6 +229,14 @@ class Service:
         await self.clean_up_resources()
         await self.sender.stop()
 
+    async def _learn_the_brokers_time(self) -> None:
+        """Before any request: how long it has been in the log is known by it.
+
+        What it takes is a record that the brokers acknowledge: that this instance is not there yet.
+        """
+        await self.registry.deregister(self.get_service_info())
+        self.started_at = self.clock.now() - timedelta(seconds=self.uptime_seconds)
+
     async def _stay_registered(self) -> None:
         while self.waits_for():
             await asyncio.sleep(_READY_POLL_SECONDS)
@@ -252,5 +272,9 @@ class Service:
             if found is not None:
                 yield (*found, getattr(self, attribute))
 
-    def _database_url(self) -> str:
-        return self.config.service_database_url or f"sqlite:///{self.config.data_path / f'{self.name}.db'}"
+    def _database(self) -> Database | None:
+        """Raises InvalidSetting."""
+        if self.tables is None:
+            return None
+        url = self.config.service_database_url or f"sqlite:///{self.config.data_path / f'{self.name}.db'}"
+        return Database.open(url, self.tables, self.clock.now)

@@ -1,6 +1,7 @@
 """One service on the engine and one that asks it, on real brokers, in one process."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import msgspec
 from aiokafka.admin import NewTopic
 
 from emis_streams import topics
+from emis_streams.broker_clock import LOG_APPEND_TIME, BrokerClock
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import Slice
@@ -27,6 +29,7 @@ from tests.services import unique, until
 
 ASKING = "asker"
 LARGE = "x" * 2_000_000
+STAMPED_BY_BROKERS = {"message.timestamp.type": "LogAppendTime"}
 
 
 class Asked(msgspec.Struct):
@@ -41,6 +44,8 @@ class Serving:
     folder: Path
     name: str
     dead: list[tuple[Any, str]] = field(default_factory=list)
+    clock: BrokerClock | None = None
+    """Learns the brokers' time before the first request; None: it is not known."""
     app: App = field(init=False)
     sender: Sender = field(init=False)
     requests: Requests = field(init=False)
@@ -60,7 +65,9 @@ class Serving:
     async def running(self) -> AsyncIterator[Self]:
         self.sender = Sender({"bootstrap_servers": self.broker})
         await self.sender.start()
-        self.requests = Requests(self.sender, self._dead_letter)
+        if self.clock is not None:
+            await learn_the_time(self.clock, self.sender, self.broker)
+        self.requests = Requests(self.sender, self._dead_letter, clock=self.clock)
         self.declare()
         self.app.agent(self.app.slices(topics.request_topic(self.name)), name="requests")(self.requests.serve)
         await self.app.start()
@@ -73,7 +80,8 @@ class Serving:
 
     async def make_topics(self) -> None:
         async with admin(self.broker) as client:
-            await client.create_topics([NewTopic(topics.request_topic(self.name), PARTITIONS, 1)])
+            topic = topics.request_topic(self.name)
+            await client.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=STAMPED_BY_BROKERS)])
 
 
 @dataclass
@@ -105,6 +113,17 @@ class Answering(Serving):
         return {"square": asked.number**2} if asked.number else LARGE
 
 
+async def learn_the_time(clock: BrokerClock, sender: Sender, broker: str) -> None:
+    """As a service does by its heartbeats."""
+    topic = unique("heartbeats")
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(topic, 1, 1, topic_configs=STAMPED_BY_BROKERS)])
+    sent_at = time.monotonic()
+    acknowledged = await sender.send_and_wait(topic, b"k", b"{}", [], 0)
+    assert acknowledged.timestamp_type == LOG_APPEND_TIME
+    clock.note(acknowledged.timestamp, sent_at, time.monotonic())
+
+
 async def no_dead_letter(_batch: Slice, record: Any, reason: str) -> None:
     """Of a service that must not have any."""
     raise AssertionError(f"dead letter: {record}: {reason}")
@@ -126,6 +145,7 @@ async def asking(
     partition: int = 0,
     name: str = ASKING,
     breakers: Breakers | None = None,
+    clock: BrokerClock | None = None,
 ) -> AsyncIterator[Asking]:
     client = {"bootstrap_servers": broker}
     sender = Sender(client)
@@ -133,7 +153,7 @@ async def asking(
     await sender.start()
     reading = asyncio.create_task(replies.run())
     try:
-        yield Asking(sender, replies, ServiceClient(KafkaCarrier(sender, replies), breakers, options))
+        yield Asking(sender, replies, ServiceClient(KafkaCarrier(sender, replies, clock), breakers, options))
     finally:
         reading.cancel()
         await asyncio.wait([reading])

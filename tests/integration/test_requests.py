@@ -1,6 +1,7 @@
 """Request and reply over a real broker: what is asked is answered once, by whom it was meant for, or told why not."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from emis_streams import topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.services import messages
 from emis_streams.services.client import CallOptions
 from emis_streams.services.errors import NoAnswer, Refused, ServiceBroken, ServiceUnavailable
@@ -18,6 +20,17 @@ from tests.services import until
 
 ONCE = CallOptions(retries=0)
 QUICK = CallOptions(timeout_seconds=0.5, first_wait_seconds=0.01)
+DAY = 86_400.0
+SKEWS = [12.0, -12.0, 700.0, -700.0, 8 * DAY, -8 * DAY]
+
+
+def wrong_by(seconds: float) -> BrokerClock:
+    """Of a machine whose clock is wrong."""
+    return BrokerClock(wall=lambda: time.time() + seconds)
+
+
+def _headers(request: Request) -> list[messages.Header]:
+    return messages.request_headers(request, time.monotonic(), time.time())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -126,12 +139,50 @@ async def test_the_same_key_with_another_content_is_refused(squares: Answering, 
 
 async def test_a_request_that_nobody_waits_for_any_more_is_not_begun(squares: Answering, asker: Asking) -> None:
     reply_to = ReplyTo(topics.reply_topic(ASKING), 0)
-    expired = Request("square", "k", b'{"number": 4}', messages.deadline_in(-1), b"nobody", reply_to)
-    await asker.sender.send_and_wait(
-        topics.request_topic(squares.name), b"k", expired.value, messages.request_headers(expired)
-    )
+    expired = Request("square", "k", b'{"number": 4}', 0.0, b"nobody", reply_to)
+    await asker.sender.send_and_wait(topics.request_topic(squares.name), b"k", expired.value, _headers(expired))
     await until(lambda: squares.requests.counts.expired == 1)
     assert squares.begun == []
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_a_service_with_a_wrong_clock_answers_at_once_and_begins_nothing_that_is_over(
+    broker: str, asker: Asking, tmp_path: Path, skew: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Answering(broker, tmp_path, clock=wrong_by(skew))
+    await service.make_topics()
+    with pytest.raises(NoAnswer):  # The service is away for longer than anybody waits.
+        await asker.client.send(service.name, "square", {"number": 4}, CallOptions(timeout_seconds=0.4, retries=0))
+    over = Request("square", "k", b"{}", time.monotonic() + 0.05, b"nobody", asker.replies.reply_to)
+    await asker.sender.send_and_wait(topics.request_topic(service.name), b"k", over.value, _headers(over))
+    await until(lambda: time.monotonic() > over.expires_at)
+    async with service.running():
+        await until(lambda: service.requests.counts.expired == 1)
+        assert await asker.client.send(service.name, "square", {"number": 5}) == {"square": 25}
+    assert "square: not carried out, as nobody waits for it any more" in caplog.text
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+async def test_an_asker_with_a_wrong_clock_is_answered(broker: str, tmp_path: Path, skew: float) -> None:
+    service = Answering(broker, tmp_path, clock=BrokerClock())
+    await service.make_topics()
+    async with service.running(), asking(broker, ONCE, clock=wrong_by(skew)) as one:
+        assert await one.client.send(service.name, "square", {"number": 5}) == {"square": 25}
+        assert service.requests.counts.expired == 0
+
+
+async def test_an_asker_of_version_1_0_is_answered_by_a_service_with_a_wrong_clock(
+    broker: str, asker: Asking, tmp_path: Path
+) -> None:
+    service = Answering(broker, tmp_path, clock=wrong_by(12.0))
+    await service.make_topics()
+    now_ms = int(time.time() * 1000)
+    topic = topics.request_topic(service.name)
+    async with service.running():
+        for key, deadline_ms in ((b"over", now_ms - 1000), (b"waits", now_ms + 8000)):
+            headers = [("pattern", b"square"), ("idempotency-key", key), ("deadline-ms", b"%d" % deadline_ms)]
+            await asker.sender.send_and_wait(topic, key, b'{"number": 6}', headers)
+        await until(lambda: service.begun == [6] and service.requests.counts.expired == 1)
 
 
 async def test_what_is_emitted_is_carried_out_without_anybody_waiting(squares: Answering, asker: Asking) -> None:
@@ -169,12 +220,9 @@ async def test_a_record_that_is_no_request_becomes_a_dead_letter_and_the_next_is
 
 
 async def test_a_request_whose_reply_partition_is_not_there_stops_nobody(squares: Answering, asker: Asking) -> None:
-    astray = Request(
-        "square", "k", b'{"number": 4}', messages.deadline_in(1), b"c", ReplyTo(topics.reply_topic(ASKING), 77)
-    )
-    await asker.sender.send_and_wait(
-        topics.request_topic(squares.name), b"k", astray.value, messages.request_headers(astray)
-    )
+    reply_to = ReplyTo(topics.reply_topic(ASKING), 77)
+    astray = Request("square", "k", b'{"number": 4}', time.monotonic() + 1, b"c", reply_to)
+    await asker.sender.send_and_wait(topics.request_topic(squares.name), b"k", astray.value, _headers(astray))
     await until(lambda: squares.requests.counts.unreplied == 1)
     assert await asker.client.send(squares.name, "square", {"number": 2}) == {"square": 4}
 

@@ -1,5 +1,7 @@
 """Requests and replies over Kafka: what is sent is what is read, and what is wrong is refused by name."""
 
+import math
+from collections.abc import Sequence
 from contextlib import suppress
 
 import msgspec
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from emis_streams.errors import InvalidEvent
 from emis_streams.services import messages
 from emis_streams.services.errors import Refused, ServiceBroken, ServiceUnavailable
-from emis_streams.services.messages import ReplyTo, Request
+from emis_streams.services.messages import Arrival, Header, ReplyTo, Request
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -25,13 +27,18 @@ REQUESTS = st.builds(
     pattern=NAMES,
     idempotency_key=NAMES,
     value=JSON.map(messages.value_of),
-    deadline_ms=st.none() | st.integers(0, 2**53),
     correlation_id=st.just(b"\x00\xff" * 12),
     reply_to=st.builds(
         ReplyTo, st.sampled_from(["emis.reply.gateway", "emis.reply.my-own"]), st.integers(0, 2**31 - 1)
     ),
 )
 ID = b"a-correlation-id"
+NOW = 1_000.0
+"""Monotonic, in seconds."""
+NOON = 1_800_000_000.0
+"""The brokers' time, in seconds since 1970."""
+AT_ONCE = Arrival(NOW, NOON)
+NAMED: list[Header] = [("pattern", b"get"), ("idempotency-key", b"k")]
 
 
 def repr_of(value: object) -> str:
@@ -44,12 +51,12 @@ class Numbered(msgspec.Struct):
 
 @given(REQUESTS)
 def test_a_request_is_read_as_it_was_sent(request: Request) -> None:
-    assert messages.request_of(messages.request_headers(request), request.value) == request
+    assert messages.request_of(messages.request_headers(request, NOW, NOON), request.value, AT_ONCE) == request
 
 
 def test_an_emitted_one_says_nothing_of_replies() -> None:
     emitted = Request("user-created", "k1", b"{}")
-    assert messages.request_of(messages.request_headers(emitted), emitted.value) == emitted
+    assert messages.request_of(messages.request_headers(emitted, NOW, NOON), emitted.value, AT_ONCE) == emitted
 
 
 @pytest.mark.parametrize(
@@ -68,12 +75,13 @@ def test_an_emitted_one_says_nothing_of_replies() -> None:
 )
 def test_a_request_with_bad_headers_is_refused(headers: list[messages.RawHeader], said: str) -> None:
     with pytest.raises(InvalidEvent, match=said):
-        messages.request_of(headers, b"{}")
+        messages.request_of(headers, b"{}", AT_ONCE)
 
 
 ASKED = {
     "pattern": b"get",
     "idempotency-key": b"k",
+    "timeout-ms": b"8000",
     "deadline-ms": b"1800000000000",
     "correlation-id": b"1",
     "reply-topic": b"emis.reply.gateway",
@@ -84,17 +92,20 @@ ASKED = {
 @pytest.mark.parametrize("name", ASKED)
 def test_a_null_header_is_refused(name: str) -> None:
     with pytest.raises(InvalidEvent, match=f"header {name}: null"):
-        messages.request_of([*{**ASKED, name: None}.items()], b"{}")
+        messages.request_of([*{**ASKED, name: None}.items()], b"{}", AT_ONCE)
 
 
 NO_NUMBERS = [b"", b"soon", b"-1", b" 1", b"1_0", b"1e3", b"\xd9\xa1", b"1" * 400, b"1" * 5_000, b"1" + b"0" * 30]
 
 
-@pytest.mark.parametrize("name", ["deadline-ms", "reply-partition"])
+@pytest.mark.parametrize("name", ["timeout-ms", "deadline-ms", "reply-partition"])
 @pytest.mark.parametrize("number", NO_NUMBERS)
 def test_what_is_no_number_of_that_size_is_refused(name: str, number: bytes) -> None:
+    headers = {**ASKED, name: number}
+    if name == "deadline-ms":
+        del headers["timeout-ms"]  # Else nobody looks at it.
     with pytest.raises(InvalidEvent, match=f"header {name}: .* is no number"):
-        messages.request_of([*{**ASKED, name: number}.items()], b"{}")
+        messages.request_of([*headers.items()], b"{}", AT_ONCE)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +118,13 @@ def test_what_is_no_number_of_that_size_is_refused(name: str, number: bytes) -> 
 )
 def test_no_reply_is_written_to_a_topic_that_is_none_of_replies(topic: str) -> None:
     with pytest.raises(InvalidEvent, match="header reply-topic"):
-        messages.request_of([*{**ASKED, "reply-topic": topic.encode()}.items()], b"{}")
+        messages.request_of([*{**ASKED, "reply-topic": topic.encode()}.items()], b"{}", AT_ONCE)
 
 
 def test_headers_of_others_may_be_anything() -> None:
     others: list[messages.RawHeader] = [("traceparent", None), ("traceparent", b"\xff"), ("error", None), ("", None)]
-    assert messages.request_of([*ASKED.items(), *others], b"{}") == messages.request_of([*ASKED.items()], b"{}")
+    honest = messages.request_of([*ASKED.items()], b"{}", AT_ONCE)
+    assert messages.request_of([*ASKED.items(), *others], b"{}", AT_ONCE) == honest
 
 
 BYTES = st.none() | st.binary(max_size=300) | st.sampled_from([*ASKED.values(), *NO_NUMBERS, b"\xff", b"x" * 100_000])
@@ -126,7 +138,7 @@ def test_whatever_a_record_is_it_is_a_request_or_refused_with_a_reason(
     headers: list[messages.RawHeader], value: bytes | None
 ) -> None:
     try:
-        request = messages.request_of(headers, value)
+        request = messages.request_of(headers, value, AT_ONCE)
     except InvalidEvent as refused:
         reason = str(refused)
     else:
@@ -207,7 +219,33 @@ def test_a_result_that_json_cannot_say_is_an_error_of_the_service(result: object
         messages.reply(ID, result)
 
 
-def test_a_request_expires_at_its_deadline() -> None:
-    assert Request("get", "k", b"", messages.deadline_in(-0.001)).has_expired
-    assert not Request("get", "k", b"", messages.deadline_in(60)).has_expired
-    assert not Request("get", "k", b"").has_expired
+def seconds_left(headers: Sequence[Header], arrival: Arrival) -> float:
+    return messages.request_of(headers, b"", arrival).expires_at - arrival.monotonic
+
+
+@pytest.mark.parametrize("senders_unix_seconds", [NOON, NOON - 700, NOON + 8 * 86_400, 0.0])
+@pytest.mark.parametrize(("waited", "left"), [(0.0, 8.0), (3.0, 5.0), (8.0, 0.0), (60.0, -52.0)])
+def test_what_is_left_counts_from_when_the_brokers_have_the_request_whatever_time_of_day_the_sender_has(
+    senders_unix_seconds: float, waited: float, left: float
+) -> None:
+    headers = messages.request_headers(Request("get", "k", b"", expires_at=508.0), 500.0, senders_unix_seconds)
+    assert seconds_left(headers, Arrival(NOW, NOON, waited)) == pytest.approx(left, abs=0.002)
+
+
+def test_what_is_over_when_it_is_sent_is_over_when_it_comes() -> None:
+    headers = messages.request_headers(Request("get", "k", b"", expires_at=499.0), 500.0, NOON)
+    assert seconds_left(headers, AT_ONCE) == 0.0
+
+
+def test_a_time_of_day_as_versions_up_to_1_0_send_it_is_taken_by_the_brokers_clock() -> None:
+    assert seconds_left([*NAMED, ("deadline-ms", b"%d" % (1000 * (NOON + 8)))], AT_ONCE) == 8.0
+    assert seconds_left([*NAMED, ("deadline-ms", b"%d" % (1000 * (NOON - 1)))], AT_ONCE) == -1.0
+
+
+def test_versions_up_to_1_0_find_the_time_of_day_in_what_is_sent() -> None:
+    headers = dict(messages.request_headers(Request("get", "k", b"", expires_at=508.0), 500.0, NOON))
+    assert int(headers["deadline-ms"]) == 1000 * (NOON + 8)
+
+
+def test_without_a_deadline_nothing_expires() -> None:
+    assert seconds_left(NAMED, Arrival(NOW, NOON, 1e6)) == math.inf
