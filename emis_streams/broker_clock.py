@@ -28,6 +28,8 @@ class BrokerClock:
         """Each: the least and the most that the brokers' time is ahead of the monotonic clock, in seconds."""
         self._best: tuple[float, float] | None = None
         self._last_seconds = float("-inf")
+        self.unstamped_topic: str | None = None
+        """A topic whose acknowledgements say no time, as its records have the times of their producers."""
         self.sampled_at = float("-inf")
         """Monotonic, of the last sample."""
 
@@ -38,6 +40,7 @@ class BrokerClock:
         if len(agreeing) < len(self._samples):  # The brokers' clock was set, or this process did not run for a while.
             self._samples = deque(agreeing, KEPT_SAMPLES)
         self._samples.append(sample)
+        self.unstamped_topic = None
         self._best = min(self._samples, key=lambda s: s[1] - s[0])
         self.sampled_at = not_after
 

@@ -24,10 +24,11 @@ CLOCK_WRONG = (
     "This machine's clock is {seconds:.1f} s {side} the brokers'. Requests, leases and events go by the brokers' "
     "clock, but times in its log are wrong: set it right (chronyd, systemd-timesyncd)."
 )
-CLOCK_UNKNOWN = (
-    "The brokers' clock was not measured yet: they have acknowledged nothing, or emis.registry has times of producers "
-    "(`emis-streams topics` says how to set message.timestamp.type=LogAppendTime)."
+CLOCK_UNSTAMPED = (
+    "The brokers' clock cannot be measured: {topic} has the times of producers. Set its message.timestamp.type to "
+    "LogAppendTime (`emis-streams topics` says how)."
 )
+CLOCK_UNKNOWN = "The brokers' clock was not measured yet."
 _MANY_EVENTS = 1_000
 """In the outbox: the brokers do not take them, or not as fast as they come."""
 _OLD_EVENT_SECONDS = 60.0
@@ -149,8 +150,11 @@ def clock(brokers_clock: BrokerClock) -> HealthCheck:
 
     async def check() -> Finding:
         seconds = brokers_clock.skew_seconds()
+        if brokers_clock.unstamped_topic is not None:
+            text = CLOCK_UNSTAMPED.format(topic=brokers_clock.unstamped_topic)
+            return Finding("warn", text, None, "s", "system")
         if seconds is None:
-            return Finding("warn", CLOCK_UNKNOWN, None, "s", "system")
+            return Finding("pass", CLOCK_UNKNOWN, None, "s", "system")
         if abs(seconds) <= CLOCK_SKEW_WARN_SECONDS:
             return Finding("pass", "This machine's clock is right.", round(seconds, 3), "s", "system")
         text = CLOCK_WRONG.format(seconds=abs(seconds), side="ahead of" if seconds > 0 else "behind")

@@ -58,6 +58,8 @@ class TopicRegistry:
         acknowledged = await self._sender.send_and_wait(self._tp.topic, key, value, [], 0)
         if acknowledged.timestamp_type == LOG_APPEND_TIME:
             self._clock.note(acknowledged.timestamp, sent_at, time.monotonic())
+        else:
+            self._clock.unstamped_topic = self._tp.topic
 
     def get_all(self) -> list[ServiceInfo]:
         return self._leases.holding()

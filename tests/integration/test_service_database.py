@@ -1,6 +1,7 @@
 """A service's database, on SQLite and on MariaDB: a request is carried out once, an event is sent if it was kept."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
@@ -12,6 +13,7 @@ from sqlalchemy import Column, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from emis_streams import topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.errors import Unavailable
 from emis_streams.services.database import Database, Event, Transaction
 from emis_streams.services.errors import Refused
@@ -111,6 +113,20 @@ async def test_a_request_that_is_old_enough_is_forgotten(database: Database) -> 
     await database.once(asked("old"), lambda _: pytest.fail("it was carried out again"))
     await database.forget_requests(timedelta(0))
     assert await database.once(asked("old"), lambda t: note(t, "b")) == {"noted": "b"}
+
+
+@pytest.mark.parametrize("days", [8, -8])
+async def test_a_request_is_not_forgotten_early_whatever_the_instances_own_clock_shows(
+    url: str, database: Database, days: int
+) -> None:
+    """Two instances on one database: what counts is the clock that they share."""
+    await database.once(asked("kept"), note)
+    brokers = BrokerClock(wall=lambda: time.time() + days * 86_400)
+    brokers.note(int(time.time() * 1000), time.monotonic(), time.monotonic())
+    other = Database.open(url, TABLES, brokers.now)
+    await other.forget_requests(timedelta(days=7))
+    await other.once(asked("kept"), lambda _: pytest.fail("it was carried out again"))
+    await other.close()
 
 
 async def test_an_event_that_no_topic_takes_is_refused_before_anything_is_kept(database: Database) -> None:

@@ -62,7 +62,7 @@ def register(own: GatewayService, port: int, name: str = "teacher", **changes: A
     """As a heartbeat of an instance would."""
     info = ServiceInfo(name=name, version="1", host="127.0.0.1", port=port, started_at=datetime.now(UTC))
     info = msgspec.structs.replace(info, **changes)
-    own.registry._leases.apply(info.instance.encode(), msgspec.json.encode(info), 1_000)
+    own.registry._leases.apply(info.instance.encode(), msgspec.json.encode(info), 1_000, 0.0)
 
 
 async def get(http: TestClient[Any, Any], path: str, **headers: str) -> tuple[int, Any]:
@@ -81,7 +81,7 @@ async def test_health_has_the_seeds_shape_and_the_checks_beside_it(gateway: Gate
     assert {"timestamp", "uptime"} <= body.keys()
     assert body["memory"].keys() == {"used", "total", "percentage"}
     assert body["cpu"].keys() == {"usage"}
-    assert body["checks"].keys() == {"brokers", "circuitBreakers", "memory"}
+    assert body["checks"].keys() == {"brokers", "clock", "circuitBreakers", "memory"}
 
 
 async def test_an_open_breaker_makes_the_service_degraded(gateway: GatewayService) -> None:
