@@ -18,9 +18,10 @@ Nothing in here knows Kafka, Faust or RocksDB.
 """
 
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 VERSION_BYTES = 29
 """Event time (8, µs since 1970), rank of the topic (1), what decides between equal ones (16), CRC-32 (4)."""
@@ -42,44 +43,48 @@ class UnknownRowFormat(Exception):
     """A newer release wrote this row; the text says its format."""
 
 
+_Id = Annotated[str, Meta(min_length=36, max_length=36)]
+"""The limits here are those of the contract (`events.py`), and must not become narrower: rows are kept for ever."""
+
+
 class ClassRow(msgspec.Struct, array_like=True, frozen=True):
     """What is known of a class."""
 
-    class_name: str
-    grade: str | None
-    academic_year: str | None
-    total_students: int | None
-    school_id: str | None
-    homeroom_teacher_id: str | None
+    class_name: Annotated[str, Meta(min_length=1, max_length=200)]
+    grade: Annotated[str, Meta(max_length=50)] | None
+    academic_year: Annotated[str, Meta(max_length=20)] | None
+    total_students: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None
+    school_id: _Id | None
+    homeroom_teacher_id: _Id | None
 
 
 class TeacherRow(msgspec.Struct, array_like=True, frozen=True):
     """What is known of a teacher."""
 
-    full_name: str
-    email: str | None
-    school_id: str | None
+    full_name: Annotated[str, Meta(min_length=1, max_length=200)]
+    email: Annotated[str, Meta(max_length=254)] | None
+    school_id: _Id | None
 
 
 class AssignmentRow(msgspec.Struct, array_like=True, frozen=True):
     """A teacher teaching a class; the keys are in the row's key (teacherId|assignmentId)."""
 
-    class_id: str
-    role: str
-    subject: str | None
+    class_id: _Id
+    role: Annotated[str, Meta(min_length=1, max_length=50)]
+    subject: Annotated[str, Meta(max_length=100)] | None
 
 
 class ProgressRow(msgspec.Struct, array_like=True, frozen=True):
     """A lesson that a user has; the keys are in the row's key (userId|lessonId)."""
 
-    title: str
+    title: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class ActivityRow(msgspec.Struct, array_like=True, frozen=True):
     """Something that a user did; the keys are in the row's key (userId|eventId)."""
 
-    lesson_id: str
-    title: str
+    lesson_id: _Id
+    title: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 Body = TypeVar("Body", ClassRow, TeacherRow, AssignmentRow, ProgressRow, ActivityRow)

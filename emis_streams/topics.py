@@ -87,12 +87,13 @@ _SHORT_SEGMENT_MS = 10 * 60 * 1000
 """Brokers delete and compact whole segments, and never the one that is written: by default that is one for a week."""
 
 _KEYS = {"classes": "ClassId", "teachers": "TeacherId", "assignments": "TeacherId"}
-_CHANGELOG_KEYS = {
+CHANGELOG_KEYS = {
     **_KEYS,
     "assignments": "TeacherId|AssignmentId",
     "progress": "UserId|LessonId",
     "activity": "UserId|EventId",
 }
+"""What the keys of each subject's changelog hold."""
 
 
 _SOURCE_CONFIG = {
@@ -133,7 +134,7 @@ def changelog_topics() -> list[Topic]:
 
 def _changelog(subject: Subject) -> Topic:
     about = f"changelog of the table of {subject.name}"
-    return Topic(subject.changelog, _CHANGELOG_KEYS[subject.name], about, _CHANGELOG_CONFIG)
+    return Topic(subject.changelog, CHANGELOG_KEYS[subject.name], about, _CHANGELOG_CONFIG)
 
 
 def dead_letter_topic() -> Topic:

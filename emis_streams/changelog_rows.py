@@ -1,0 +1,172 @@
+"""Whether a record of a changelog is a row: the one parser for everything that follows or reads changelogs.
+
+Anybody with a producer can write to a topic. A row proves itself: its version holds the CRC-32 of its content. What
+does not is no row, and changes nothing: not a table, not a local copy, not the replica. Pure; raises nothing, whatever
+the bytes are. What is accepted must never become less: rows are kept for ever, and old ones are read on.
+
+Speed matters: each record that is followed is checked (about 1 µs). So a run of records is looked at as a whole, and
+record by record only if something in it is not as it should be.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from zlib import crc32
+
+import msgspec
+
+from emis_streams import rows, topics
+from emis_streams.topics import Subject
+
+EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+"""No event is older."""
+LATEST_US = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1_000_000
+"""Later times have no date. How far an event may be ahead was judged when it came in: clocks are set right later."""
+MAX_ROW_BYTES = 16 * 1024
+"""The contract's longest texts take an eighth of it."""
+TOMBSTONE = "a null value: nothing of ours but `emis-streams changelogs check --repair` writes one"
+_SHOWN_BYTES = 80
+
+_SHAPE = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
+_ID_SHAPE = b"00000000-0000-0000-0000-000000000000"
+_HEAD = struct.Struct(">QB16sLQ")
+"""Event time, rank, what decides between equal ones, CRC-32, time of creation."""
+_TRAILER_BEGINS = b"\xc4\x11"
+
+
+class Record(Protocol):
+    """As much of a consumed record as is looked at."""
+
+    @property
+    def key(self) -> bytes | None: ...
+
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the rows of a subject look like."""
+
+    key_name: str
+    key_shape: bytes
+    decode: Callable[[Any], Any]
+    ids_of: Callable[[Any], tuple[str | None, ...]]
+    kinds: frozenset[tuple[int, bool]]
+    """Rank, and whether it is the rank of a delete, whose rows have no body."""
+
+
+_BODIES: dict[Subject, tuple[type[Any], Callable[[Any], tuple[str | None, ...]]]] = {
+    topics.CLASSES: (rows.ClassRow, lambda body: (body.school_id, body.homeroom_teacher_id)),
+    topics.TEACHERS: (rows.TeacherRow, lambda body: (body.school_id,)),
+    topics.ASSIGNMENTS: (rows.AssignmentRow, lambda body: (body.class_id,)),
+    topics.PROGRESS: (rows.ProgressRow, lambda _body: ()),
+    topics.ACTIVITY: (rows.ActivityRow, lambda body: (body.lesson_id,)),
+}
+
+
+def _form(subject: Subject) -> _Form:
+    kind, ids_of = _BODIES[subject]
+    key_name = topics.CHANGELOG_KEYS[subject.name]
+    return _Form(
+        key_name=key_name,
+        key_shape=b"|".join([_ID_SHAPE] * len(key_name.split("|"))),
+        decode=msgspec.msgpack.Decoder(kind).decode,
+        ids_of=ids_of,
+        kinds=frozenset((rank, topic.endswith(".deleted")) for rank, topic in enumerate(subject.events)),
+    )
+
+
+_FORMS = {subject.changelog: _form(subject) for subject in _BODIES}
+CHANGELOGS = tuple(_FORMS)
+"""Of all services."""
+
+
+def refusals(changelog: str, records: Sequence[Record]) -> list[tuple[int, str]]:
+    """Which of some records of this changelog are no rows: place and reason."""
+    form = _FORMS[changelog]
+    try:
+        if not records or _are_rows(form, [r.key for r in records], [r.value for r in records]):
+            return []
+    except Exception:  # noqa: BLE001 - whatever it is, it is one record's: each is looked at by itself
+        pass
+    found = ((place, _refusal(form, record.key, record.value)) for place, record in enumerate(records))
+    return [(place, reason) for place, reason in found if reason is not None]
+
+
+def refusal(changelog: str, key: bytes | None, value: bytes | None) -> str | None:
+    """Why this record of the changelog is no row; None if it is one."""
+    return _refusal(_FORMS[changelog], key, value)
+
+
+def _are_rows(form: _Form, keys: Sequence[Any], values: Sequence[Any]) -> bool:
+    """Whether all of them are; may also raise if one is not."""
+    if b"\n".join(keys).translate(_SHAPE) != b"\n".join([form.key_shape] * len(keys)):
+        return False
+    heads = b"".join([value[: rows.BODY_AT] for value in values])
+    if len(heads) != rows.BODY_AT * len(values) or max(map(len, values)) > MAX_ROW_BYTES:
+        return False
+    times_us, ranks, _deciders, hashes, created_us = zip(*_HEAD.iter_unpack(heads), strict=True)
+    if min(times_us) < EARLIEST_US or min(created_us) < EARLIEST_US:
+        return False
+    if max(times_us) > LATEST_US or max(created_us) > LATEST_US:
+        return False
+    bodies = [value[rows.BODY_AT :] for value in values]
+    if not form.kinds.issuperset(zip(ranks, [not body for body in bodies], strict=True)):
+        return False
+    if [_content_hash(body) for body in bodies] != list(hashes):
+        return False
+    decode = form.decode
+    return _are_ids([i for body in bodies if body for i in form.ids_of(decode(body)) if i is not None])
+
+
+def _are_ids(ids: Sequence[str]) -> bool:
+    return "\n".join(ids).encode().translate(_SHAPE) == b"\n".join([_ID_SHAPE] * len(ids))
+
+
+def _content_hash(body: bytes) -> int:
+    """CRC-32 of the fields of a body. Raises UnknownRowFormat."""
+    if body[-rows.TRAILER_BYTES : -rows.TRAILER_BYTES + 2] != _TRAILER_BEGINS:
+        return crc32(body)
+    return crc32(rows.content_of(bytes(rows.BODY_AT) + body))
+
+
+def _refusal(form: _Form, key: bytes | None, value: bytes | None) -> str | None:
+    if value is None:
+        return TOMBSTONE
+    if key is None or key.translate(_SHAPE) != form.key_shape:
+        return f"key {_shown(key)} is not {form.key_name} in lower-case UUIDs"
+    if len(value) < rows.BODY_AT:
+        return f"{len(value)} bytes, a row has at least {rows.BODY_AT}: {_shown(value)}"
+    if len(value) > MAX_ROW_BYTES:
+        return f"{len(value)} bytes, a row has at most {MAX_ROW_BYTES}"
+    time_us, rank, _decider, content_hash, created_us = _HEAD.unpack_from(value)
+    body = value[rows.BODY_AT :]
+    for name, us in (("event time", time_us), ("time of creation", created_us)):
+        if not EARLIEST_US <= us <= LATEST_US:
+            return f"{name} {us} µs since 1970 is not within the years 2000 to 9999"
+    if (rank, not body) not in form.kinds:
+        return f"rank {rank} is none of {_with_or_without(form, bool(body))} body"
+    try:
+        if _content_hash(body) != content_hash:
+            return "the CRC-32 in its version is not that of its content"
+        ids = [i for i in form.ids_of(form.decode(body)) if i is not None] if body else []
+    except rows.UnknownRowFormat as error:
+        return str(error)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return f"content: {error}"
+    wrong = [i for i in ids if not _are_ids([i])]
+    return f"content: {wrong[0]!r} is no lower-case UUID" if wrong else None
+
+
+def _with_or_without(form: _Form, has_body: bool) -> str:
+    ranks = ", ".join(str(rank) for rank, is_delete in sorted(form.kinds) if is_delete != has_body) or "none"
+    return f"the ranks ({ranks}) of rows {'with a' if has_body else 'without'}"
+
+
+def _shown(raw: bytes | None) -> str:
+    if raw is None:
+        return "null"
+    return repr(raw) if len(raw) <= _SHOWN_BYTES else f"{raw[:_SHOWN_BYTES]!r}… ({len(raw)} bytes)"
