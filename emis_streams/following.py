@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from aiokafka import TopicPartition
 
 from emis_streams import dead_letters, rows, topics
+from emis_streams.changelog_rows import row_filter
 from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink
 from emis_streams.engine.home import Home
 from emis_streams.engine.writer import Writer
@@ -52,6 +53,7 @@ def read_model_follower(
         client=config.kafka_client(),
         sink=Observed(ReadModelSink(model), latency),
         merge=rows.winner,
+        row_filter=row_filter(),
         partitions=[TopicPartition(s.changelog, n) for s in subjects for n in range(topics.PARTITIONS)],
         check_cluster=Home(config.data_path).check,
         on_level=model.note_caught_up,
@@ -66,6 +68,7 @@ def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency) 
         client=config.kafka_client(),
         sink=Observed(sink, latency),
         merge=rows.winner,
+        row_filter=row_filter(),
         topics=CHANGELOGS,
         group=topics.REPLICA_GROUP,
         wait_for=(Unavailable,),

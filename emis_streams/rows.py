@@ -47,7 +47,7 @@ _Id = Annotated[str, Meta(min_length=36, max_length=36)]
 """The limits here are those of the contract (`events.py`), and must not become narrower: rows are kept for ever."""
 
 
-class ClassRow(msgspec.Struct, array_like=True, frozen=True):
+class ClassRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is known of a class."""
 
     class_name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -58,7 +58,7 @@ class ClassRow(msgspec.Struct, array_like=True, frozen=True):
     homeroom_teacher_id: _Id | None
 
 
-class TeacherRow(msgspec.Struct, array_like=True, frozen=True):
+class TeacherRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is known of a teacher."""
 
     full_name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -66,7 +66,7 @@ class TeacherRow(msgspec.Struct, array_like=True, frozen=True):
     school_id: _Id | None
 
 
-class AssignmentRow(msgspec.Struct, array_like=True, frozen=True):
+class AssignmentRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A teacher teaching a class; the keys are in the row's key (teacherId|assignmentId)."""
 
     class_id: _Id
@@ -74,13 +74,13 @@ class AssignmentRow(msgspec.Struct, array_like=True, frozen=True):
     subject: Annotated[str, Meta(max_length=100)] | None
 
 
-class ProgressRow(msgspec.Struct, array_like=True, frozen=True):
+class ProgressRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A lesson that a user has; the keys are in the row's key (userId|lessonId)."""
 
     title: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class ActivityRow(msgspec.Struct, array_like=True, frozen=True):
+class ActivityRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Something that a user did; the keys are in the row's key (userId|eventId)."""
 
     lesson_id: _Id

@@ -2,6 +2,7 @@
 
 from emis_streams import rows
 from emis_streams.app import app
+from emis_streams.changelog_rows import ROW_CHECK
 from emis_streams.engine.table import Table
 from emis_streams.topics import ACTIVITY
 
@@ -10,4 +11,5 @@ activity: Table = app.Table(
     partitions=app.conf.topic_partitions,
     topics=ACTIVITY.events,
     merge=rows.merged,
+    check=ROW_CHECK,
 )

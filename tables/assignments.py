@@ -6,6 +6,7 @@ would lose late ones.
 
 from emis_streams import rows
 from emis_streams.app import app
+from emis_streams.changelog_rows import ROW_CHECK
 from emis_streams.engine.table import Table
 from emis_streams.topics import ASSIGNMENTS
 
@@ -14,4 +15,5 @@ assignments: Table = app.Table(
     partitions=app.conf.topic_partitions,
     topics=ASSIGNMENTS.events,
     merge=rows.merged,
+    check=ROW_CHECK,
 )

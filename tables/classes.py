@@ -2,6 +2,7 @@
 
 from emis_streams import rows
 from emis_streams.app import app
+from emis_streams.changelog_rows import ROW_CHECK
 from emis_streams.engine.table import Table
 from emis_streams.topics import CLASSES
 
@@ -10,4 +11,5 @@ classes: Table = app.Table(
     partitions=app.conf.topic_partitions,
     topics=CLASSES.events,
     merge=rows.merged,
+    check=ROW_CHECK,
 )

@@ -16,8 +16,8 @@ from aiokafka import TopicPartition
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from emis_streams import rows, topics
-from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink, coalesce
+from emis_streams import changelog_rows, rows, topics
+from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink
 from tests.memory_log import Brokers, Log
 from tests.replica_rows import DELETED, class_row, id_of, row_of
 
@@ -27,6 +27,18 @@ IN_MEMORY = Path("/dev/shm")
 TPS = [TopicPartition(topics.CLASSES.changelog, n) for n in range(2)] + [TopicPartition(topics.TEACHERS.changelog, 0)]
 KEYS = [id_of(n).encode() for n in (11, 12, 13)]
 """The same in all partitions: a producer that partitions otherwise writes a class to two."""
+NO_ROWS = [
+    None,
+    b"",
+    b"hello",
+    b'{"eventType": "emis.class.updated", "classId": "%s"}' % KEYS[0],
+    b"\xff" * 37,
+    row_of(59, 9, None),
+    class_row(59)[:-1] + b"x",
+    row_of(59, 0, (id_of(3), "subject-teacher", None, None, None, "x")),
+]
+"""What anybody may write under the key of a row: a tombstone, and values that are no rows."""
+NO_KEYS = [b"test", b"", b"\x00position", b"\x00checked", KEYS[0].upper() + b"A"]
 TEACHER_IDS = [None, id_of(1), id_of(2)]
 VERSION = slice(rows.VERSION_BYTES)
 
@@ -56,7 +68,12 @@ class Delivery(NamedTuple):
     tp: TopicPartition
     offset: int
     key: bytes
-    value: bytes
+    value: bytes | None
+
+    @property
+    def row(self) -> bytes | None:
+        """The value, if it is a row."""
+        return self.value if changelog_rows.refusal(self.tp.topic, self.key, self.value) is None else None
 
 
 class FollowerMachine(RuleBasedStateMachine):
@@ -116,7 +133,14 @@ class FollowerMachine(RuleBasedStateMachine):
 
     def begin(self) -> None:
         self.noting = Noting(self.sink())
-        self.follower = Follower(name="machine", client={}, sink=self.noting, merge=self.merge, partitions=self.tps)
+        self.follower = Follower(
+            name="machine",
+            client={},
+            sink=self.noting,
+            merge=self.merge,
+            partitions=self.tps,
+            row_filter=changelog_rows.row_filter(),
+        )
         self.follower._consumer = Brokers(self.logs)
         self.position()
 
@@ -141,7 +165,7 @@ class FollowerMachine(RuleBasedStateMachine):
             self.position()  # The brokers answer that the offset is out of range.
             return
         fetched = [log.fetch(tp, at[tp], n) for tp, log in logs.items() if at[tp] < log.end]
-        slices = [coalesce(f, self.follower.topic_id(f.tp), self.merge) for f in fetched]
+        slices = [self.follower._coalesced(f) for f in fetched]
         if not slices:
             return
         before = self.noting.n_applied
@@ -181,6 +205,17 @@ class FollowerMachine(RuleBasedStateMachine):
         else:
             row = row_of(second, 0, (name, None, None), created=max(0, second - earlier))
         self.logs[tp].append(key, row)
+
+    @rule(tp=st.sampled_from(TPS), key=st.sampled_from([*KEYS, *NO_KEYS]), value=st.sampled_from(NO_ROWS))
+    def write_no_row(self, tp: TopicPartition, key: bytes, value: bytes | None) -> None:
+        """As anybody with a producer may."""
+        if tp in self.logs:
+            self.logs[tp].append(key, value)
+
+    @rule(tp=st.sampled_from(TPS), key=st.sampled_from(NO_KEYS))
+    def write_a_row_under_a_key_that_is_none(self, tp: TopicPartition, key: bytes) -> None:
+        if tp in self.logs:
+            self.logs[tp].append(key, class_row(59))
 
     # -- rules: brokers -------------------------------------------------------------------------
 
@@ -240,15 +275,17 @@ class FollowerMachine(RuleBasedStateMachine):
         kept = self.kept()
         for tp, log in self.logs.items():
             for record in log.records:
-                assert kept[self.place(tp), record.key][VERSION] >= record.value[VERSION]
+                row = Delivery(tp, *record).row
+                assert row is None or kept[self.place(tp), record.key][VERSION] >= row[VERSION]
 
     # -- what always holds ----------------------------------------------------------------------
 
     def expected(self) -> Kept:
         fold: Kept = {}
-        for tp, _, key, value in self.delivered:
-            place = self.place(tp), key
-            fold[place] = self.merge(value, fold.get(place))
+        for delivery in self.delivered:
+            place = self.place(delivery.tp), delivery.key
+            if (row := delivery.row) is not None:
+                fold[place] = self.merge(row, fold.get(place))
         return fold
 
     @invariant()

@@ -14,7 +14,7 @@ class Written(NamedTuple):
 
     offset: int
     key: bytes
-    value: bytes
+    value: bytes | None
 
     @property
     def timestamp(self) -> int:
@@ -30,7 +30,7 @@ class Log:
         self.start = self.end = 0
         self.records: list[Written] = []
 
-    def append(self, key: bytes, value: bytes) -> None:
+    def append(self, key: bytes, value: bytes | None) -> None:
         self.records.append(Written(self.end, key, value))
         self.end += 1
 

@@ -26,10 +26,11 @@ from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.home import Home
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting, patiently
+from emis_streams.engine.row_filter import RowFilter
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 from emis_streams.engine.store import PartitionStore
-from emis_streams.engine.table import SendRows, Table, TableSink
+from emis_streams.engine.table import SendRows, Table, TableSink, remove_invalid_rows
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
 
@@ -169,8 +170,9 @@ class CatchUp(Service):
                     table.store.close_partition(number)
                     await asyncio.sleep(0)
             for number in sorted(wanted):
-                table.store.partition(number)
+                store = table.store.partition(number)
                 await asyncio.sleep(0)
+                await remove_invalid_rows(store, table.changelog_name, table.check)
                 changelogs.append(TopicPartition(table.changelog_name, number))
         self._copies.forget(changelogs)
         return changelogs
@@ -188,6 +190,7 @@ class CatchUp(Service):
             client=options.client,
             sink=sink,
             merge=self.tables.merge,
+            row_filter=self.tables.row_filter,
             partitions=changelogs,
             slice_records=_CATCH_UP_RECORDS,
             slice_bytes=_CATCH_UP_BYTES,
@@ -345,6 +348,8 @@ class TableManager(FaustTableManager):
             on_failure=lambda error: fatal.end_process(app, "sending failed", error),
             compression=options.changelog_compression,
         )
+        self.row_filter = RowFilter(lambda changelog: self.table_of(changelog).check)
+        """Counts what the changelogs of this worker's partitions hold that is no row."""
         self._catch_up: CatchUp | None = None
 
     @property

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka import TopicPartition
 
-from emis_streams.engine.store import Store
 from emis_streams.engine.table import SendRows, Table, send_all
 
 
@@ -32,14 +31,14 @@ class Copies:
             for number in table.store.closed_partitions:
                 tp = TopicPartition(table.changelog_name, number)
                 if self._topic_ids.get(tp, "") not in (None, ids[tp.topic]):
-                    await self._send_unless_of(ids[tp.topic], tp, table.store)
+                    await self._send_unless_of(ids[tp.topic], tp, table)
                     await asyncio.sleep(0)  # Opening one takes milliseconds, in which nobody is answered.
 
-    async def _send_unless_of(self, topic_id: str, tp: TopicPartition, store: Store) -> None:
-        copy = store.partition(tp.partition)
+    async def _send_unless_of(self, topic_id: str, tp: TopicPartition, table: Table) -> None:
+        copy = table.store.partition(tp.partition)
         try:
             if copy.rests_on_another(topic_id):
-                await send_all(copy, tp, self._send_rows)
+                await send_all(copy, tp, self._send_rows, table.check)
             self._topic_ids[tp] = None if copy.position is None else copy.position.topic_id
         finally:
-            store.close_partition(tp.partition)
+            table.store.close_partition(tp.partition)

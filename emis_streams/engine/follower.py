@@ -3,6 +3,7 @@
 It reads changelogs in slices, keeps the highest version of each key of a slice, and hands rows and
 position together to a sink. Its truth is the position that the sink keeps; "caught up" is judged by
 position against the ends seen at the start, so control records and compacted ends do not matter.
+What is no row (`row_filter.py`) is left out.
 It follows a partition from its start when the kept position is outside the log or belongs to a topic
 that was made anew; what was kept stays, and the versions decide.
 """
@@ -10,7 +11,7 @@ that was made anew; what was kept stays, and the versions decide.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.row_filter import RESERVED_KEYS, RowFilter
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 
@@ -66,7 +68,7 @@ class ChangelogSlice:
     next_offset: int
     n_records: int
     regressed: frozenset[bytes] = frozenset()
-    """Keys whose last record in the slice is a lower version than one before it."""
+    """Keys whose last record in the slice is a lower version than one before it, or no row."""
 
     @property
     def position(self) -> Position:
@@ -93,22 +95,31 @@ Merge = Callable[[bytes, bytes | None], bytes]
 """The row to keep, of one that comes later and the one that is kept (None: there is none)."""
 
 
-def coalesce(fetched: Fetched, topic_id: str, merge: Merge) -> ChangelogSlice:
-    """What `merge` keeps of the records of each key; a null value (never written by us) is passed over."""
+def coalesce(fetched: Fetched, topic_id: str, merge: Merge, no_rows: Collection[int] = frozenset()) -> ChangelogSlice:
+    """What `merge` keeps of the records of each key; those at the places `no_rows` are passed over."""
     records = fetched.records
-    rows: dict[bytes, tuple[bytes, int]] = {r.key: (r.value, r.timestamp) for r in records}
+    rows: dict[bytes, tuple[bytes, int]] = {} if no_rows else {r.key: (r.value, r.timestamp) for r in records}
     regressed: set[bytes] = set()
-    if len(rows) != len(records) or any(row is None for row, _ in rows.values()):
-        rows, regressed = _coalesce_repeated(records, merge)
+    if len(rows) != len(records) or _has_null_or_reserved(rows):
+        rows, regressed = _coalesce_repeated(records, merge, no_rows)
     return ChangelogSlice(fetched.tp, topic_id, rows, fetched.end, len(records), frozenset(regressed))
 
 
-def _coalesce_repeated(records: Iterable[Any], merge: Merge) -> tuple[dict[bytes, tuple[bytes, int]], set[bytes]]:
+def _has_null_or_reserved(rows: Mapping[Any, tuple[Any, int]]) -> bool:
+    return None in rows or not RESERVED_KEYS.isdisjoint(rows) or any(row is None for row, _ in rows.values())
+
+
+def _coalesce_repeated(
+    records: Iterable[Any], merge: Merge, no_rows: Collection[int]
+) -> tuple[dict[bytes, tuple[bytes, int]], set[bytes]]:
     rows: dict[bytes, tuple[bytes, int]] = {}
     regressed: set[bytes] = set()
-    for record in records:
+    for place, record in enumerate(records):
         key, row = record.key, record.value
-        if row is None:
+        if key is None or key in RESERVED_KEYS:
+            continue
+        if row is None or place in no_rows:
+            regressed.add(key)
             continue
         kept, timestamp = rows.get(key, (None, record.timestamp))
         to_keep = merge(row, kept)
@@ -146,6 +157,8 @@ class Follower:
     """How long the brokers let records gather when there is no backlog (`fetch.gathering`): each slice has a price."""
     check_cluster: Callable[[str], None] = lambda _id: None
     """Called with the cluster's id before anything of it is taken; raises what ends the follower."""
+    row_filter: RowFilter = field(default_factory=RowFilter)
+    """Says which records are rows, and counts the others."""
     on_level: Callable[[], None] = lambda: None
     """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
@@ -283,10 +296,14 @@ class Follower:
             await self._position_again()
             return
         if fetched:
-            await self._apply([coalesce(f, self._topic_ids[f.tp.topic], self.merge) for f in fetched])
+            await self._apply([self._coalesced(f) for f in fetched])
         await self._check_topic_ids()
         await self._look_at_sink()
         self._show_to_group()
+
+    def _coalesced(self, fetched: Fetched) -> ChangelogSlice:
+        topic_id = self._topic_ids[fetched.tp.topic]
+        return coalesce(fetched, topic_id, self.merge, self.row_filter.places(fetched, topic_id))
 
     async def _fetch(self) -> list[Fetched]:
         if self.group is not None:

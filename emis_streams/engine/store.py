@@ -29,6 +29,11 @@ from emis_streams.engine.follower import Position
 
 _POSITION = b"\x00position"
 """Sorts before every row key (they are text)."""
+_CHECKED = b"\x00checked"
+"""The position, as it was written together with rows that were all checked; empty: without a position.
+
+A release that checks no rows writes the position only: the two differ then, and the rows are checked again.
+"""
 _MEMTABLE_BYTES = 16 << 20
 _MEMTABLES_TOTAL_BYTES = 96 << 20
 """Of all databases of the process together (Faust's defaults would allow 192 MiB for each)."""
@@ -103,6 +108,8 @@ class PartitionStore(OnDisk):
         raw = self._db.get(_POSITION)
         self.position: Position | None = None if raw is None else decode_position(raw)
         """Every changelog record before it is in the rows; the next batch writes it."""
+        self.is_checked = self._db.get(_CHECKED) == (raw or b"")
+        """Whether each row was found to be one when it was written (`table.remove_invalid_rows`)."""
         self._acknowledged_ahead: dict[int, int] = {}
 
     def acknowledged(self, base_offset: int, n_records: int) -> None:
@@ -146,8 +153,19 @@ class PartitionStore(OnDisk):
         put = batch.put
         for key in sorted(rows):
             put(key, rows[key])
-        if self.position is not None:
-            put(_POSITION, encode_position(self.position))
+        position = b"" if self.position is None else encode_position(self.position)
+        if position:
+            put(_POSITION, position)
+        if self.is_checked:
+            put(_CHECKED, position)
+        self._db.write(batch, self._options)
+
+    @checked
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Removes rows that are none."""
+        batch = WriteBatch(raw_mode=True)
+        for key in keys:
+            batch.delete(key)
         self._db.write(batch, self._options)
 
     def rests_on_another(self, topic_id: str) -> bool:
@@ -157,7 +175,11 @@ class PartitionStore(OnDisk):
     @checked
     def forget_position(self) -> None:
         """The rows stay; the changelog is followed from its start."""
-        self._db.delete(_POSITION, self._options)
+        batch = WriteBatch(raw_mode=True)
+        batch.delete(_POSITION)
+        if self.is_checked:
+            batch.put(_CHECKED, b"")
+        self._db.write(batch, self._options)
         self.position = None
         self._acknowledged_ahead.clear()
 
@@ -166,7 +188,7 @@ class PartitionStore(OnDisk):
         rows = self._db.iter()
         rows.seek(after)
         while rows.valid():
-            if rows.key() not in (_POSITION, after):
+            if rows.key() not in (_POSITION, _CHECKED, after):
                 yield rows.key(), rows.value()
             rows.next()
         rows.status()  # Raises: what cannot be read looks like the end.

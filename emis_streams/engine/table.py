@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import faust
 from aiokafka import TopicPartition
 
 from emis_streams.engine.follower import ChangelogSlice, Merge, Position
+from emis_streams.engine.row_filter import RowCheck
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.store import PartitionStore, Store
 from emis_streams.engine.writer import Writer
@@ -24,20 +25,29 @@ SendRows = Callable[[TopicPartition, Mapping[bytes, bytes]], Awaitable[None]]
 class Table(faust.Table):
     """Bytes to bytes, partitioned as its source topics, with a changelog that is the whole truth.
 
-    `merge(row, stored)` says what is kept of two rows of a key. `topics` are the source topics: the
-    worker that owns partition n of them owns partition n of the table.
+    `merge(row, stored)` says what is kept of two rows of a key, `check` which records of the changelog are rows.
+    `topics` are the source topics: the worker that owns partition n of them owns partition n of the table.
     """
 
     mundane_level = "debug"
 
-    def __init__(self, app: Any, *, topics: Sequence[str] = (), merge: Merge | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        topics: Sequence[str] = (),
+        merge: Merge | None = None,
+        check: RowCheck | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs.update(key_type=bytes, value_type=bytes)
         super().__init__(app, **kwargs)
         self.source_topics = tuple(topics)
         self.merge: Merge = merge or _last_wins
+        self.check = check or RowCheck()
 
     def info(self) -> Mapping[str, Any]:
-        return {**super().info(), "topics": self.source_topics, "merge": self.merge}
+        return {**super().info(), "topics": self.source_topics, "merge": self.merge, "check": self.check}
 
     @property
     def store(self) -> Store:
@@ -72,7 +82,41 @@ def _last_wins(row: bytes, _stored: bytes | None) -> bytes:
     return row
 
 
-async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRows) -> None:
+class _Stored(NamedTuple):
+    """A row of a store, as a check takes it."""
+
+    key: bytes
+    value: bytes
+
+
+def _no_rows(check: RowCheck, changelog: str, stored: Mapping[bytes, bytes]) -> list[bytes]:
+    """Keys of what is stored and is no row."""
+    kept = [_Stored(*item) for item in stored.items()]
+    return [kept[place].key for place, _ in check.refusals(changelog, kept)]
+
+
+async def remove_invalid_rows(store: PartitionStore, changelog: str, check: RowCheck) -> None:
+    """Removes what a release that did not check rows has kept of records that are none.
+
+    The changelog is then followed from its start: it may still have the rows that they replaced. The position goes
+    first, so that a crash in between leaves nothing out.
+    """
+    if store.is_checked:
+        return
+    last, n_removed = b"", 0
+    while some := dict(islice(store.items(after=last), _SENT_AT_ONCE)):
+        if invalid := _no_rows(check, changelog, some):
+            store.forget_position()
+            store.delete(invalid)
+            n_removed += len(invalid)
+        last = max(some)
+        await asyncio.sleep(0)
+    store.is_checked = True
+    if n_removed:
+        logger.warning("%s: removed %d stored records of %s that are no rows", store.path, n_removed, changelog)
+
+
+async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRows, check: RowCheck) -> None:
     """All rows of the partition to its changelog; its position is forgotten once they are acknowledged.
 
     So a crash before that does it all again, and versions decide against what else is in the log. What is written
@@ -80,8 +124,10 @@ async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRow
     """
     last, n_rows = b"", 0
     while some := dict(islice(store.items(after=last), _SENT_AT_ONCE)):
-        await send_rows(tp, some)
         last = max(some)
+        for key in _no_rows(check, tp.topic, some):
+            del some[key]
+        await send_rows(tp, some)
         n_rows += len(some)
     store.forget_position()
     logger.warning("%s has lost records: sent again what this worker keeps of it, %d rows", tp, n_rows)
@@ -90,8 +136,9 @@ async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRow
 class TableSink:
     """Takes a table's partitions over from their changelogs, and keeps an eye on them afterwards.
 
-    Tells of which keys the log ends with another row than is kept: a worker that had lost its partition without
-    noticing wrote an older one after the newer one. Their rows are to be sent again (design, 2.8).
+    Tells of which keys the log ends with something else than the row that is kept: a worker that had lost its
+    partition without noticing wrote an older row after the newer one, or somebody wrote what is no row. Compaction
+    removes what was before. Their rows are to be sent again.
     """
 
     def __init__(self, tables: Iterable[Table], send_rows: SendRows) -> None:
@@ -107,7 +154,7 @@ class TableSink:
 
     async def reset(self, tp: TopicPartition) -> None:
         """The log no longer has what the table rests on (decision 0014): it gets the table's rows."""
-        await send_all(self.partition(tp), tp, self._send_rows)
+        await send_all(self.partition(tp), tp, self._send_rows, self._tables[tp.topic].check)
         self.regressed.pop(tp, None)
 
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
@@ -120,16 +167,19 @@ class TableSink:
         store = self.partition(part.tp)
         gone_back = self.regressed.setdefault(part.tp, set())
         rows: dict[bytes, bytes] = {}
-        for key, stored in store.get_many(part.rows).items():
+        for key, stored in store.get_many(part.rows.keys() | part.regressed).items():
+            if key not in part.rows:
+                if stored is not None:
+                    gone_back.add(key)
+                continue
             row = part.rows[key][0]
             kept = merge(row, stored)
             if kept != stored:
                 rows[key] = kept
-            if kept == row:
+            if kept == row and key not in part.regressed:
                 gone_back.discard(key)
             else:
                 gone_back.add(key)
-        gone_back |= part.regressed
         if not gone_back:
             # Else a crash before they are sent again would forget that they have gone back.
             store.advance(part.position)

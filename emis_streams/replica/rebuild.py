@@ -9,6 +9,7 @@ from sqlalchemy import delete, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from emis_streams import database, rows
+from emis_streams.changelog_rows import row_filter
 from emis_streams.database_faults import waited_for
 from emis_streams.engine.follower import Follower
 from emis_streams.errors import Unavailable
@@ -58,6 +59,7 @@ async def fill(config: Settings, ends: Offsets, begins: Offsets, on_refused: OnR
         client=config.kafka_client(),
         sink=sink,
         merge=rows.winner,
+        row_filter=row_filter(),
         partitions=sorted(ends),
         wait_for=(Unavailable,),
         slice_records=config.replica_batch_rows,

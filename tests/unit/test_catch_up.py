@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from faust.types import TP
 
 from emis_streams.engine.catch_up import CatchUp
+from emis_streams.engine.row_filter import RowCheck
 
 
 class Store:
@@ -15,8 +16,9 @@ class Store:
         self.open_partitions = open_partitions
         self.n_done = 0
 
-    def partition(self, _number: int) -> None:
+    def partition(self, _number: int) -> SimpleNamespace:
         self.n_done += 1
+        return SimpleNamespace(is_checked=True)
 
     def close_partition(self, _number: int) -> None:
         self.n_done += 1
@@ -24,7 +26,7 @@ class Store:
 
 async def test_pages_are_answered_between_the_databases_that_are_closed_and_opened() -> None:
     store = Store(open_partitions=[8, 9])
-    table = SimpleNamespace(store=store, source_topics=["source"], changelog_name="changelog")
+    table = SimpleNamespace(store=store, source_topics=["source"], changelog_name="changelog", check=RowCheck())
     catch_up = CatchUp(SimpleNamespace(), SimpleNamespace(engine_tables=lambda: [table]))  # type: ignore[arg-type]
     seen: set[int] = set()
 
