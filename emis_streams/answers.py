@@ -36,13 +36,20 @@ class ClassAssignment(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class TeacherDetail(msgspec.Struct, rename="camel", kw_only=True):
-    """A teacher with every class; `age_seconds` is an upper bound against the source topics."""
+    """A teacher with a page of the list of classes; `age_seconds` is an upper bound against the source topics."""
 
     teacher_id: str
     full_name: str
     email: str | None
     school_id: str | None
     class_assignments: list[ClassAssignment]
+    """Sorted by class name within the page."""
+    next_after: str | None = None
+    """Ask for what comes after this one; null at the end."""
+    total: int | None
+    """Entries on all pages together; null while a long list is being counted."""
+    total_at_least: int
+    """Entries that were counted so far."""
     source: Source
     age_seconds: float | None = None
     stale: bool = True

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from emis_streams.answers import HOMEROOM, ClassAssignment, Source, TeacherDetail
+from emis_streams.class_list import Cursor
 from emis_streams.rows import AssignmentRow, ClassRow, TeacherRow
 
 
@@ -26,6 +27,17 @@ class KnownClass(NamedTuple):
     last_synced_at: datetime
 
 
+class ClassPage(NamedTuple):
+    """Which part of the list of classes is shown."""
+
+    next_after: Cursor | None
+    """The last entry, if others come after it."""
+    n_counted: int
+    """Entries of the whole list that were counted."""
+    is_all: bool
+    """Whether all of them were."""
+
+
 def assemble(
     teacher_id: str,
     teacher: TeacherRow,
@@ -33,9 +45,11 @@ def assemble(
     classes: Mapping[str, KnownClass],
     homeroom_class_ids: Iterable[str],
     source: Source,
+    page: ClassPage | None = None,
 ) -> TeacherDetail:
-    """The teacher with every class, sorted by class name (unknown and deleted ones last), class id, assignment id.
+    """The teacher with these classes, sorted by class name (unknown and deleted ones last), class id, assignment id.
 
+    `page` is None if there are no others.
     `assignments` are (assignment id, row) pairs that are not deleted; `classes` has what is known of the
     classes in `assignments` and `homeroom_class_ids` by class id; a class without an entry is not known.
     A homeroom id counts only if the class's row (still) names this teacher.
@@ -47,12 +61,16 @@ def assemble(
         if known is not None and known.row is not None and known.row.homeroom_teacher_id == teacher_id:
             entries.append(_with_data(class_id, known.row, known.last_synced_at, None, HOMEROOM, None, True))
     entries.sort(key=_place)
+    page = page or ClassPage(None, len(entries), True)
     return TeacherDetail(
         teacher_id=teacher_id,
         full_name=teacher.full_name,
         email=teacher.email,
         school_id=teacher.school_id,
         class_assignments=entries,
+        next_after=None if page.next_after is None else str(page.next_after),
+        total=page.n_counted if page.is_all else None,
+        total_at_least=page.n_counted,
         source=source,
     )
 

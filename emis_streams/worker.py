@@ -18,7 +18,7 @@ import web
 from emis_streams import data_dir, following, settings
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
-from emis_streams.engine.part import Part
+from emis_streams.engine.part import Part, together
 from emis_streams.engine.store import open_or_set_aside
 from emis_streams.engine.watchdog import Watchdog
 from emis_streams.engine.writer import Writer
@@ -72,7 +72,7 @@ def _add_read_model(app: App, config: Settings, node: Node) -> None:
         assert node.reader is not None
         await node.reader.close()
 
-    app.parts.append(Part(app, "read model", follower.follow, close))
+    app.parts.append(Part(app, "read model", together(follower.follow, model.entry_counts.run), close))
 
 
 def _add_replica(app: App, config: Settings, node: Node) -> None:

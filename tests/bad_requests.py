@@ -154,9 +154,10 @@ _QUERIES = [
     _answered(82, "script as an id", REFUSED_AS_SUCH, _get("/teachers/%3Cscript%3Ealert(1)", _HTML), "<script>alert"),
     _answered(82, "script in the path", NOWHERE, _get("/%22%3E%3Cscript%3Ealert(1)", _HTML), "<script>alert"),
     _answered(82, "script as a language", OK, _get("/?lang=%22%3E%3Cscript%3Ealert(1)", _HTML), "<script>alert"),
-    _malformed(83, "parameter twice, the first counts", _get(f"/find?id=x&id={TEACHER}")),
-    _answered(83, "flag twice", OK, _get("/api/consumer-lag?history=false&history=true")),
-    *(_answered(84, f"limit {n}: no list has one", OK, _get(f"/api/consumer-lag?limit={n}")) for n in (-1, 0, 10**9)),
+    _malformed(83, "parameter twice", _get(f"/find?id=x&id={TEACHER}")),
+    _malformed(83, "flag twice", _get("/api/consumer-lag?history=false&history=true")),
+    *(_malformed(84, f"limit {n}", _get(f"/api/teachers/{TEACHER}?limit={n}")) for n in (-1, 0, 501, "01")),
+    _malformed(84, "limit where there is no list", _get("/api/consumer-lag?limit=1")),
     _malformed(85, "id that looks like one for long", _get("/find?id=" + "0-" * 3_000)),
     _answered(85, "languages without end", OK, _get("/", _HTML, "Accept-Language: " + "vi;q=0.1," * 800)),
 ]  # fmt: skip

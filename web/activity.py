@@ -5,7 +5,8 @@ from aiohttp import web
 from emis_streams.lag_report import Camel
 from emis_streams.read_model.user_rows import Activity, UserRows
 from web.freshness import Age
-from web.user_rows import Asked, answer
+from web.parameters import takes
+from web.user_rows import AFTER, LIMIT, Asked, answer
 
 routes = web.RouteTableDef()
 
@@ -24,11 +25,12 @@ class Activities(Camel, frozen=True, kw_only=True):
 
 
 @routes.get("/users/{user_id}/activity")
+@takes(LIMIT, AFTER)
 async def activity(request: web.Request) -> web.StreamResponse:
-    """RFC 9457 problems with 400 (no id), 404 (no such page), 503 (the copy has not caught up for the first time)."""
+    """RFC 9457 problems with 400, 404 (no such page), 503 (the copy has not caught up for the first time)."""
 
     def found(copy: UserRows, asked: Asked, age: Age) -> Activities:
-        page = asked.page(copy.activities(asked.user_id), lambda row: row.activity_id)
+        page = copy.activities(asked.user_id, asked.limit, asked.after)
         return Activities(
             user_id=asked.user_id,
             activities=page.rows,

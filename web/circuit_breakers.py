@@ -11,6 +11,7 @@ from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import CircuitBreaker, State
 from web.access import is_operator
 from web.pages import as_json
+from web.parameters import takes
 
 routes = web.RouteTableDef()
 
@@ -49,6 +50,7 @@ class PatternsReport(msgspec.Struct, frozen=True):
 
 
 @routes.get("/circuit-breakers")
+@takes()
 async def circuit_breakers(request: web.Request) -> web.Response:
     """All breakers, by service and pattern; none was made for what was never called."""
     service = request.app[NODE].service
@@ -56,6 +58,7 @@ async def circuit_breakers(request: web.Request) -> web.Response:
 
 
 @routes.post("/circuit-breakers/{service}/{pattern}/reset")
+@takes()
 async def reset(request: web.Request) -> web.Response:
     """Calls pass again. For operators; where no tokens are set nobody can be told from a stranger."""
     if not is_operator(request):

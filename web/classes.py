@@ -6,8 +6,9 @@ from aiohttp import web
 from emis_streams.answers import ClassDetail
 from web.lookup import find
 from web.pages import render, wants_html
+from web.parameters import LANG, takes
 from web.refusals import Refusal, as_page, as_problem
-from web.teachers import find_teacher
+from web.teachers import find_teacher_alone
 
 routes = web.RouteTableDef()
 
@@ -15,24 +16,30 @@ _encode = msgspec.json.Encoder().encode
 
 
 @routes.get("/api/classes/{class_id}")
+@takes()
 async def class_json(request: web.Request) -> web.StreamResponse:
     """A class as JSON; RFC 9457 problems with 400, 404, 410 or 503."""
-    found = await find_class(request, request.match_info["class_id"])
-    if isinstance(found, Refusal):
-        return as_problem(found)
-    return web.Response(body=_encode(found), content_type="application/json")
+    return await _as_json(request)
 
 
 @routes.get("/classes/{class_id}")
+@takes(LANG)
 async def class_page(request: web.Request) -> web.StreamResponse:
     """A class as a page for browsers, as JSON for all others."""
     if not wants_html(request):
-        return await class_json(request)
+        return await _as_json(request)
     found = await find_class(request, request.match_info["class_id"])
     if isinstance(found, Refusal):
         return as_page(request, found)
     values = {"class_": found, "homeroom_name": await _teacher_name(request, found.homeroom_teacher_id)}
     return render(request, "class.html", values)
+
+
+async def _as_json(request: web.Request) -> web.StreamResponse:
+    found = await find_class(request, request.match_info["class_id"])
+    if isinstance(found, Refusal):
+        return as_problem(found)
+    return web.Response(body=_encode(found), content_type="application/json")
 
 
 async def find_class(request: web.Request, class_id: str) -> ClassDetail | Refusal:
@@ -46,5 +53,5 @@ async def _teacher_name(request: web.Request, teacher_id: str | None) -> str | N
     """The name to show beside a link; None if the teacher is not known here."""
     if teacher_id is None:
         return None
-    teacher = await find_teacher(request, teacher_id)
+    teacher = await find_teacher_alone(request, teacher_id)
     return None if isinstance(teacher, Refusal) else teacher.full_name

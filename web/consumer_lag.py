@@ -9,22 +9,33 @@ from aiohttp import hdrs, web
 from emis_streams.health_report import ConsumerLag
 from emis_streams.lag_report import LagReport, LatencySummary
 from emis_streams.node import NODE, Node
-from web.lag_page import lag_page
+from web.lag_page import ONLY, SORT, lag_page
 from web.pages import wants_html
+from web.parameters import LANG, one_of, takes
 from web.problems import problem
 
 routes = web.RouteTableDef()
 
+HISTORY = one_of("history", ("true", "false"), "true")
 RETRY_AFTER_SECONDS = 1
 
 
 @routes.get("/api/consumer-lag")
+@takes(HISTORY)
 async def consumer_lag_json(request: web.Request) -> web.Response:
     """The last measurement; `?history=false` leaves the trend out. 503 before the first."""
-    history = request.query.get("history", "true")
-    if history not in ("true", "false"):
-        return problem(400, "Malformed query", f"history is true or false, not {history!r}.")
-    found = consumer_lag(request.app[NODE], with_history=history == "true")
+    return _as_json(request)
+
+
+@routes.get("/consumer-lag")
+@takes(HISTORY, ONLY, SORT, LANG)
+async def consumer_lag_page(request: web.Request) -> web.StreamResponse:
+    """HTML only if Accept names text/html."""
+    return lag_page(request) if wants_html(request) else _as_json(request)
+
+
+def _as_json(request: web.Request) -> web.Response:
+    found = consumer_lag(request.app[NODE], with_history=HISTORY.of(request) == "true")
     if found is None:
         response = problem(503, "Not measured yet", "The brokers were not asked yet; this takes about a second.")
         response.headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
@@ -34,12 +45,6 @@ async def consumer_lag_json(request: web.Request) -> web.Response:
         content_type="application/json",
         headers={hdrs.CACHE_CONTROL: "no-store"},
     )
-
-
-@routes.get("/consumer-lag")
-async def consumer_lag_page(request: web.Request) -> web.StreamResponse:
-    """HTML only if Accept names text/html."""
-    return lag_page(request) if wants_html(request) else await consumer_lag_json(request)
 
 
 def consumer_lag(node: Node, with_history: bool = True) -> ConsumerLag | None:

@@ -5,8 +5,8 @@ Some requests become requests over Kafka (`Route`); pages are asked of a worker 
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,14 +17,18 @@ from emis_streams.services.client import CallOptions, ServiceClient
 from emis_streams.services.errors import CallFailed, Refused
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.token_bucket import TokenBucket
+from web import parameters
 from web.gateway_pages import Page, PageEndpoint
 from web.gateway_problems import BAD_GATEWAY, UNAVAILABLE, Refusals, failed
+from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, BadParameter, Parameter, row_id, whole_number
 
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 OPTIONS = CallOptions(deadline_seconds=8.0)
 """A person waits."""
+LIMIT, AFTER = whole_number("limit", 1, 100, 50), row_id("after")
+"""Of lists whose rows have ids."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -36,8 +40,8 @@ class Route:
     path: str
     service: str
     pattern: str
-    query: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
-    """Parameters that may be given, with what reads them; one that cannot be read gets 400."""
+    query: tuple[Parameter[Any], ...] = ()
+    """Parameters that it takes; what is not given is left to the service."""
     status: int = 200
     location: str | None = None
     """Of what was made, filled in with members of the answer."""
@@ -62,12 +66,30 @@ ROUTES = (
         path="/lessons",
         service="lessons",
         pattern="get-lessons",
-        query={"limit": int, "after": str},
+        query=(LIMIT, AFTER),
     ),
     Route(method="GET", path="/lessons/{lessonId}", service="lessons", pattern="get-lesson"),
-    Page(path="/progress/{userId}", service="progress", pattern="progress", page="/progress/{userId}"),
-    Page(path="/users/{userId}/activity", service="users", pattern="activity", page="/users/{userId}/activity"),
-    Page(path="/teachers/{teacherId}", service="teacher", pattern="detail", page="/api/teachers/{teacherId}"),
+    Page(
+        path="/progress/{userId}",
+        service="progress",
+        pattern="progress",
+        page="/progress/{userId}",
+        query=(LIMIT, AFTER),
+    ),
+    Page(
+        path="/users/{userId}/activity",
+        service="users",
+        pattern="activity",
+        page="/users/{userId}/activity",
+        query=(LIMIT, AFTER),
+    ),
+    Page(
+        path="/teachers/{teacherId}",
+        service="teacher",
+        pattern="detail",
+        page="/api/teachers/{teacherId}",
+        query=(CLASSES_LIMIT, CLASSES_AFTER),
+    ),
 )
 
 _STATUS_OF_REFUSAL = {"invalid": 422, "not-found": 404, "key-reused": 422, "too-large": 413}
@@ -148,16 +170,11 @@ class _Endpoint:
             raise _BadRequest(400, f"the body is no JSON object: {error}") from None
 
     def _query(self, request: web.Request) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, text in request.query.items():
-            if name not in self._route.query or name in found:
-                allowed = ", ".join(self._route.query) or "none"
-                raise _BadRequest(400, f"parameter {name!r}: once, and one of: {allowed}")
-            try:
-                found[name] = self._route.query[name](text)
-            except ValueError as error:
-                raise _BadRequest(400, f"parameter {name!r}: {error}") from None
-        return found
+        try:
+            found = parameters.read(request.query.items(), self._route.query)
+        except BadParameter as error:
+            raise _BadRequest(400, str(error)) from None
+        return {name: value for name, value in found.items() if name in request.query}
 
     def _answer(self, result: Any) -> web.Response:
         headers = {hdrs.CACHE_CONTROL: "no-store"}

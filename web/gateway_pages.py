@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from aiohttp import ClientError, hdrs, web
@@ -19,7 +19,9 @@ from emis_streams.services.errors import CallFailed, NoAnswer, ServiceUnavailabl
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
 from emis_streams.services.token_bucket import TokenBucket
+from web import parameters
 from web.gateway_problems import UNAVAILABLE, Refusals, failed
+from web.parameters import Parameter
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class Page:
     """What its circuit breaker is called."""
     page: str
     """Path at the worker, filled in with the parts of `path`."""
+    query: tuple[Parameter[Any], ...] = ()
+    """Parameters that the page takes; they are passed on as they came."""
     method: str = "GET"
     per_second: float = 2_000.0
     """Requests from all clients together, as many at once after a rest; more get 429."""
@@ -62,6 +66,10 @@ class PageEndpoint:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if not self._bucket.take():
             return self._refusals.too_many(self._bucket.seconds_to_next)
+        try:
+            parameters.read(request.query.items(), self._page.query)
+        except parameters.BadParameter as error:
+            return self._refusals.problem(400, str(error))
         asked = self._in_turn()
         if not asked:  # No failure of theirs, and over with their first heartbeat: the breaker is not told.
             return self._refusals.problem(UNAVAILABLE, f"no worker of {self._page.service} is registered", 1.0)

@@ -20,6 +20,7 @@ from web import health_checks
 from web.health_checks import View
 from web.health_page import health_page
 from web.pages import wants_html
+from web.parameters import LANG, takes
 
 routes = web.RouteTableDef()
 
@@ -48,6 +49,7 @@ async def startupz(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get("/health")
+@takes(LANG)
 async def health(request: web.Request) -> web.Response:
     """A check per part: 200 healthy and degraded, 503 unhealthy."""
     report = await health_report(request.app[NODE])
@@ -56,6 +58,7 @@ async def health(request: web.Request) -> web.Response:
 
 
 @routes.get("/info")
+@takes()
 async def info(request: web.Request) -> web.Response:
     """What runs here."""
     return _json(info_report(request.app[NODE]))
@@ -100,7 +103,7 @@ async def _database_answers(node: Node) -> bool:
         return False
     try:
         async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS):
-            await node.reader.teacher(_NOBODY)
+            await node.reader.teacher(_NOBODY, limit=1)
     except (Unavailable, TimeoutError):
         return False
     return True

@@ -22,6 +22,7 @@ from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.i18n import Texts
 from web.pages import render, texts_of
+from web.parameters import one_of
 
 Look = Literal["ok", "warn", "bad", "off"]
 LOOKS: dict[Severity, Look] = {"ok": "ok", "warn": "warn", "error": "bad"}
@@ -49,8 +50,8 @@ def lag_page(request: web.Request) -> web.Response:
     report = None if monitor is None else monitor.snapshot()
     history = () if monitor is None else monitor.history()
     t = texts_of(request)
-    only_lag = request.query.get("only") == "lag"
-    sort = request.query.get("sort", "partition")
+    only_lag = ONLY.of(request) == "lag"
+    sort = SORT.of(request)
     values = {
         "report": report,
         "looks": LOOKS,
@@ -59,7 +60,7 @@ def lag_page(request: web.Request) -> web.Response:
         "group_about": lambda group: about_group(t, group),
         "shown": lambda partitions: shown(partitions, only_lag, sort),
         "only_lag": only_lag,
-        "sort": sort if sort in SORTS else "partition",
+        "sort": sort,
         "option": lambda **changed: _with_query(request, changed),
         **charts(history),
     }
@@ -152,12 +153,14 @@ SORTS: dict[str, Callable[[PartitionLag], object]] = {
     "lag": lambda p: (-(p.lag or 0), p.topic, p.partition),
     "seconds": lambda p: (-(p.lag_seconds or 0.0), p.topic, p.partition),
 }
+ONLY = one_of("only", ("lag", "all"), "all")
+SORT = one_of("sort", SORTS, "partition")
 
 
 def shown(partitions: Sequence[PartitionLag], only_lag: bool, sort: str) -> list[PartitionLag]:
     """Rows of a group's table: all or only those that lag or need a look, in the order asked for."""
     rows = [p for p in partitions if not only_lag or p.lag or p.severity != "ok"]
-    return sorted(rows, key=SORTS.get(sort, SORTS["partition"]))  # type: ignore[arg-type]
+    return sorted(rows, key=SORTS[sort])  # type: ignore[arg-type]
 
 
 def charts(history: Sequence[HistoryPoint]) -> dict[str, object]:

@@ -14,6 +14,7 @@ from emis_streams.engine.door import DOOR
 from emis_streams.metrics import registry
 from emis_streams.node import NODE
 from web.limits import DoorCollector
+from web.parameters import takes
 from web.problems import Handler
 
 routes = web.RouteTableDef()
@@ -56,6 +57,7 @@ class Durations:
 
 
 @routes.get("/metrics")
+@takes()
 async def metrics(request: web.Request) -> web.Response:
     """The text format, or OpenMetrics if the Accept header asks for it."""
     encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))

@@ -14,16 +14,20 @@ from web.health_page import HEALTH_LOOKS, parts_of
 from web.i18n import Texts
 from web.lag_page import Figure, charts, lag_figures
 from web.pages import as_json, render, texts_of, wants_html
+from web.parameters import LANG, any_text, takes
 from web.refusals import Refusal, refuse
-from web.teachers import find_teacher
+from web.teachers import find_teacher_alone
 
 routes = web.RouteTableDef()
 
+ID = any_text("id")
+"""What somebody types to find a teacher or a class."""
 SAMPLE_TEACHERS = 12
 COUNTED = ("classes", "teachers", "assignments", "keys")
 
 
 @routes.get("/")
+@takes(LANG)
 async def overview(request: web.Request) -> web.StreamResponse:
     """The overview as a page for browsers, in short as JSON for all others."""
     node = request.app[NODE]
@@ -47,13 +51,14 @@ async def overview(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get("/find")
+@takes(ID, LANG)
 async def find_by_id(request: web.Request) -> web.StreamResponse:
     """Leads to the teacher or the class with the id; upper case, blanks and braces do not matter."""
-    given = request.query.get("id", "")
+    given = ID.of(request)
     id_ = canonical(given)
     if id_ is None:
         return refuse(request, Refusal("malformed", "any", given))
-    teacher = await find_teacher(request, id_)
+    teacher = await find_teacher_alone(request, id_)
     class_ = await find_class(request, id_)
     for found, page in ((teacher, "teachers"), (class_, "classes")):
         if not isinstance(found, Refusal) or found.reason == "deleted":

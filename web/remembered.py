@@ -12,8 +12,8 @@ from emis_streams.answers import TeacherDetail
 from emis_streams.events import is_canonical_id
 from emis_streams.read_model.model import ReadModel
 
-MAX_ANSWERS = 10_000
-"""About 4 KiB each; when there are more, all are forgotten."""
+MAX_BYTES = 40 << 20
+"""Of all answers together, some 10,000 of them; when there are more, all are forgotten."""
 
 _encode = msgspec.json.Encoder().encode
 _AGE = b',"ageSeconds":null,"stale":true}'
@@ -25,18 +25,23 @@ class RememberedTeachers:
 
     def __init__(self) -> None:
         self._bodies: dict[str, bytes] = {}
+        self.n_bytes = 0
         self._changes = -1
 
     def body(self, model: ReadModel, teacher_id: str) -> bytes | None:
         """The JSON up to `ageSeconds`; None if there is no such teacher (or the id is malformed)."""
-        if self._changes != model.changes or len(self._bodies) >= MAX_ANSWERS:
+        if self._changes != model.changes or self.n_bytes >= MAX_BYTES:
             self._bodies.clear()
+            self.n_bytes = 0
             self._changes = model.changes
         body = self._bodies.get(teacher_id)
         if body is None and is_canonical_id(teacher_id):
             found = model.teacher(teacher_id)
             if isinstance(found, TeacherDetail):
-                body = self._bodies[teacher_id] = _encode(found).removesuffix(_AGE)
+                body = _encode(found).removesuffix(_AGE)
+                if found.total is not None:  # Else it changes while the list is counted.
+                    self._bodies[teacher_id] = body
+                    self.n_bytes += len(body)
         return body
 
 

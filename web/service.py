@@ -14,6 +14,7 @@ from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import ServiceInfo
 from emis_streams.services.service import Service
 from web.pages import as_json
+from web.parameters import LANG, takes
 
 routes = web.RouteTableDef()
 
@@ -31,6 +32,7 @@ class ServiceReport(Camel, frozen=True, kw_only=True):
 
 
 @routes.get("/")
+@takes(LANG)
 async def root(request: web.Request) -> web.StreamResponse:
     """To what there is to see."""
     raise web.HTTPSeeOther("/services/status" if isinstance(_service(request), GatewayService) else "/health")
@@ -58,6 +60,7 @@ async def startupz(request: web.Request) -> web.StreamResponse:
 
 
 @routes.get("/health")
+@takes()
 async def health(request: web.Request) -> web.Response:
     """A check per part: 200 healthy and degraded, 503 unhealthy."""
     report = await _service(request).get_health()
@@ -65,6 +68,7 @@ async def health(request: web.Request) -> web.Response:
 
 
 @routes.get("/info")
+@takes()
 async def info(request: web.Request) -> web.Response:
     """What runs here."""
     service = _service(request)

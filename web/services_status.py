@@ -16,6 +16,7 @@ from web.health_page import HEALTH_LOOKS
 from web.i18n import Texts
 from web.lag_page import Look
 from web.pages import as_json, render, texts_of, wants_html
+from web.parameters import LANG, takes
 
 routes = web.RouteTableDef()
 
@@ -42,6 +43,7 @@ class ServicesStatus(Camel, frozen=True, kw_only=True):
 
 
 @routes.get("/services/status")
+@takes(LANG)
 async def services_status(request: web.Request) -> web.StreamResponse:
     """As the gateway sees them now; it asks nobody."""
     gateway = request.app[NODE].service

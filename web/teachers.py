@@ -1,13 +1,15 @@
-"""A teacher with every class: JSON and page, answered from this node's own copy."""
+"""A teacher with a page of the list of classes: JSON and page, answered from this node's own copy."""
 
 import msgspec
 from aiohttp import hdrs, web
 
 from emis_streams.answers import TeacherDetail
+from emis_streams.class_list import DEFAULT_LIMIT, Cursor
 from emis_streams.node import NODE
 from web.freshness import FRESHNESS
 from web.lookup import find
 from web.pages import render, wants_html
+from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, LANG, takes
 from web.refusals import Refusal, as_page, as_problem
 from web.remembered import REMEMBERED
 
@@ -18,40 +20,77 @@ _JSON = {hdrs.CONTENT_TYPE: "application/json"}
 
 
 @routes.get("/api/teachers/{teacher_id}")
+@takes(CLASSES_LIMIT, CLASSES_AFTER)
 async def teacher_json(request: web.Request) -> web.StreamResponse:
     """A teacher as JSON; RFC 9457 problems with 400, 404, 410 or 503."""
+    return await _as_json(request)
+
+
+@routes.get("/teachers/{teacher_id}")
+@takes(CLASSES_LIMIT, CLASSES_AFTER, LANG)
+async def teacher_page(request: web.Request) -> web.StreamResponse:
+    """A teacher as a page for browsers, as JSON for all others."""
+    if not wants_html(request):
+        return await _as_json(request)
+    limit, after = CLASSES_LIMIT.of(request), CLASSES_AFTER.of(request)
+    found = await find_teacher(request, request.match_info["teacher_id"], limit, after)
+    if isinstance(found, Refusal):
+        return as_page(request, found)
+    is_whole = after is None and found.next_after is None
+    shown = [c for c in found.class_assignments if c.class_name is not None]
+    pupils = {c.class_id: c.total_students for c in shown if c.total_students is not None}
+    values = {
+        "teacher": found,
+        "is_whole": is_whole,
+        "n_classes": len({c.class_id for c in found.class_assignments if not c.deleted}),
+        "n_pupils": sum(pupils.values()) if pupils else None,
+        "first_page": None if after is None else _page_link(request, None),
+        "next_page": None if found.next_after is None else _page_link(request, found.next_after),
+    }
+    return render(request, "teacher.html", values)
+
+
+async def _as_json(request: web.Request) -> web.StreamResponse:
     teacher_id = request.match_info["teacher_id"]
+    limit, after = CLASSES_LIMIT.of(request), CLASSES_AFTER.of(request)
     model = request.app[NODE].read_model
-    if model is not None and model.caught_up:
+    if model is not None and model.caught_up and limit == DEFAULT_LIMIT and after is None:
         body = request.app[REMEMBERED].body(model, teacher_id)
         if body is not None:
             return web.Response(body=body + request.app[FRESHNESS].ending("local"), headers=_JSON)
-    found = await find_teacher(request, teacher_id)
+    found = await find_teacher(request, teacher_id, limit, after)
     if isinstance(found, Refusal):
         return as_problem(found)
     return web.Response(body=_encode(found), content_type="application/json")
 
 
-@routes.get("/teachers/{teacher_id}")
-async def teacher_page(request: web.Request) -> web.StreamResponse:
-    """A teacher as a page for browsers, as JSON for all others."""
-    if not wants_html(request):
-        return await teacher_json(request)
-    found = await find_teacher(request, request.match_info["teacher_id"])
-    if isinstance(found, Refusal):
-        return as_page(request, found)
-    shown = [c for c in found.class_assignments if c.class_name is not None]
-    pupils = {c.class_id: c.total_students for c in shown if c.total_students is not None}
-    values = {
-        "teacher": found,
-        "n_classes": len({c.class_id for c in found.class_assignments if not c.deleted}),
-        "n_pupils": sum(pupils.values()) if pupils else None,
-    }
-    return render(request, "teacher.html", values)
+def _page_link(request: web.Request, after: str | None) -> str:
+    """The same page with another part of the list. Without the path, as in `pages.render`."""
+    query = {name: text for name, text in request.query.items() if name != CLASSES_AFTER.name}
+    if after is not None:
+        query[CLASSES_AFTER.name] = after
+    return f"?{request.rel_url.with_query(query).raw_query_string}"
 
 
-async def find_teacher(request: web.Request, teacher_id: str) -> TeacherDetail | Refusal:
-    """The teacher, with age and staleness filled in, or why there is none to show."""
+async def find_teacher(
+    request: web.Request, teacher_id: str, limit: int = DEFAULT_LIMIT, after: Cursor | None = None
+) -> TeacherDetail | Refusal:
+    """The teacher with a page of the classes, with age and staleness filled in, or why there is none to show."""
     return await find(
-        request, "teacher", teacher_id, lambda model, id_: model.teacher(id_), lambda reader, id_: reader.teacher(id_)
+        request,
+        "teacher",
+        teacher_id,
+        lambda model, id_: model.teacher(id_, limit, after),
+        lambda reader, id_: reader.teacher(id_, limit, after),
+    )
+
+
+async def find_teacher_alone(request: web.Request, teacher_id: str) -> TeacherDetail | Refusal:
+    """The teacher, for whoever does not look at the classes: only the first is read, and none is counted."""
+    return await find(
+        request,
+        "teacher",
+        teacher_id,
+        lambda model, id_: model.teacher(id_, 1, counted=False),
+        lambda reader, id_: reader.teacher(id_, 1),
     )

@@ -53,3 +53,20 @@ class Part(Service):
         if task.cancelled() or self.should_stop:
             return
         fatal.end_process(self._app, f"{self._name} ended", task.exception())
+
+
+def together(*runs: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """One run of several: it ends when the first of them ends, with what that one raises."""
+
+    async def run() -> None:
+        tasks = [asyncio.ensure_future(each()) for each in runs]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    return run

@@ -1,26 +1,38 @@
-"""A copy on this node of what changelogs say: one RocksDB, whose keys begin with a byte that says what they are.
+"""A copy on this node of what changelogs say: one RocksDB, whose keys are laid out in `keys`.
 
 Each row is kept behind the time (ms, 8 bytes) of its changelog record, which is `lastSyncedAt`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, RdictIter, WriteBatch, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    RdictIter,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
 
 from emis_streams import rows
 from emis_streams.engine.database_errors import OnDisk, checked
-
-POSITION = b"p"
-"""And topic|partition: position in a changelog."""
-TIME_BYTES = 8
+from emis_streams.read_model.keys import TIME_BYTES
 
 _MEMTABLE_BYTES = 16 << 20
 _BLOCK_CACHE_BYTES = 128 << 20
 _BLOOM_BITS_PER_KEY = 10
 _AFTER_BAR = b"}"
 """The byte after `|`: ends the range of a prefix."""
+_DELETES_WINDOW, _DELETES_IN_WINDOW = 1_024, 512
+"""A file with as many deletes among so many entries is compacted: a scan reads over every delete that is left."""
+
+MovedIndexKey = tuple[bytes | None, bytes | None]
+"""The index entry of a row before and after a write; None: there is none."""
 
 
 def _options() -> Options:
@@ -32,6 +44,7 @@ def _options() -> Options:
     options.set_compression_type(DBCompressionType.lz4())
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(2)
+    options.add_compact_on_deletion_collector_factory(_DELETES_WINDOW, _DELETES_IN_WINDOW, 0.5)
     tables = BlockBasedOptions()
     tables.set_block_cache(Cache(_BLOCK_CACHE_BYTES))
     tables.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
@@ -71,7 +84,8 @@ class LocalCopy(OnDisk):
         return values
 
     @checked
-    def write(self, batch: WriteBatch) -> None:
+    def write(self, batch: WriteBatch, moved: Sequence[MovedIndexKey] = ()) -> None:
+        """`moved`: what the batch changes in the indexes."""
         self._db.write(batch, self._write_options)
         self.changes += 1
 
@@ -82,25 +96,42 @@ class LocalCopy(OnDisk):
         value: bytes | None = self._db.get(key)
         return value
 
-    def _scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Keys of the form `prefix|…`."""
-        return self._scan_from(prefix + b"|", prefix + _AFTER_BAR)
-
-    def _scan_from(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        it = self._db.iter()
+    def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Keys from `first` on and before `end`, with their values, as of the first step."""
+        it = self._iterator(end)
         it.seek(first)
         while it.valid():
-            key: bytes = it.key()
-            if key >= end:
-                return
-            yield key, it.value()
+            yield it.key(), it.value()
             it.next()
         self._check_end(it)
+
+    def scan_keys(self, first: bytes, end: bytes, *, backwards: bool = False) -> Iterator[bytes]:
+        """Keys from `first` on and before `end`, as of the first step; `backwards`: the last one first."""
+        it = self._iterator(end)
+        it.seek_to_last() if backwards else it.seek(first)
+        step = it.prev if backwards else it.next
+        while it.valid():
+            key: bytes = it.key()
+            if key < first:  # rocksdict's lower bound has no effect.
+                return
+            yield key
+            step()
+        self._check_end(it)
+
+    def _iterator(self, end: bytes) -> RdictIter:
+        options = ReadOptions()
+        options.set_iterate_upper_bound(end)
+        return self._db.iter(options)
 
     @checked
     def _check_end(self, it: RdictIter) -> None:
         """What cannot be read looks like the end."""
         it.status()
+
+
+def range_of(prefix: bytes) -> tuple[bytes, bytes]:
+    """First key and end of the keys of the form `prefix|…`."""
+    return prefix + b"|", prefix + _AFTER_BAR
 
 
 def synced_at(kept: bytes) -> datetime:

@@ -1,26 +1,36 @@
-"""The local copy of the country, and the questions that it answers without leaving the node.
+"""The local copy of the country, and the questions that it answers without leaving the node."""
 
-One RocksDB. The first byte of a key says what it is:
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
 
-    c<classId>                   class row            t<teacherId>                 teacher row
-    a<teacherId>|<assignmentId>  assignment row       h<teacherId>|<classId>       homeroom index, empty
-    p<topic>|<partition>         position in the changelog
-
-Each row is kept behind the time (ms, 8 bytes) of its changelog record, which is `lastSyncedAt`.
-"""
-
-from collections.abc import Iterable
+from rocksdict import WriteBatch
 
 from emis_streams import rows
 from emis_streams.answers import ClassDetail, Gone, TeacherDetail
-from emis_streams.read_model.local_copy import TIME_BYTES, LocalCopy, synced_at
+from emis_streams.class_list import DEFAULT_LIMIT, Cursor
+from emis_streams.read_model.entry_counts import Count, EntryCounts, positions_of
+from emis_streams.read_model.keys import (
+    ASSIGNMENT,
+    CLASS,
+    CLASSES_OF_TEACHER,
+    HOMEROOM,
+    ID_BYTES,
+    PAIR_BYTES,
+    TEACHER,
+    TIME_BYTES,
+)
+from emis_streams.read_model.local_copy import LocalCopy, MovedIndexKey, range_of, synced_at
 from emis_streams.rows import AssignmentRow, ClassRow, TeacherRow
-from emis_streams.teacher_detail import KnownClass, assemble
+from emis_streams.teacher_detail import ClassPage, KnownClass, assemble
 from emis_streams.topics import CLASSES
 
-CLASS, TEACHER, ASSIGNMENT, HOMEROOM = b"c", b"t", b"a", b"h"
+__all__ = ["ASSIGNMENT", "CLASS", "HOMEROOM", "TEACHER", "ReadModel"]
 
-_ID_BYTES = 36
+_SAMPLE_CLASSES = 50
+"""A sample has no more classes: it shows what a teacher's page is like."""
+_SAMPLE_TEACHERS_READ = 200
+_SAMPLE_ENTRIES_READ = 2_000
 
 
 class ReadModel(LocalCopy):
@@ -29,8 +39,22 @@ class ReadModel(LocalCopy):
     All raise Damaged when a part that is needed cannot be read: half an answer is none.
     """
 
-    def teacher(self, teacher_id: str) -> TeacherDetail | Gone | None:
-        """The teacher with every class; Gone if deleted, None if never heard of."""
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.entry_counts = EntryCounts(self)
+
+    def write(self, batch: WriteBatch, moved: Sequence[MovedIndexKey] = ()) -> None:
+        with self.entry_counts.moving(moved):
+            super().write(batch, moved)
+
+    def teacher(
+        self, teacher_id: str, limit: int = DEFAULT_LIMIT, after: Cursor | None = None, *, counted: bool = True
+    ) -> TeacherDetail | Gone | None:
+        """The teacher with the first `limit` entries of the list of classes that come after the cursor.
+
+        Gone if deleted, None if no event of the teacher has come. The cost is bounded by `limit`, and by
+        `entry_counts.MOST_COUNTED_AT_ONCE` unless `counted` is false.
+        """
         raw_id = teacher_id.encode()
         kept = self._get(TEACHER + raw_id)
         if kept is None:
@@ -38,10 +62,11 @@ class ReadModel(LocalCopy):
         teacher = rows.body_of(kept[TIME_BYTES:], TeacherRow)
         if teacher is None:
             return _gone(kept)
-        assignments = self._assignments(raw_id)
-        homeroom = [key[-_ID_BYTES:].decode() for key, _ in self._scan(HOMEROOM + raw_id)]
-        class_ids = {assigned.class_id for _, assigned in assignments}.union(homeroom)
-        return assemble(teacher_id, teacher, assignments, self._classes(class_ids), homeroom, "local")
+        entries = self._entries(raw_id, limit + 1, after)
+        is_whole = after is None and len(entries) <= limit
+        count = self.entry_counts.of(raw_id) if counted and not is_whole else Count(len(entries), is_whole)
+        next_after = _cursor(entries[limit - 1]) if len(entries) > limit else None
+        return self._page(teacher_id, teacher, entries[:limit], ClassPage(next_after, *count))
 
     def class_(self, class_id: str) -> ClassDetail | Gone | None:
         """The class; Gone if deleted, None if never heard of."""
@@ -69,14 +94,27 @@ class ReadModel(LocalCopy):
             source="local",
         )
 
+    def teacher_name(self, teacher_id: str) -> str | None:
+        """The full name; None if the teacher is deleted or not known."""
+        kept = self._get(TEACHER + teacher_id.encode())
+        teacher = None if kept is None else rows.body_of(kept[TIME_BYTES:], TeacherRow)
+        return None if teacher is None else teacher.full_name
+
     def sample_teachers(self, n: int) -> list[TeacherDetail]:
-        """The first n teachers that have known classes (looks at some hundreds at most)."""
+        """The first n teachers that have known classes, and not too many for a sample. Reads a bounded number of rows.
+
+        Placeholders are left out: teachers with far more classes than anybody teaches.
+        """
         found: list[TeacherDetail] = []
-        for at, (key, _) in enumerate(self._scan_from(TEACHER, TEACHER + b"\xff")):
-            if len(found) == n or at == 50 * n:
+        n_entries = 0
+        for key, _ in islice(self.scan(TEACHER, TEACHER + b"\xff"), _SAMPLE_TEACHERS_READ):
+            if len(found) == n or n_entries >= _SAMPLE_ENTRIES_READ:
                 break
-            teacher = self.teacher(key[1:].decode())
-            if isinstance(teacher, TeacherDetail) and any(c.known for c in teacher.class_assignments):
+            teacher = self.teacher(key[1:].decode(), _SAMPLE_CLASSES, counted=False)
+            if not isinstance(teacher, TeacherDetail):
+                continue
+            n_entries += len(teacher.class_assignments)
+            if teacher.next_after is None and any(c.known for c in teacher.class_assignments):
                 found.append(teacher)
         return found
 
@@ -84,13 +122,24 @@ class ReadModel(LocalCopy):
         """About how many keys there are of all kinds together (RocksDB's estimate)."""
         return {"keys": self._db.property_int_value("rocksdb.estimate-num-keys") or 0}
 
-    def _assignments(self, raw_teacher_id: bytes) -> list[tuple[str, AssignmentRow]]:
-        found = []
-        for key, kept in self._scan(ASSIGNMENT + raw_teacher_id):
-            row = rows.body_of(kept[TIME_BYTES:], AssignmentRow)
-            if row is not None:
-                found.append((key[-_ID_BYTES:].decode(), row))
-        return found
+    def _entries(self, raw_teacher_id: bytes, limit: int, after: Cursor | None) -> list[bytes]:
+        """Index keys of at most `limit` entries after the cursor, in their order."""
+        first, end = range_of(CLASSES_OF_TEACHER + raw_teacher_id)
+        if after is not None:
+            first = b"|".join((first[:-1], *(part.encode() for part in after if part))) + b"\0"
+        return list(islice(positions_of(self.scan_keys(first, end)), limit))
+
+    def _page(self, teacher_id: str, teacher: TeacherRow, entries: list[bytes], page: ClassPage) -> TeacherDetail:
+        cursors = [_cursor(entry) for entry in entries]
+        assignments = self._assignments(teacher_id, [c.assignment_id for c in cursors if c.assignment_id])
+        homeroom = [c.class_id for c in cursors if not c.assignment_id]
+        classes = self._classes({c.class_id for c in cursors})
+        return assemble(teacher_id, teacher, assignments, classes, homeroom, "local", page)
+
+    def _assignments(self, teacher_id: str, assignment_ids: list[str]) -> list[tuple[str, AssignmentRow]]:
+        values = self.get_many([ASSIGNMENT + f"{teacher_id}|{id_}".encode() for id_ in assignment_ids])
+        bodies = [None if kept is None else rows.body_of(kept[TIME_BYTES:], AssignmentRow) for kept in values]
+        return [(id_, body) for id_, body in zip(assignment_ids, bodies, strict=True) if body is not None]
 
     def _classes(self, class_ids: Iterable[str]) -> dict[str, KnownClass]:
         ids = list(class_ids)
@@ -100,6 +149,11 @@ class ReadModel(LocalCopy):
             for class_id, kept in zip(ids, values, strict=True)
             if kept is not None
         }
+
+
+def _cursor(entry: bytes) -> Cursor:
+    text = entry[1:].decode()
+    return Cursor(text[ID_BYTES + 1 : PAIR_BYTES], text[PAIR_BYTES + 1 :])
 
 
 def _gone(kept: bytes) -> Gone:

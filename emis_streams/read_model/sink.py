@@ -1,4 +1,4 @@
-"""Writes the followed changelogs into the read model: rows, homeroom index and position in one batch."""
+"""Writes the followed changelogs into the local copy: rows, indexes and position in one batch."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,18 @@ from rocksdict import WriteBatch
 from emis_streams import rows
 from emis_streams.engine.follower import ChangelogSlice, Position
 from emis_streams.engine.store import decode_position, encode_position
-from emis_streams.read_model.local_copy import POSITION, TIME_BYTES, LocalCopy
-from emis_streams.read_model.model import ASSIGNMENT, CLASS, HOMEROOM, TEACHER
-from emis_streams.read_model.user_rows import ACTIVITY_ROW, PROGRESS_ROW
-from emis_streams.rows import ClassRow
+from emis_streams.read_model import indexing
+from emis_streams.read_model.keys import (
+    ACTIVITY_ROW,
+    ASSIGNMENT,
+    CLASS,
+    POSITION,
+    PROGRESS_ROW,
+    TEACHER,
+    TIME_BYTES,
+    index_key,
+)
+from emis_streams.read_model.local_copy import LocalCopy, MovedIndexKey
 from emis_streams.topics import ACTIVITY, ASSIGNMENTS, CLASSES, PROGRESS, TEACHERS
 
 _PREFIXES = {
@@ -31,6 +39,8 @@ class ReadModelSink:
         self._model = model
 
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        """Before the first answer, a copy of an older version gets the indexes that it lacks."""
+        await indexing.add_missing_indexes(self._model)
         tps = list(tps)
         values = self._model.get_many([_position_key(tp) for tp in tps])
         return {tp: decode_position(value) for tp, value in zip(tps, values, strict=True) if value is not None}
@@ -51,29 +61,30 @@ class ReadModelSink:
         keys = sorted(part.rows)
         stored = self._model.get_many([prefix + key for key in keys])
         batch = WriteBatch(raw_mode=True)
+        moved: list[MovedIndexKey] = []
         for key, kept in zip(keys, stored, strict=True):
             row, written_ms = part.rows[key]
             if kept is not None and row[: rows.VERSION_BYTES] < kept[TIME_BYTES : TIME_BYTES + rows.VERSION_BYTES]:
                 continue
             batch.put(prefix + key, written_ms.to_bytes(TIME_BYTES, "big") + row)
-            if prefix == CLASS:
-                _move_homeroom(batch, key, None if kept is None else kept[TIME_BYTES:], row)
+            stored_row = None if kept is None else kept[TIME_BYTES:]
+            if stored_row == row:  # A replay: its index entry is there.
+                continue
+            before = None if stored_row is None else index_key(prefix, key, stored_row)
+            after = index_key(prefix, key, row)
+            if before != after:
+                moved.append((before, after))
+        _move(batch, moved)
         batch.put(_position_key(part.tp), encode_position(part.position))
-        self._model.write(batch)
+        self._model.write(batch, moved)
 
 
-def _move_homeroom(batch: WriteBatch, class_id: bytes, kept: bytes | None, row: bytes) -> None:
-    before = None if kept is None else _homeroom_teacher(kept)
-    after = _homeroom_teacher(row)
-    if before is not None and before != after:
-        batch.delete(HOMEROOM + before.encode() + b"|" + class_id)
-    if after is not None:
-        batch.put(HOMEROOM + after.encode() + b"|" + class_id, b"")
-
-
-def _homeroom_teacher(row: bytes) -> str | None:
-    body = rows.body_of(row, ClassRow)
-    return None if body is None else body.homeroom_teacher_id
+def _move(batch: WriteBatch, moved: Iterable[MovedIndexKey]) -> None:
+    for before, after in moved:
+        if before is not None:
+            batch.delete(before)
+        if after is not None:
+            batch.put(after, b"")
 
 
 def _position_key(tp: TopicPartition) -> bytes:

@@ -1,23 +1,24 @@
 """Answers from the replica, for as long as the local read model has not caught up.
 
-A teacher is three queries however many classes there are: the teacher, the assignments, and one
-batch of class infos, in which the homeroom classes are.
+A teacher is three queries however many classes there are: the teacher, a page of the assignments, and one
+batch of class infos, in which a page of the homeroom classes is.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Row, bindparam, select, union_all
+from sqlalchemy import CompoundSelect, Row, Select, and_, bindparam, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from emis_streams import database, rows
 from emis_streams.answers import ClassDetail, Gone, TeacherDetail
+from emis_streams.class_list import DEFAULT_LIMIT, Cursor
 from emis_streams.database_faults import waited_for
 from emis_streams.replica.schema import class_infos, teacher_assignments, teachers
-from emis_streams.teacher_detail import KnownClass, assemble
+from emis_streams.teacher_detail import ClassPage, KnownClass, assemble
 
 TIMEOUT_SECONDS = 5.0
 """Whoever waits for a page has gone by then; a server that hangs answers nothing, not even an error."""
@@ -28,12 +29,16 @@ _TEACHER = select(
     teachers.c.FullName, teachers.c.Email, teachers.c.SchoolId, teachers.c.DeletedAt, teachers.c.Version
 ).where(teachers.c.TeacherId == bindparam("teacher_id"))
 
-_ASSIGNMENTS = select(
-    teacher_assignments.c.AssignmentId,
-    teacher_assignments.c.ClassId,
-    teacher_assignments.c.Role,
-    teacher_assignments.c.Subject,
-).where(teacher_assignments.c.TeacherId == bindparam("teacher_id"), teacher_assignments.c.DeletedAt.is_(None))
+_A = teacher_assignments.c
+_ASSIGNMENTS = (
+    select(_A.AssignmentId, _A.ClassId, _A.Role, _A.Subject)
+    .where(_A.TeacherId == bindparam("teacher_id"), _A.DeletedAt.is_(None))
+    .order_by(_A.ClassId, _A.AssignmentId)
+)
+_AFTER_ASSIGNMENT = or_(
+    _A.ClassId > bindparam("class_id"),
+    and_(_A.ClassId == bindparam("class_id"), _A.AssignmentId > bindparam("assignment_id")),
+)
 
 _CLASS_COLUMNS = (
     class_infos.c.ClassId,
@@ -46,11 +51,12 @@ _CLASS_COLUMNS = (
     class_infos.c.LastSyncedAt,
     class_infos.c.DeletedAt,
 )
-_CLASSES = union_all(
-    select(*_CLASS_COLUMNS).where(class_infos.c.ClassId.in_(bindparam("class_ids", expanding=True))),
-    select(*_CLASS_COLUMNS).where(class_infos.c.HomeroomTeacherId == bindparam("teacher_id")),
+_BY_ID = select(*_CLASS_COLUMNS).where(class_infos.c.ClassId.in_(bindparam("class_ids", expanding=True)))
+_HOMEROOM = (
+    select(*_CLASS_COLUMNS)
+    .where(class_infos.c.HomeroomTeacherId == bindparam("teacher_id"))
+    .order_by(class_infos.c.ClassId)
 )
-"""By id or by homeroom teacher: each half has its index (for an OR, a database may read the whole table)."""
 
 _CLASS = select(class_infos).where(class_infos.c.ClassId == bindparam("class_id"))
 
@@ -69,18 +75,24 @@ class ReplicaReader:
     async def close(self) -> None:
         await self._engine.dispose()
 
-    async def teacher(self, teacher_id: str) -> TeacherDetail | Gone | None:
-        """The teacher with every class, or that and when it was deleted; None if it is not known."""
+    async def teacher(
+        self, teacher_id: str, limit: int = DEFAULT_LIMIT, after: Cursor | None = None
+    ) -> TeacherDetail | Gone | None:
+        """The teacher with the first `limit` entries of the list of classes that come after the cursor.
+
+        Gone if it was deleted, None if it is not known. What is fetched is bounded by `limit`.
+        """
         async with self._connected() as connection:
             found = (await connection.execute(_TEACHER, {"teacher_id": teacher_id})).one_or_none()
             if found is None:
                 return None
             if found.DeletedAt is not None:
                 return _gone(found)
-            assigned = (await connection.execute(_ASSIGNMENTS, {"teacher_id": teacher_id})).all()
-            wanted = {"teacher_id": teacher_id, "class_ids": sorted({a.ClassId for a in assigned})}
-            classes = (await connection.execute(_CLASSES, wanted)).all()
-        return _teacher_detail(teacher_id, found, assigned, classes)
+            wanted: dict[str, Any] = {"teacher_id": teacher_id, **({} if after is None else after._asdict())}
+            assigned = (await connection.execute(_assignments(limit, after), wanted)).all()
+            wanted["class_ids"] = sorted({a.ClassId for a in assigned})
+            classes = (await connection.execute(_classes(limit, after), wanted)).all()
+        return _teacher_detail(teacher_id, found, _Page(limit, after), assigned, classes)
 
     async def class_(self, class_id: str) -> ClassDetail | Gone | None:
         """The class and where its data came from, or that and when it was deleted; None if it is not known."""
@@ -100,16 +112,47 @@ class ReplicaReader:
             yield connection
 
 
+class _Page(NamedTuple):
+    limit: int
+    after: Cursor | None
+
+
+def _assignments(limit: int, after: Cursor | None) -> Select[Any]:
+    """One more than fit on the page, to see whether there are more."""
+    query = _ASSIGNMENTS if after is None else _ASSIGNMENTS.where(_AFTER_ASSIGNMENT)
+    return query.limit(limit + 1)
+
+
+def _classes(limit: int, after: Cursor | None) -> CompoundSelect[Any]:
+    """By id or by homeroom teacher: each half has its index (for an OR, a database may read the whole table).
+
+    Homeroom classes that have an assignment are no entries of their own, so twice as many are fetched.
+    """
+    query = _HOMEROOM if after is None else _HOMEROOM.where(class_infos.c.ClassId > bindparam("class_id"))
+    return union_all(_BY_ID, select(query.limit(2 * (limit + 1)).subquery()))
+
+
 def _teacher_detail(
-    teacher_id: str, found: Found, assigned: Sequence[Found], classes: Sequence[Found]
+    teacher_id: str, found: Found, page: _Page, assigned: Sequence[Found], classes: Sequence[Found]
 ) -> TeacherDetail:
+    of_assignments = {a.ClassId for a in assigned}
+    homeroom = {c.ClassId for c in classes if c.HomeroomTeacherId == teacher_id} - of_assignments
+    cursors = sorted([*(Cursor(a.ClassId, a.AssignmentId) for a in assigned), *(Cursor(id_) for id_ in homeroom)])
+    shown = cursors[: page.limit]
+    on_page = set(shown)
+    is_more = len(cursors) > page.limit
     return assemble(
         teacher_id,
         rows.TeacherRow(found.FullName, found.Email, found.SchoolId),
-        [(a.AssignmentId, rows.AssignmentRow(a.ClassId, a.Role, a.Subject)) for a in assigned],
+        [
+            (a.AssignmentId, rows.AssignmentRow(a.ClassId, a.Role, a.Subject))
+            for a in assigned
+            if Cursor(a.ClassId, a.AssignmentId) in on_page
+        ],
         {c.ClassId: KnownClass(_class_row(c), _utc(c.LastSyncedAt)) for c in classes},
-        [c.ClassId for c in classes if c.HomeroomTeacherId == teacher_id],
+        [cursor.class_id for cursor in shown if not cursor.assignment_id],
         "mysql",
+        ClassPage(shown[-1] if is_more else None, len(cursors), page.after is None and not is_more),
     )
 
 

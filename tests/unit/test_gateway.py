@@ -21,6 +21,7 @@ from web import problems
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 
+LESSON_ID = "00000000-0000-4000-8000-000000000007"
 LESSON = {"lessonId": "7b0e", "title": "Phân số"}
 NEW = {"title": "Phân số", "userId": "00000000-0000-4000-8000-000000000001"}
 
@@ -70,10 +71,10 @@ async def test_what_was_created_is_answered_with_its_place() -> None:
 async def test_path_and_query_reach_the_service() -> None:
     async with gateway(LESSON) as own:
         await own.http.get("/lessons/7b0e")
-        await own.http.get("/lessons?limit=3&after=x")
+        await own.http.get(f"/lessons?limit=3&after={LESSON_ID}")
         assert own.asked == [
             ("lessons", "get-lesson", b'{"lessonId":"7b0e"}'),
-            ("lessons", "get-lessons", b'{"limit":3,"after":"x"}'),
+            ("lessons", "get-lessons", f'{{"limit":3,"after":"{LESSON_ID}"}}'.encode()),
         ]
 
 

@@ -22,12 +22,12 @@ from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.services import free_port
 from web import circuit_breakers, metrics, pages, service, services_status, site
-from web.gateway import Route, routes_of
+from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 
 OPERATOR, READER = "operator-token-of-32-characters!", "reader-token-of-32-characters!!!"
 TEACHER_ID = "0012f031-5c6f-4937-8aaf-ad11557972d1"
-PAGE = Page(path="/teachers/{teacherId}", service="teacher", pattern="detail", page="/api/teachers/{teacherId}")
+PAGE = next(route for route in ROUTES if isinstance(route, Page) and route.service == "teacher")
 
 
 @pytest.fixture
@@ -230,10 +230,10 @@ async def worker(
 async def test_a_page_is_the_workers_own_answer(gateway: GatewayService) -> None:
     async with worker(status=410) as (port, asked), http_of(gateway, PAGE) as http:
         register(gateway, port)
-        async with http.get(f"/teachers/{TEACHER_ID}?x=1&y=2") as response:
+        async with http.get(f"/teachers/{TEACHER_ID}?limit=7&after={TEACHER_ID}") as response:
             assert (response.status, response.content_type) == (410, "application/json")
             assert await response.json() == {"teacherId": TEACHER_ID}
-    assert asked == [f"/api/teachers/{TEACHER_ID}?x=1&y=2"]
+    assert asked == [f"/api/teachers/{TEACHER_ID}?limit=7&after={TEACHER_ID}"]
 
 
 async def test_what_stands_in_a_path_cannot_leave_its_place(gateway: GatewayService) -> None:

@@ -15,7 +15,7 @@ from emis_streams.engine.follower import ChangelogSlice
 from emis_streams.events import CONTRACTS, decode
 from emis_streams.fold import fold
 from emis_streams.read_model.sink import ReadModelSink
-from emis_streams.read_model.user_rows import UserRows
+from emis_streams.read_model.user_rows import Page, UserRows
 from emis_streams.topics import ACTIVITY, LESSON_AVAILABLE, PROGRESS, USER_ACTIVITY, Subject
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -61,13 +61,13 @@ async def test_a_users_lessons_are_theirs_the_newest_first(copy: UserRows) -> No
         event(LESSON_AVAILABLE, title="new", minutes=5),
         event(LESSON_AVAILABLE, OTHER),
     )
-    assert [lesson.title for lesson in copy.lessons(USER)] == ["new", "old"]
-    assert [lesson.status for lesson in copy.lessons(OTHER)] == ["available"]
-    assert copy.lessons(USER)[1].available_at == NOW
+    assert [lesson.title for lesson in copy.lessons(USER).rows] == ["new", "old"]
+    assert [lesson.status for lesson in copy.lessons(OTHER).rows] == ["available"]
+    assert copy.lessons(USER).rows[1].available_at == NOW
 
 
 async def test_a_user_that_nobody_has_heard_of_has_nothing(copy: UserRows) -> None:
-    assert (copy.lessons(USER), copy.activities(USER)) == ([], [])
+    assert copy.lessons(USER) == copy.activities(USER) == Page((), None)
 
 
 async def test_the_same_events_again_change_nothing(copy: UserRows) -> None:
@@ -76,14 +76,14 @@ async def test_the_same_events_again_change_nothing(copy: UserRows) -> None:
     before = copy.activities(USER)
     await follow(copy, ACTIVITY, *values)
     assert copy.activities(USER) == before
-    assert len(before) == 3
+    assert len(before.rows) == 3
 
 
 async def test_an_older_event_of_a_lesson_does_not_replace_a_newer_one(copy: UserRows) -> None:
     lesson = str(uuid.uuid4())
     await follow(copy, PROGRESS, event(LESSON_AVAILABLE, lesson=lesson, title="new", minutes=5))
     await follow(copy, PROGRESS, event(LESSON_AVAILABLE, lesson=lesson, title="old"))
-    assert [found.title for found in copy.lessons(USER)] == ["new"]
+    assert [found.title for found in copy.lessons(USER).rows] == ["new"]
 
 
 @pytest.mark.parametrize("subject", topics.LESSON_SUBJECTS, ids=lambda subject: subject.name)

@@ -1,0 +1,34 @@
+"""The order of a teacher's list of classes, and the place in it where a page begins.
+
+Pages follow each other by class id and assignment id: an order that a changed name does not change, so that no entry
+is skipped or repeated for the changes of others. Within a page, entries are sorted by class name.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+DEFAULT_LIMIT = 500
+"""More than any honest teacher has: such a list is one page, sorted by class name."""
+MOST_LIMIT = 500
+
+_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_TEXT = re.compile(f"({_ID})(?:\\.({_ID}))?")
+
+
+class Cursor(NamedTuple):
+    """The last entry of a page, by its ids; later entries have higher ones."""
+
+    class_id: str
+    assignment_id: str = ""
+    """Empty for a homeroom class without an assignment, which comes before assignments of the same class."""
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """From the text of `nextAfter`. Raises ValueError for any other text."""
+        found = _TEXT.fullmatch(text)
+        if found is None:
+            raise ValueError("the nextAfter of the page before")
+        return cls(found[1], found[2] or "")
+
+    def __str__(self) -> str:
+        return f"{self.class_id}.{self.assignment_id}" if self.assignment_id else self.class_id
