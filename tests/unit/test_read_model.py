@@ -320,9 +320,11 @@ async def main():
     sink = ReadModelSink(ReadModel(Path(sys.argv[1])))
     n = 0
     while True:
-        await sink.apply([slice_of(CLASSES, {id_of(n): class_row(1, "x" * 200_000, homeroom=id_of(10**6 + n))}, n + 1)])
-        n += 1
-        if n == 300:
+        numbers = range(n, n + 500)
+        rows = {id_of(m): class_row(1, "x" * 200, homeroom=id_of(10**6 + m)) for m in numbers}
+        n += 500
+        await sink.apply([slice_of(CLASSES, rows, n)])
+        if n == 100_000:
             print("many written", flush=True)
 
 asyncio.run(main())
