@@ -128,7 +128,7 @@ class UserActivity(LessonFields, kw_only=True):
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def class_body(event: Any) -> bytes:
+def class_body(event: Any, trailer: bytes) -> bytes:
     return _encode(
         (
             event.class_name,
@@ -137,29 +137,25 @@ def class_body(event: Any) -> bytes:
             event.total_students,
             event.school_id,
             event.homeroom_teacher_id,
+            trailer,
         )
     )
 
 
-def teacher_body(event: Any) -> bytes:
-    return _encode((event.full_name, event.email, event.school_id))
+def teacher_body(event: Any, trailer: bytes) -> bytes:
+    return _encode((event.full_name, event.email, event.school_id, trailer))
 
 
-def assignment_body(event: Any) -> bytes:
-    return _encode((event.class_id, event.role, event.subject))
+def assignment_body(event: Any, trailer: bytes) -> bytes:
+    return _encode((event.class_id, event.role, event.subject, trailer))
 
 
-def progress_body(event: Any) -> bytes:
-    return _encode((event.title,))
+def progress_body(event: Any, trailer: bytes) -> bytes:
+    return _encode((event.title, trailer))
 
 
-def activity_body(event: Any) -> bytes:
-    return _encode((event.lesson_id, event.title))
-
-
-def no_body(_event: Any) -> bytes:
-    """A delete leaves only its version."""
-    return b""
+def activity_body(event: Any, trailer: bytes) -> bytes:
+    return _encode((event.lesson_id, event.title, trailer))
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,8 @@ class Contract:
     ids: tuple[str, ...]
     optional_ids: tuple[str, ...]
     texts: tuple[str, ...]
-    body: Callable[[Any], bytes]
+    body: Callable[[Any, bytes], bytes] | None
+    """The fields and the trailer of format 2; None: a delete leaves only its version."""
     names: tuple[str, ...] = ()
     """Of the texts, those in which a person must see something."""
     integers: tuple[str, ...] = ()
@@ -234,7 +231,7 @@ _ACTIVITY = {**_PROGRESS, "body": activity_body, "row_key_suffix": "event_id"}
 
 
 def _contracts() -> dict[str, Contract]:
-    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "names": (), "integers": (), "body": no_body}
+    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "names": (), "integers": (), "body": None}
     assignment_ids = ("event_id", "assignment_id", "teacher_id")
     declared: list[tuple[topics.Subject, tuple[tuple[type[Event], dict[str, Any]], ...]]] = [
         (topics.CLASSES, ((ClassCreated, _CLASS), (ClassUpdated, _CLASS), (ClassDeleted, {**_CLASS, **deleted}))),
@@ -267,7 +264,7 @@ CONTRACTS = _contracts()
 class Decoded:
     """What a slice of records says, in the order of the records that can be used.
 
-    `keys` are row keys, `versions` 29 bytes each, `bodies` MessagePack (empty: deleted);
+    `keys` are row keys, `versions` 29 bytes each, `bodies` MessagePack with the trailer of format 2 (empty: deleted);
     `refused` has the place of each record that cannot be used, with the reason.
     """
 
@@ -289,12 +286,19 @@ def decode(
     values: Sequence[bytes | None],
     timestamps_ms: Sequence[int],
     max_ahead_seconds: int = MAX_AHEAD_SECONDS,
+    *,
+    offsets: Sequence[int] | None = None,
 ) -> Decoded:
-    """Rows-to-be of the records of one slice; `timestamps_ms` are the brokers' times of them."""
+    """Rows-to-be of the records of one slice; `timestamps_ms` are the brokers' times of them.
+
+    `offsets` on the topic decide between events of equal time. None: the records are not in a log yet, so that the
+    versions hold offset 0; time, rank and CRC-32 are as they will be.
+    """
+    offsets = [0] * len(values) if offsets is None else offsets
     try:
-        return _decode_together(contract, keys, values, timestamps_ms, max_ahead_seconds)
+        return _decode_together(contract, keys, values, timestamps_ms, offsets, max_ahead_seconds)
     except Exception:  # noqa: BLE001 - whatever it is, it is one record's: each is looked at by itself
-        return _decode_one_by_one(contract, keys, values, timestamps_ms, max_ahead_seconds)
+        return _decode_one_by_one(contract, keys, values, timestamps_ms, offsets, max_ahead_seconds)
 
 
 def _decode_together(
@@ -302,6 +306,7 @@ def _decode_together(
     keys: Sequence[Any],
     values: Sequence[Any],
     timestamps_ms: Sequence[int],
+    offsets: Sequence[int],
     max_ahead_seconds: int,
 ) -> Decoded:
     events = _parse_list(contract.together, values)
@@ -318,7 +323,7 @@ def _decode_together(
     times_us = [_to_us(e.timestamp) for e in events]
     if min(times_us) < EARLIEST_US or max(times_us) > (min(timestamps_ms) + max_ahead_seconds * 1000) * 1000:
         raise _NotAlike
-    return _decoded(contract, events, times_us, keys)
+    return _decoded(contract, events, times_us, offsets, keys)
 
 
 def _parse_list(decoder: msgspec.json.Decoder[Any], values: Sequence[Any]) -> list[Any]:
@@ -356,18 +361,43 @@ def _to_us(time: datetime) -> int:
 
 
 _pack_version = struct.Struct(">QB16sL").pack
+_pack_version_2 = struct.Struct(">QBQQL").pack
+_ABOVE_FORMAT_1 = 2**64 - 1
+_CONTENT = slice(1, -rows.TRAILER_BYTES)
+"""Of a body: the fields, without the array's header and the trailer."""
 
 
-def _decoded(contract: Contract, events: Sequence[Any], times_us: Sequence[int], keys: Sequence[bytes]) -> Decoded:
-    rank = contract.rank
+def _decoded(
+    contract: Contract, events: Sequence[Any], times_us: Sequence[int], offsets: Sequence[int], keys: Sequence[bytes]
+) -> Decoded:
+    row_keys = _row_keys(contract, events, keys)
+    trailers = _trailers(events)
+    if contract.body is None:
+        return Decoded(row_keys, _marker_versions(contract.rank, times_us, trailers), [b""] * len(trailers))
     body = contract.body
-    raw_ids = bytes.fromhex("".join([e.event_id for e in events]).replace("-", ""))
-    bodies = [body(e) for e in events]
-    versions = [
-        _pack_version(us, rank, raw_ids[at : at + 16], crc32(b))
-        for us, at, b in zip(times_us, range(0, len(raw_ids), 16), bodies, strict=True)
+    bodies = [body(e, trailer) for e, trailer in zip(events, trailers, strict=True)]
+    return Decoded(row_keys, _versions(contract.rank, times_us, offsets, bodies), bodies)
+
+
+def _trailers(events: Sequence[Any]) -> list[bytes]:
+    """The format byte and the event id, of each event."""
+    mark = rows.FORMAT_2.hex()
+    together = bytes.fromhex((mark + mark.join([e.event_id for e in events])).replace("-", "")) if events else b""
+    return [together[at : at + 17] for at in range(0, len(together), 17)]
+
+
+def _marker_versions(rank: int, times_us: Sequence[int], trailers: Sequence[bytes]) -> list[bytes]:
+    no_content = crc32(b"")
+    return [_pack_version(us, rank, t[1:], no_content) for us, t in zip(times_us, trailers, strict=True)]
+
+
+def _versions(rank: int, times_us: Sequence[int], offsets: Sequence[int], bodies: Sequence[bytes]) -> list[bytes]:
+    """The CRC-32 begins with the header of the array as it is without the trailer: the same for all of a topic."""
+    header = crc32(bytes([bodies[0][0] - 1])) if bodies else 0
+    return [
+        _pack_version_2(us, rank, _ABOVE_FORMAT_1, offset, crc32(body[_CONTENT], header))
+        for us, offset, body in zip(times_us, offsets, bodies, strict=True)
     ]
-    return Decoded(_row_keys(contract, events, keys), versions, bodies)
 
 
 def _row_keys(contract: Contract, events: Sequence[Any], keys: Sequence[bytes]) -> list[bytes]:
@@ -383,13 +413,15 @@ def _decode_one_by_one(
     keys: Sequence[bytes | None],
     values: Sequence[bytes | None],
     timestamps_ms: Sequence[int],
+    offsets: Sequence[int],
     max_ahead_seconds: int,
 ) -> Decoded:
     result = Decoded()
-    for place, (key, value, timestamp_ms) in enumerate(zip(keys, values, timestamps_ms, strict=True)):
+    records = zip(keys, values, timestamps_ms, offsets, strict=True)
+    for place, (key, value, timestamp_ms, offset) in enumerate(records):
         try:
             event, has_unknown_fields = _parse(contract, value)
-            one = _decode_event(contract, key, event, timestamp_ms, max_ahead_seconds)
+            one = _decode_event(contract, key, event, timestamp_ms, offset, max_ahead_seconds)
         except InvalidEvent as reason:
             result.refused.append((place, reason))
             continue
@@ -436,7 +468,7 @@ def _parse_as_spelled(contract: Contract, value: bytes) -> tuple[Any, bool]:
 
 
 def _decode_event(
-    contract: Contract, key: bytes | None, event: Any, timestamp_ms: int, max_ahead_seconds: int
+    contract: Contract, key: bytes | None, event: Any, timestamp_ms: int, offset: int, max_ahead_seconds: int
 ) -> Decoded:
     for name in (*contract.ids, *contract.optional_ids):
         text = getattr(event, name)
@@ -454,7 +486,7 @@ def _decode_event(
     if us > (timestamp_ms + max_ahead_seconds * 1000) * 1000:
         ahead = us // 1_000_000 - timestamp_ms // 1000
         raise InvalidEvent(f"timestamp is {ahead} s ahead of the broker's, allowed are {max_ahead_seconds}")
-    return _decoded(contract, [event], [us], [key])
+    return _decoded(contract, [event], [us], [offset], [key])
 
 
 def _normalise(contract: Contract, event: Any) -> None:

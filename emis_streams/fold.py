@@ -1,8 +1,9 @@
 """Which event wins: the pure rule of all tables, for a slice at a time.
 
-A row is replaced by one with a higher version, and rewritten by one with the same: a replay must
-repair a changelog that a crash cut short (design, 2.2). Arrival order does not matter: a late event
-that is the earliest of its key still says when the thing was created.
+A row is replaced by one with a higher version, and rewritten by one with the same: a replay must repair a changelog
+that a crash cut short. Arrival order across topics does not matter: a late event that is the earliest of its key still
+says when the thing was created. For the same reason its replay writes the row again, although it changes nothing: the
+table may have kept the row before the crash, and the changelog not.
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,6 @@ def fold(events: Decoded, stored: Mapping[bytes, bytes | None]) -> Folded:
             folded.superseded += 1
             folded.clock_skew += version[_RANK_AT] == row[_RANK_AT]
             created = created_of(version)
-            if created < row[_CREATED]:
+            if created <= row[_CREATED]:
                 rows[key] = row[:VERSION_BYTES] + created + row[BODY_AT:]
     return folded

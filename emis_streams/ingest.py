@@ -63,7 +63,12 @@ class Ingest:
     def decode(self, batch: Slice) -> Decoded:
         """What the slice says, by the contract of its topic."""
         return decode(
-            CONTRACTS[batch.topic], batch.keys, batch.values, batch.timestamps_ms, self.max_event_ahead_seconds
+            CONTRACTS[batch.topic],
+            batch.keys,
+            batch.values,
+            batch.timestamps_ms,
+            self.max_event_ahead_seconds,
+            offsets=batch.offsets,
         )
 
     def dead_letters(self, batch: Slice, events: Decoded) -> list["asyncio.Task[None]"]:

@@ -36,7 +36,8 @@ _TRAILER_BEGINS = b"\xc4\x11"
 """MessagePack: binary data of 17 bytes. No body of format 1 ends with it: it is no UTF-8, and no number."""
 _EVENT_ID_BYTES = 16
 TRAILER_BYTES = len(_TRAILER_BEGINS) + 1 + _EVENT_ID_BYTES
-_FORMAT_2 = 2
+FORMAT_2 = b"\x02"
+"""The format byte, first of the trailer's data."""
 
 
 class UnknownRowFormat(Exception):
@@ -97,16 +98,16 @@ def pack(version: bytes, created: bytes, body: bytes) -> bytes:
     return version + created + body
 
 
-def winner(row: bytes, stored: bytes | None) -> bytes:
-    """The one of the higher version; `row` if they are equal, since a replay must repair what a crash cut short."""
-    return row if stored is None or row[:VERSION_BYTES] >= stored[:VERSION_BYTES] else stored
-
-
 def merged(row: bytes, stored: bytes | None) -> bytes:
-    """The winner, with the earlier `created` of the two: each may come from who knew a part of the events only."""
+    """The one of the higher version, with the earlier `created` of the two.
+
+    `row`, which came later, if the versions are equal: a replay must repair what a crash cut short. Each row may come
+    from a writer that had seen some events only, so each may know the earlier `created`. This is the one rule wherever
+    two rows of a key meet: whatever the order in which they come, the same row stays.
+    """
     if stored is None:
         return row
-    kept, other = (row, stored) if winner(row, stored) is row else (stored, row)
+    kept, other = (row, stored) if row[:VERSION_BYTES] >= stored[:VERSION_BYTES] else (stored, row)
     created = other[VERSION_BYTES:BODY_AT]
     return kept if kept[VERSION_BYTES:BODY_AT] <= created else kept[:VERSION_BYTES] + created + kept[BODY_AT:]
 
@@ -124,9 +125,9 @@ def has_trailer(row: bytes) -> bool:
     """Whether the row is of format 2; raises UnknownRowFormat."""
     if len(row) < BODY_AT + TRAILER_BYTES or row[-TRAILER_BYTES : -TRAILER_BYTES + 2] != _TRAILER_BEGINS:
         return False
-    row_format = row[-_EVENT_ID_BYTES - 1]
-    if row_format != _FORMAT_2:
-        raise UnknownRowFormat(f"row of format {row_format}: written by a newer release, this one reads 1 and 2")
+    row_format = row[-_EVENT_ID_BYTES - 1 : -_EVENT_ID_BYTES]
+    if row_format != FORMAT_2:
+        raise UnknownRowFormat(f"row of format {row_format[0]}: written by a newer release, this one reads 1 and 2")
     return True
 
 

@@ -80,7 +80,7 @@ class FollowerMachine(RuleBasedStateMachine):
     """A follower of three partitions. What differs between the sinks is in the subclasses."""
 
     tps = TPS
-    merge = staticmethod(rows.winner)
+    merge = staticmethod(rows.merged)
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class FollowerMachine(RuleBasedStateMachine):
         if name is None:
             row = row_of(second, DELETED[topics.CLASSES], None, created=max(0, second - earlier))
         elif tp.topic == topics.CLASSES.changelog:
-            row = class_row(second, name, homeroom=homeroom)
+            row = class_row(second, name, homeroom=homeroom, created=max(0, second - earlier))
         else:
             row = row_of(second, 0, (name, None, None), created=max(0, second - earlier))
         self.logs[tp].append(key, row)

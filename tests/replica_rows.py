@@ -44,9 +44,11 @@ def row_of(second: int, rank: int, body: tuple[object, ...] | None, created: int
     return rows.pack(version, created_us, packed)
 
 
-def class_row(second: int, name: str = "10A1", rank: int = CREATED, **changes: Any) -> bytes:
+def class_row(
+    second: int, name: str = "10A1", rank: int = CREATED, created: int | None = None, **changes: Any
+) -> bytes:
     fields = {"grade": "10", "year": "2025-2026", "students": 41, "school": id_of(9), "homeroom": None} | changes
-    return row_of(second, rank, (name, *fields.values()))
+    return row_of(second, rank, (name, *fields.values()), created)
 
 
 def slice_of(

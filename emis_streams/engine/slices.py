@@ -85,6 +85,10 @@ class Slice:
     def timestamps_ms(self) -> list[int]:
         return [record.timestamp for record in self.records]
 
+    @property
+    def offsets(self) -> list[int]:
+        return [record.offset for record in self.records]
+
     def __len__(self) -> int:
         return len(self.records)
 

@@ -64,14 +64,15 @@ class ReadModelSink:
         moved: list[MovedIndexKey] = []
         for key, kept in zip(keys, stored, strict=True):
             row, written_ms = part.rows[key]
-            if kept is not None and row[: rows.VERSION_BYTES] < kept[TIME_BYTES : TIME_BYTES + rows.VERSION_BYTES]:
+            new = _merged(row, written_ms, kept)
+            if new is None:
                 continue
-            batch.put(prefix + key, written_ms.to_bytes(TIME_BYTES, "big") + row)
-            stored_row = None if kept is None else kept[TIME_BYTES:]
-            if stored_row == row:  # A replay: its index entry is there.
+            batch.put(prefix + key, new)
+            stored_row, new_row = None if kept is None else kept[TIME_BYTES:], new[TIME_BYTES:]
+            if stored_row == new_row:  # A replay: its index entry is there.
                 continue
             before = None if stored_row is None else index_key(prefix, key, stored_row)
-            after = index_key(prefix, key, row)
+            after = index_key(prefix, key, new_row)
             if before != after:
                 moved.append((before, after))
         _move(batch, moved)
@@ -85,6 +86,18 @@ def _move(batch: WriteBatch, moved: Iterable[MovedIndexKey]) -> None:
             batch.delete(before)
         if after is not None:
             batch.put(after, b"")
+
+
+def _merged(row: bytes, written_ms: int, kept: bytes | None) -> bytes | None:
+    """What is to be kept, behind the time of the record whose version it has; None if that is kept already."""
+    written = written_ms.to_bytes(TIME_BYTES, "big")
+    if kept is None:
+        return written + row
+    stored = kept[TIME_BYTES:]
+    merged = rows.merged(row, stored)
+    if rows.version_of(row) >= rows.version_of(stored):
+        return written + merged
+    return None if merged == stored else kept[:TIME_BYTES] + merged
 
 
 def _position_key(tp: TopicPartition) -> bytes:

@@ -39,7 +39,7 @@ class Changelogs:
         return offsets
 
     async def read(self, tp: TopicPartition, start: int, end: int, into: dict[bytes, bytes]) -> AsyncIterator[int]:
-        """Puts the highest version of each key of [start, end) into the dict; yields how far it is."""
+        """Puts what `rows.merged` leaves of each key of [start, end) into the dict; yields how far it is."""
         self._consumer.assign([tp])
         self._consumer.seek(tp, start)
         at = start
@@ -47,7 +47,7 @@ class Changelogs:
             fetched = await self._consumer.getmany(tp, timeout_ms=_WAIT_MS, max_records=_FETCH_RECORDS)
             for record in fetched.get(tp, ()):
                 if record.offset < end and record.key is not None and record.value is not None:
-                    into[record.key] = rows.winner(record.value, into.get(record.key))
+                    into[record.key] = rows.merged(record.value, into.get(record.key))
             # By position, not by record: compaction may have removed the last ones.
             at = await self._consumer.position(tp)
             yield min(at, end)

@@ -58,7 +58,7 @@ async def fill(config: Settings, ends: Offsets, begins: Offsets, on_refused: OnR
         name="emis-streams-replica-rebuild",
         client=config.kafka_client(),
         sink=sink,
-        merge=rows.winner,
+        merge=rows.merged,
         row_filter=row_filter(),
         partitions=sorted(ends),
         wait_for=(Unavailable,),

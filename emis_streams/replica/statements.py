@@ -10,7 +10,7 @@ together, since on MariaDB nobody would see the difference but for a tenth of th
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Table, func, literal_column
+from sqlalchemy import Column, Table, case, func, literal_column, or_
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.dialects.mysql.aiomysql import MySQLDialect_aiomysql
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
@@ -22,9 +22,14 @@ from emis_streams.database import Dialect
 from emis_streams.replica.literals import literal_rows
 from emis_streams.replica.values import Values
 
+_EARLIER = "CreatedAt"
+
 
 def upsert(table: Table, dialect: Dialect) -> str:
-    """`INSERT` of a row that replaces the stored one, unless that has a higher `Version` (if the table has one)."""
+    """`INSERT` of a row that replaces the stored one, unless that has a higher `Version` (if the table has one).
+
+    `CreatedAt` is the earlier of the two whichever wins: the rule of `rows.merged`.
+    """
     return _upsert_mysql(table) if dialect == "mysql" else _upsert_sqlite(table)
 
 
@@ -45,6 +50,8 @@ def _upsert_mysql(table: Table) -> str:
 
 
 def _winning(column: Column[Any]) -> ColumnElement[Any]:
+    if column.name == _EARLIER:
+        return func.LEAST(_new(column), _stored(column))
     version = column.table.c.Version
     return func.IF(_new(version) >= _stored(version), _new(column), _stored(column))
 
@@ -59,8 +66,14 @@ def _stored(column: Column[Any]) -> ColumnElement[Any]:
 
 def _upsert_sqlite(table: Table) -> str:
     insert = sqlite.insert(table)
-    changes = {c.name: insert.excluded[c.name] for c in _given(table) if not c.primary_key}
-    guard = insert.excluded.Version >= table.c.Version if "Version" in table.c else None
+    new = insert.excluded
+    changes: dict[str, ColumnElement[Any]] = {c.name: new[c.name] for c in _given(table) if not c.primary_key}
+    guard = None
+    if "Version" in table.c:
+        wins = new.Version >= table.c.Version
+        guard = or_(wins, new[_EARLIER] < table.c[_EARLIER])
+        changes = {name: case((wins, value), else_=table.c[name]) for name, value in changes.items()}
+        changes[_EARLIER] = func.min(new[_EARLIER], table.c[_EARLIER])
     upsert = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes, where=guard)
     names = [c.name for c in _given(table)]
     return _text(upsert.compile(dialect=SQLiteDialect_aiosqlite(), column_keys=names))

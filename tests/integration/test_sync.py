@@ -149,7 +149,7 @@ async def all_known(no_worker: Settings) -> list[dict[str, Any]]:
     async for group in records_to_end(no_worker, topics.CLASSES.changelog):
         for record in group:
             key = record.key.decode()
-            newest[key] = rows.winner(record.value, newest.get(key))
+            newest[key] = rows.merged(record.value, newest.get(key))
     return [_line_of(class_id, row) for class_id, row in newest.items() if not rows.is_deleted(row)]
 
 

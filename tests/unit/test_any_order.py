@@ -1,5 +1,7 @@
 """Whatever the order in which events come, late, twice, in slices of any cut: the teacher's page is the same.
 
+On one topic the place in the log belongs to the event, however often and in which order it is read.
+
 Events go the way they go in a worker: JSON → `decode` → `fold` into a table → changelog → read model.
 """
 
@@ -34,13 +36,14 @@ SUBJECT_OF = {topic: subject for subject in topics.SUBJECTS for topic in subject
 Event = dict[str, Any]
 
 
-def event(topic: str, minute: int, **fields: Any) -> Event:
+def event(topic: str, minute: int, *, offset: int = 0, **fields: Any) -> Event:
+    """The id of what is later in the log is the lower one: it has no say."""
     time = (NOON + timedelta(minutes=minute)).isoformat()
-    return {"eventId": id_of(9000 + minute), "eventType": topic, "timestamp": time, **fields}
+    return {"eventId": id_of(9000 + minute - offset), "eventType": topic, "timestamp": time, "offset": offset, **fields}
 
 
-def teacher(what: str, minute: int, name: str = "Nguyễn Thị Ánh") -> Event:
-    return event(f"emis.teacher.{what}", minute, teacherId=TEACHER, fullName=name)
+def teacher(what: str, minute: int, name: str = "Nguyễn Thị Ánh", offset: int = 0) -> Event:
+    return event(f"emis.teacher.{what}", minute, offset=offset, teacherId=TEACHER, fullName=name)
 
 
 def assignment(what: str, minute: int, class_id: str = CLASS, assignment_id: str = ASSIGNMENT) -> Event:
@@ -48,10 +51,11 @@ def assignment(what: str, minute: int, class_id: str = CLASS, assignment_id: str
     return event(f"emis.assignment.{what}", minute, **ids, role="subject-teacher", subject="Toán")
 
 
-def class_(what: str, minute: int, name: str = "10A1", class_id: str = CLASS, homeroom: str | None = None) -> Event:
-    return event(
-        f"emis.class.{what}", minute, classId=class_id, className=name, totalStudents=40, homeroomTeacherId=homeroom
-    )
+def class_(
+    what: str, minute: int, name: str = "10A1", class_id: str = CLASS, homeroom: str | None = None, offset: int = 0
+) -> Event:
+    fields = {"className": name, "totalStudents": 40, "homeroomTeacherId": homeroom}
+    return event(f"emis.class.{what}", minute, offset=offset, classId=class_id, **fields)
 
 
 class Worker:
@@ -66,7 +70,9 @@ class Worker:
     async def take(self, topic: str, events: Sequence[Event]) -> None:
         """A slice of one topic."""
         keys = [str(e[camel_key(topic)]).encode() for e in events]
-        decoded = decode(CONTRACTS[topic], keys, [msgspec.json.encode(e) for e in events], [ARRIVED_MS] * len(events))
+        values = [msgspec.json.encode({name: e[name] for name in e.keys() - {"offset"}}) for e in events]
+        offsets = [e["offset"] for e in events]
+        decoded = decode(CONTRACTS[topic], keys, values, [ARRIVED_MS] * len(events), offsets=offsets)
         assert decoded.refused == []
         subject = SUBJECT_OF[topic]
         table = self._tables[subject.name]
@@ -133,6 +139,15 @@ STORIES: dict[str, list[Event]] = {
         teacher("created", 1), assignment("created", 1), class_("created", 1), class_("deleted", 1),
         class_("updated", 1, "10A2"),
     ],
+    "a class that was renamed twice in one moment, and a teacher as well": [
+        class_("updated", 1, "10A1", homeroom=TEACHER), class_("updated", 1, "10A2", homeroom=TEACHER, offset=1),
+        class_("updated", 1, "10A3", homeroom=TEACHER, offset=2),
+        teacher("updated", 1, "Trần Thị Ánh", offset=1), teacher("updated", 1, "Lê Thị Ánh", offset=2),
+    ],
+    "a class that stopped being homeroom in the moment in which it became it": [
+        teacher("created", 1), class_("updated", 1, homeroom=TEACHER), class_("updated", 1, offset=1),
+        class_("created", 1, homeroom=TEACHER),
+    ],
 }  # fmt: skip
 
 
@@ -183,3 +198,9 @@ async def test_the_page_of_all_of_it_is_the_same_however_it_is_cut_into_slices()
         if dice.random() < 0.5:
             order.sort(key=lambda e: e["eventType"], reverse=dice.random() < 0.5)
         assert await page_after(by_topic(order)) == expected
+
+
+async def test_of_two_events_of_one_moment_the_later_one_of_the_topic_is_shown() -> None:
+    events = STORIES["a class that was renamed twice in one moment, and a teacher as well"]
+    page = await page_after(one_by_one(events))
+    assert (page["fullName"], [c["className"] for c in page["classAssignments"]]) == ("Lê Thị Ánh", ["10A3"])

@@ -5,6 +5,7 @@ import random
 import uuid
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -60,8 +61,10 @@ def with_raw(raw: bytes) -> bytes:
     return json_of(a_class())[:-1] + b", " + raw + b"}"
 
 
-def decode_one(value: bytes | None, key: bytes | None = CLASS_ID.encode(), contract: Contract = CREATED) -> Decoded:
-    return decode(contract, [key], [value], [NOW_MS])
+def decode_one(
+    value: bytes | None, key: bytes | None = CLASS_ID.encode(), contract: Contract = CREATED, offset: int = 0
+) -> Decoded:
+    return decode(contract, [key], [value], [NOW_MS], offsets=[offset])
 
 
 def refusal(decoded: Decoded) -> str:
@@ -206,6 +209,7 @@ def test_the_row_says_what_the_event_said() -> None:
     assert rows.event_time(row) == rows.created_at(row) == NOW
     assert rows.event_id(row) == "11111111-2222-4333-8444-555555555555"
     assert rows.event_rank(row) == 0
+    assert crc32(rows.content_of(row)).to_bytes(4, "big") == rows.content_hash(row)
     assert not rows.is_deleted(row)
 
 
@@ -369,20 +373,23 @@ def test_a_delete_may_say_anything_else() -> None:
     assert (decoded.refused, decoded.bodies) == ([], [b""])
 
 
-def version_of(contract: Contract, **changes: Any) -> bytes:
+def version_of(contract: Contract, offset: int = 0, **changes: Any) -> bytes:
     event = a_class(eventType=contract.topic, **changes)
-    return decode_one(json_of(event), contract=contract).versions[0]
+    return decode_one(json_of(event), contract=contract, offset=offset).versions[0]
 
 
-def test_versions_are_ordered_by_time_then_rank_then_event_id_then_content() -> None:
+def test_versions_are_ordered_by_time_then_rank_then_place_in_the_log() -> None:
+    """Event ids are random: that of what came later is as often the lower one."""
     updated = CONTRACTS["emis.class.updated"]
     low, high = "00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-8fff-ffffffffffff"
     ordered = [
-        version_of(CREATED, eventId=low),
-        version_of(CREATED, eventId=high),
-        version_of(updated, eventId=low),
-        version_of(DELETED, eventId=low),
-        version_of(CREATED, eventId=low, timestamp="2026-09-05T12:00:00.000001Z"),
+        version_of(CREATED, 7, eventId=high),
+        version_of(CREATED, 300, eventId=low),
+        version_of(updated, 2, eventId=high),
+        version_of(updated, 2**40, eventId=low),
+        version_of(DELETED, 1, eventId=low),
+        version_of(DELETED, 0, eventId=high),
+        version_of(CREATED, 1, eventId=low, timestamp="2026-09-05T12:00:00.000001Z"),
     ]
     shuffled = random.Random(4).sample(ordered, len(ordered))
     assert sorted(shuffled) == ordered
@@ -393,10 +400,10 @@ def test_versions_are_ordered_by_time_then_rank_then_event_id_then_content() -> 
 def test_an_equal_version_wins_so_that_a_replay_repairs() -> None:
     row = rows.pack(version_of(CREATED), b"\0" * 8, b"body")
     higher = rows.pack(version_of(CREATED, timestamp="2026-09-05T12:00:01Z"), b"\0" * 8, b"")
-    again = rows.pack(version_of(CREATED), b"\1" * 8, b"body")
-    assert rows.winner(row, None) is row
-    assert rows.winner(again, row) is again
-    assert rows.winner(higher, row) is rows.winner(row, higher) is higher
+    again = rows.pack(version_of(CREATED), b"\0" * 8, b"body")
+    assert rows.merged(row, None) is row
+    assert rows.merged(again, row) is again
+    assert rows.merged(higher, row) is rows.merged(row, higher) is higher
 
 
 def test_two_rows_are_merged_to_the_higher_version_and_the_earlier_time_of_creation() -> None:

@@ -1,4 +1,7 @@
-"""Which event wins: the same rows whatever the order, however often, and however the log is cut into slices."""
+"""Which event wins: the same rows whatever the order, however often, and however the log is cut into slices.
+
+On one topic the place in the log is part of the event: it decides between those of equal time.
+"""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -17,18 +20,19 @@ CREATED, UPDATED, DELETED = 0, 1, 2
 KEY = b"key"
 
 Event = tuple[bytes, int, int, int, bytes]
-"""Key, time (µs), rank, number of its id, body."""
+"""Key, time (µs), rank, offset on its topic (of a delete: number of its id), body."""
 
 EARLY = 1_000_000
 
 
-def event(time: int, rank: int = UPDATED, body: bytes = b"body", number: int = 1, key: bytes = KEY) -> Event:
-    return key, EARLY + time, rank, number, b"" if rank == DELETED else body
+def event(time: int, rank: int = UPDATED, body: bytes = b"body", offset: int = 1, key: bytes = KEY) -> Event:
+    return key, EARLY + time, rank, offset, b"" if rank == DELETED else body
 
 
 def version(of: Event) -> bytes:
-    _, us, rank, number, body = of
-    return us.to_bytes(8, "big") + bytes([rank]) + UUID(int=number).bytes + crc32(body).to_bytes(4, "big")
+    _, us, rank, offset, body = of
+    decider = UUID(int=offset).bytes if rank == DELETED else b"\xff" * 8 + offset.to_bytes(8, "big")
+    return us.to_bytes(8, "big") + bytes([rank]) + decider + crc32(body).to_bytes(4, "big")
 
 
 def decoded(events: Sequence[Event]) -> Decoded:
@@ -55,7 +59,7 @@ LIFE = [
     event(1, CREATED, b"created", 1),
     event(2, UPDATED, b"updated", 2),
     event(3, UPDATED, b"updated again", 3),
-    event(4, DELETED, number=4),
+    event(4, DELETED, offset=4),
 ]
 
 
@@ -78,11 +82,15 @@ def test_a_later_create_brings_a_deleted_thing_back() -> None:
         assert kept_of([order])[0] == {KEY: row_of(again, LIFE[0])}, order
 
 
-def test_at_equal_times_the_rank_decides_then_the_event_id_then_the_content() -> None:
+def test_at_equal_times_the_rank_decides_then_the_place_in_the_log() -> None:
     created, updated, deleted = (event(5, rank) for rank in (CREATED, UPDATED, DELETED))
-    higher_id = event(5, UPDATED, number=2)
-    one, other = sorted((event(5, UPDATED, b"one"), event(5, UPDATED, b"other")), key=version)
-    for lower, higher in [(created, updated), (updated, deleted), (updated, higher_id), (one, other)]:
+    later = event(5, UPDATED, offset=2)
+    for lower, higher in [
+        (created, updated),
+        (updated, deleted),
+        (updated, later),
+        (event(5, UPDATED, offset=255), event(5, UPDATED, offset=256)),
+    ]:
         for order in itertools.permutations([lower, higher]):
             assert kept_of([order])[0][KEY][: rows.VERSION_BYTES] == version(higher)
 
@@ -126,13 +134,28 @@ def test_the_row_of_a_late_first_event_keeps_version_and_content() -> None:
     assert total.superseded == 1
 
 
+def test_a_replay_of_the_event_that_created_is_of_writes_the_row_again() -> None:
+    """A crash may have kept the row, with the earlier time, from the changelog, but not from the table."""
+    table, _ = kept_of([[LIFE[2]], [LIFE[0]]])
+    folded = fold(decoded([LIFE[0]]), table)
+    assert folded.rows == table
+    assert folded.superseded == 1
+
+
+def test_an_event_of_the_same_time_as_created_writes_the_row_again_too() -> None:
+    """Which of them the row's `created` came from is not known."""
+    early = event(1, UPDATED, b"also the first", 9)
+    table, _ = kept_of([[LIFE[2]], [LIFE[0]]])
+    assert fold(decoded([early]), table).rows == table
+
+
 events_of_some_keys = st.lists(
     st.builds(
         event,
         time=st.integers(0, 6),
         rank=st.sampled_from([CREATED, UPDATED, DELETED]),
         body=st.sampled_from([b"one", b"two", b""]),
-        number=st.integers(0, 3),
+        offset=st.integers(0, 3),
         key=st.sampled_from([b"a", b"b", b"c"]),
     ),
     min_size=1,

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ from emis_streams.read_model.model import CLASS, HOMEROOM, TEACHER, ReadModel
 from emis_streams.read_model.sink import ReadModelSink
 from emis_streams.replica.schema import class_infos, teachers
 from emis_streams.replica.writer import ReplicaSink
-from tests.follower_machine import TPS, VERSION, Delivery, FollowerMachine, Kept
+from tests.follower_machine import TPS, Delivery, FollowerMachine, Kept
 
 NOWHERE = 1 << 62
 """Offset of what stands in a log that is no more."""
@@ -158,7 +159,7 @@ class ReplicaMachine(FollowerMachine):
             super().save()
 
     def expected(self) -> Kept:
-        return {place: row[VERSION] for place, row in super().expected().items()}
+        return {place: row[: rows.BODY_AT] for place, row in super().expected().items()}
 
     def kept(self) -> Kept:
         found: Kept = {}
@@ -167,8 +168,9 @@ class ReplicaMachine(FollowerMachine):
             (topics.TEACHERS.changelog, teachers, teachers.c.TeacherId),
         ):
             with self.engine.connect() as connection:
-                for row_key, version in connection.execute(select(key, table.c.Version)):
-                    found[topic, row_key.encode()] = bytes.fromhex(version)
+                for row_key, version, created in connection.execute(select(key, table.c.Version, table.c.CreatedAt)):
+                    created_us = round(created.replace(tzinfo=UTC).timestamp() * 1_000_000)
+                    found[topic, row_key.encode()] = bytes.fromhex(version) + created_us.to_bytes(8, "big")
         return found
 
     @rule()

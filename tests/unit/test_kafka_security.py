@@ -156,7 +156,7 @@ def test_whatever_holds_a_password_does_not_show_it(tmp_path: Path) -> None:
     settings = read({**SASL, "DATABASE_URL": f"mysql://emis:{CANARY}@127.0.0.1/emis"})
     client = settings.kafka_client()
     holders: list[Any] = [settings, client, Options(client=client), broker_credentials(settings)]
-    holders.append(Follower(name="read-model", client=client, sink=None, merge=rows.winner))  # type: ignore[arg-type]
+    holders.append(Follower(name="read-model", client=client, sink=None, merge=rows.merged))  # type: ignore[arg-type]
     for holder in holders:
         written = StringIO()
         Console(file=written, width=1000).print(holder)

@@ -35,9 +35,15 @@ def test_the_form_of_mysql_8_that_aiomysql_does_not_know_is_not_used(table: Tabl
 def test_mysql_assigns_the_version_last_since_the_other_assignments_compare_with_it(table: Table) -> None:
     assignments = statements.upsert(table, "mysql").partition("ON DUPLICATE KEY UPDATE ")[2]
     names = re.findall(r"`(\w+)` = IF\(VALUES\(`Version`\) >= `Version`,", assignments)
-    keys = {column.name for column in table.primary_key}
-    assert names == [c.name for c in table.columns if c.computed is None and c.name not in keys]
+    without = {column.name for column in table.primary_key} | {"CreatedAt"}
+    assert names == [c.name for c in table.columns if c.computed is None and c.name not in without]
     assert names[-1] == "Version"
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda t: t.name)
+def test_the_earlier_time_of_creation_stays_whichever_version_wins(table: Table) -> None:
+    assert "`CreatedAt` = LEAST(VALUES(`CreatedAt`), `CreatedAt`)" in statements.upsert(table, "mysql")
+    assert f'"CreatedAt" = min(excluded."CreatedAt", "{table.name}"."CreatedAt")' in statements.upsert(table, "sqlite")
 
 
 @pytest.mark.parametrize("table", ALL, ids=lambda t: t.name)

@@ -58,7 +58,7 @@ def test_a_marker_of_a_delete_has_no_content_and_its_event_id_in_the_version() -
 
 
 def test_at_equal_times_and_ranks_format_2_wins() -> None:
-    assert rows.winner(format_1(event_id=UUID(int=2**120)), format_2()) == format_2()
+    assert rows.merged(format_1(event_id=UUID(int=2**120)), format_2()) == format_2()
 
 
 @given(classes, st.uuids())
