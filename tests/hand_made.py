@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 import msgspec
 
@@ -17,7 +18,7 @@ from tests.faults.checker.findings import Findings
 from tests.faults.checker.history import Read, Send
 from tests.faults.checker.stores import DeadLetter, Entry, Partition
 from tests.faults.checker.truth import Place, Truth, Version
-from tests.integration.independent import SOURCES, Kept, Key
+from tests.integration.independent import NO_ORDER, SOURCES, Kept, Key, kept_in
 
 LIMIT_SECONDS = 5.0
 
@@ -34,16 +35,26 @@ OFFSETS = {("classes", A): (0, 3), ("classes", B): (1, 4), ("classes", C): (2,)}
 
 
 def row_of(kept: Kept) -> bytes:
-    version = kept.time_us.to_bytes(8, "big") + bytes([kept.rank]) + uuid.UUID(kept.event_id).bytes + bytes(4)
-    body = b"" if kept.fields is None else msgspec.msgpack.encode(kept.fields)
+    raw_id = uuid.UUID(kept.event_id).bytes
+    content = b"" if kept.fields is None else msgspec.msgpack.encode(kept.fields)
+    decider, body = raw_id, content
+    if kept.order != NO_ORDER:
+        decider = b"\xff" * 8 + kept.order.to_bytes(8, "big")
+        body = msgspec.msgpack.encode((*(kept.fields or ()), b"\x02" + raw_id))
+    version = kept.time_us.to_bytes(8, "big") + bytes([kept.rank]) + decider + crc32(content).to_bytes(4, "big")
     return version + kept.created_us.to_bytes(8, "big") + body
+
+
+def time_text(us: int) -> str:
+    return datetime.fromtimestamp(us / 1_000_000, UTC).isoformat(timespec="microseconds")
 
 
 def class_body(kept: Kept, **changes: Any) -> dict[str, Any]:
     names = ("className", "grade", "academicYear", "totalStudents", "schoolId", "homeroomTeacherId")
     assert kept.fields is not None
     fields = dict(zip(names, kept.fields, strict=True))
-    return {**fields, "version": row_of(kept)[:29].hex(), "stale": False, **changes}
+    told = {"version": row_of(kept)[:29].hex(), "eventId": kept.event_id, "createdAt": time_text(kept.created_us)}
+    return {**fields, **told, "stale": False, **changes}
 
 
 def entry_of(assignment_id: str | None, class_id: str, role: str, name: str | None, **changes: Any) -> dict[str, Any]:
@@ -78,7 +89,8 @@ class World:
         place = Place(topic, 0, sum(one.topic == topic for one in self.sent))
         self.truth.add(place, key.encode(), value, is_bad=False)
         row_key = f"{body['teacherId']}|{body['assignmentId']}" if kind == "assignments" else key
-        version = (int(at * 1_000_000), rank, event_id)
+        order = NO_ORDER if topic.endswith(".deleted") else place.offset
+        version = (int(at * 1_000_000), rank, order, event_id)
         self.sent.append(Send(topic, key, row_key, version, False, at, at + 0.1, 0, place.offset))
         return version
 
@@ -109,7 +121,7 @@ class World:
         history.check_reads(self.read, self.sent, truth, LIMIT_SECONDS, findings)
         last = stores.check_changelogs(self.changelog, truth, findings)
         classes = Truth(expected={key: kept for key, kept in truth.expected.items() if key[0] == "classes"})
-        stores.compare("changelog", {k: stores.kept_in(r) for k, r in last.items()}, classes, findings)
+        stores.compare("changelog", {k: kept_in(r) for k, r in last.items()}, classes, findings)
         stores.compare("MariaDB", self.mysql, truth, findings)
         stores.compare("the tables", stores.rows_of_owners(self.tables), classes, findings)
         stores.check_positions(self.tables, self.changelog, findings)
@@ -135,9 +147,27 @@ class World:
         self.read[number] = replace(self.read[number], **changes)
 
 
-def right() -> World:
+def tie(world: World) -> tuple[Kept, Kept]:
+    """Class A is updated twice at one time; every store has the later one. Both, in the order of the log."""
+    world.class_event("updated", A, 112, "A3")
+    earlier = world.kept("classes", A)
+    world.class_event("updated", A, 112, "A6")  # Its id is the lower one.
+    later = world.kept("classes", A)
+    world.change_read(-1, version=later[:4], name="A6")
+    assert later.fields is not None
+    assert later.fields[0] == "A6"
+    key = ("classes", A)
+    world.mysql[key] = later
+    world.changelog += [Entry("classes", 0, 5 + n, A, row_of(kept)) for n, kept in enumerate((earlier, later))]
+    world.change_table(0, position=7, rows={**world.tables[0].rows, key: row_of(later)})
+    world.answers[key] = (200, class_body(later))
+    world.answers["teachers", T][1]["classAssignments"][0]["className"] = "A6"
+    return earlier, later
+
+
+def right(*, with_last_release: bool = False) -> World:
     """Everything as it should be."""
-    world = World()
+    world = World(Truth(with_last_release))
     a1 = world.class_event("created", A, 100, "A1")
     b1 = world.class_event("created", B, 100, "B1")
     world.class_event("created", C, 100, "C1", homeroom=T)
@@ -148,7 +178,7 @@ def right() -> World:
     a2 = world.class_event("updated", A, 110, "A2")
     b2 = world.class_event("deleted", B, 110)
     world.truth.add(BAD, A.encode(), b"no event", is_bad=True)
-    world.sent.append(Send(BAD.topic, A, A, (0, 0, ""), True, 111, 111.1, BAD.partition, BAD.offset))
+    world.sent.append(Send(BAD.topic, A, A, (0, 0, NO_ORDER, ""), True, 111, 111.1, BAD.partition, BAD.offset))
     _keep(world, {A: (a1, a2), B: (b1, b2)})
     world.letters = [DeadLetter(BAD, b"no event", "no JSON")]
     shown = [(ASSIGNED_A, A, "A1"), (ASSIGNED_B, B, "B1"), (None, C, "C1")]
@@ -156,7 +186,7 @@ def right() -> World:
     world.answer("classes", B, 102, 200, b1, name="B1")
     world.answer("teachers", T, 103, 200, name="Nguyễn Văn Tú", entries=tuple(shown))
     world.answer("classes", A, 111, 200, a2, name="A2")
-    world.answer("classes", B, 111, 410, (*b2[:2], ""))
+    world.answer("classes", B, 111, 410, (*b2[:2], NO_ORDER, ""))
     world.answer("classes", A, 130, 200, a2, name="A2")
     assert teacher in world.truth.versions["teachers", T]
     return world

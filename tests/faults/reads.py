@@ -63,7 +63,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, out: IO[str], line: dic
 
 def _said(body: dict[str, Any]) -> dict[str, Any]:
     """What of an answer is checked."""
-    said = {name: body.get(name) for name in ("version", "stale", "ageSeconds", "source", "deletedAt")}
+    said = {name: body.get(name) for name in ("version", "eventId", "stale", "ageSeconds", "source", "deletedAt")}
     said["name"] = body.get("className", body.get("fullName"))
     if "classAssignments" in body:
         said["entries"] = [[c["assignmentId"], c["classId"], c["className"]] for c in body["classAssignments"]]

@@ -1,7 +1,8 @@
 """What must be in every store, worked out from the source topics by a client and a fold that know nothing of ours.
 
-Nothing of `emis_streams` is imported here: events are JSON, rows are the bytes that `rows.py` documents
-(time 8, rank 1, event id 16, CRC-32 4, created 8, MessagePack), read by librdkafka, RocksDB and PyMySQL.
+Nothing of `emis_streams` is imported here: events are JSON, rows are the bytes that `rows.py` documents, read by
+librdkafka, RocksDB and PyMySQL. Both formats of rows begin with time 8, rank 1, what decides between equal ones 16,
+CRC-32 4, created 8, and end with MessagePack; decision 0017 says what differs.
 """
 
 import json
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from zlib import crc32
 
 import msgspec
 import pymysql
@@ -71,9 +73,17 @@ class Kept(NamedTuple):
 
     time_us: int
     rank: int
+    order: int
+    """Offset on the event's topic, which decides between equal times; NO_ORDER: the event id decides."""
     event_id: str
     created_us: int
     fields: tuple[Any, ...] | None
+
+
+NO_ORDER = -1
+"""Of deletes, and of rows of format 1. It is below every offset, as the bytes of the versions are."""
+_FORMAT_2 = b"\xff" * 8
+_TRAILER = b"\xc4\x11\x02"
 
 
 # -- the sources, folded ------------------------------------------------------------------------
@@ -92,10 +102,15 @@ def fold_of_sources(broker: str, own_ids: Collection[str]) -> dict[Key, Kept]:
         is_deleted = message.topic().endswith(".deleted")
         fields = None if is_deleted else tuple(event.get(name) for name in _FIELDS[kind])
         key = (kind, _row_key(kind, event))
-        new = Kept(time_us, rank, event["eventId"], time_us, fields)
-        old = kept.get(key, new)
-        kept[key] = max(old, new, key=lambda k: k[:3])._replace(created_us=min(old.created_us, time_us))
+        order = NO_ORDER if is_deleted else message.offset()
+        new = Kept(time_us, rank, order, event["eventId"], time_us, fields)
+        kept[key] = later(kept.get(key, new), new)
     return kept
+
+
+def later(one: Kept, other: Kept) -> Kept:
+    """The rule of decision 0017: time, rank, place in the log; created is the earlier of the two."""
+    return max(one, other, key=lambda k: k[:4])._replace(created_us=min(one.created_us, other.created_us))
 
 
 def _row_key(kind: str, event: Mapping[str, Any]) -> str:
@@ -113,8 +128,25 @@ def _us(time: datetime) -> int:
 
 def kept_in(row: bytes) -> Kept:
     fields = tuple(msgspec.msgpack.decode(row[37:])) if len(row) > 37 else None
-    event_id = str(uuid.UUID(bytes=row[9:25]))
-    return Kept(int.from_bytes(row[:8], "big"), row[8], event_id, int.from_bytes(row[29:37], "big"), fields)
+    order, raw_id = NO_ORDER, row[9:25]
+    if fields is not None and row[-19:-16] == _TRAILER:
+        order, raw_id, fields = int.from_bytes(row[17:25], "big"), row[-16:], fields[:-1]
+    time_us, created_us = int.from_bytes(row[:8], "big"), int.from_bytes(row[29:37], "big")
+    return Kept(time_us, row[8], order, str(uuid.UUID(bytes=raw_id)), created_us, fields)
+
+
+def is_sound(row: bytes) -> bool:
+    """Whether the version holds the CRC-32 of the fields, and fits the format of the body."""
+    fields = kept_in(row).fields
+    content = b"" if fields is None else msgspec.msgpack.encode(fields)
+    is_format_2 = fields is not None and row[-19:-16] == _TRAILER
+    return row[25:29] == crc32(content).to_bytes(4, "big") and (not is_format_2 or row[9:17] == _FORMAT_2)
+
+
+def order_in(version: bytes, event_id: str) -> int:
+    """The place in the log that a live thing's version tells; the event id beside it says which format that is of."""
+    is_format_2 = version[9:17] == _FORMAT_2 and event_id != str(uuid.UUID(bytes=version[9:25]))
+    return int.from_bytes(version[17:25], "big") if is_format_2 else NO_ORDER
 
 
 def rows_in_changelogs(broker: str) -> dict[Key, bytes]:
@@ -163,13 +195,15 @@ def kept_in_mysql(url: str, own_ids: Collection[str] | None = None) -> dict[Key,
         for kind, (table, owner, key, columns) in _COLUMNS.items():
             of_own = "" if own_ids is None else f" WHERE {owner} IN %s"
             arguments = None if own_ids is None else (list(own_ids),)
-            cursor.execute(f"SELECT {key}, Version, CreatedAt, DeletedAt, {columns} FROM {table}{of_own}", arguments)
-            for row_key, version, created_at, deleted_at, *fields in cursor.fetchall():
+            wanted = f"{key}, Version, SourceEventId, CreatedAt, DeletedAt, {columns}"
+            cursor.execute(f"SELECT {wanted} FROM {table}{of_own}", arguments)
+            for row_key, version, event_id, created_at, deleted_at, *fields in cursor.fetchall():
                 raw = bytes.fromhex(version)
                 found[kind, row_key] = Kept(
                     int.from_bytes(raw[:8], "big"),
                     raw[8],
-                    str(uuid.UUID(bytes=raw[9:25])),
+                    order_in(raw, event_id),
+                    event_id,
                     _us(created_at.replace(tzinfo=UTC)),
                     tuple(fields) if deleted_at is None else None,
                 )

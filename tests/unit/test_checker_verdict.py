@@ -21,7 +21,7 @@ def sends() -> list[Send]:
             "emis.class.updated",
             key,
             key,
-            (second * 1_000_000, 1, an_id(f"{key} {second}")),
+            (second * 1_000_000, 1, second, an_id(f"{key} {second}")),
             False,
             second,
             second,
@@ -39,7 +39,7 @@ def reads() -> list[Read]:
     for n in range(300):
         due = n / 10
         key = CLASSES[n % 2]
-        version = (int(due) * 1_000_000, 1, an_id(f"{key} {int(due)}"))
+        version = (int(due) * 1_000_000, 1, int(due), an_id(f"{key} {int(due)}"))
         found.append(Read(f"worker-{n // 2 % 2 + 1}", "classes", key, due, due, 0.02, 200, version, False, ()))
     return found
 

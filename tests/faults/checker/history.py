@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.faults.checker.findings import Findings
 from tests.faults.checker.truth import Place, Truth, Version
-from tests.integration.independent import SOURCES, Key
+from tests.integration.independent import NO_ORDER, SOURCES, Key, order_in
 
 SLACK_SECONDS = 1.0
 """Between the last measurement that an age rests on and the answer that tells it."""
@@ -50,7 +50,7 @@ class Read:
     took: float
     status: int
     version: Version | None
-    """Of a class; of what is deleted as well (without its event id)."""
+    """Of a class; of what is deleted as well. Its event id is "" where the answer does not say it."""
     stale: bool | None
     entries: tuple[tuple[str | None, str, str | None], ...]
     name: str | None = None
@@ -68,7 +68,7 @@ def sends(path: Path) -> list[Send]:
             line["topic"],
             line["key"],
             line["row_key"],
-            (line["us"], line["rank"], line["event_id"]),
+            (line["us"], line["rank"], _order(line), line["event_id"]),
             line["bad"],
             line["sent"],
             line["acked"],
@@ -105,13 +105,22 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.split("\n") if line]
 
 
+def _order(line: dict[str, Any]) -> int:
+    """The place in the log that a sent event got."""
+    offset = line["offset"]
+    return NO_ORDER if offset is None or line["topic"].endswith(".deleted") else int(offset)
+
+
 def _version(line: dict[str, Any]) -> Version | None:
-    if line.get("version"):
-        raw = bytes.fromhex(line["version"])
-        return int.from_bytes(raw[:8], "big"), raw[8], str(uuid.UUID(bytes=raw[9:25]))
+    """The last release takes the place in the log for an event id, so that the real one is not known."""
     if line.get("deletedAt"):
         deleted = datetime.fromisoformat(line["deletedAt"])
-        return (deleted - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1), 2, ""
+        return (deleted - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1), 2, NO_ORDER, ""
+    if line.get("version"):
+        raw, event_id = bytes.fromhex(line["version"]), line["eventId"]
+        order = order_in(raw, "")
+        of_last_release = order != NO_ORDER and event_id == str(uuid.UUID(bytes=raw[9:25]))
+        return int.from_bytes(raw[:8], "big"), raw[8], order, "" if of_last_release else event_id
     return None
 
 
@@ -125,7 +134,7 @@ def check_sends(sent: Iterable[Send], truth: Truth, findings: Findings) -> None:
         if one.acked is None or place is None:
             findings.notes["sends_unknown"] += 1
             continue
-        if not truth.holds(place, "" if one.bad else one.version[2]):
+        if not truth.holds(place, "" if one.bad else one.version[3]):
             findings.add("lost", place, "an acknowledged event is not in the log where the brokers said")
 
 
@@ -144,15 +153,22 @@ def check_reads(
         if one.status not in GOOD:
             continue
         _check_explained(one, truth, findings)
-        for key, version in seen.items():
+        for key, span in seen.items():
             thing = (one.worker, key, one.asked)
-            floor = floors.get(key)
+            floor, version = floors.get(key), None if span is None else span.highest
             if floor is not None and _is_before(version, floor):
                 kind = "lost" if version is None else "reorder"
                 findings.add(kind, thing, f"read {version} after {floor}")
             missed = acked[key].before(one.asked - limit_seconds - SLACK_SECONDS)
             if not one.stale and missed is not None and _is_before(version, missed):
                 findings.add("unflagged_stale", thing, f"read {version}, not {missed}")
+
+
+class Span(NamedTuple):
+    """What an answer shows: one version, or one of several that look the same."""
+
+    lowest: Version
+    highest: Version
 
 
 @dataclass
@@ -179,13 +195,13 @@ def _acknowledged(sent: Iterable[Send], truth: Truth) -> dict[Key, Acknowledged]
     return acked
 
 
-def _shown(one: Read, truth: Truth) -> dict[Key, Version | None]:
+def _shown(one: Read, truth: Truth) -> dict[Key, Span | None]:
     """The version of each thing that an answer shows; None: it says that there is no such thing."""
     if one.status not in GOOD:
         return {}
     own = (one.kind, one.key)
     if one.status == 404 or one.version is not None:
-        seen: dict[Key, Version | None] = {own: one.version}
+        seen: dict[Key, Span | None] = {own: None if one.version is None else Span(one.version, one.version)}
     else:
         seen = _of_name(own, one.name, truth)
     for _, class_id, name in one.entries:
@@ -193,18 +209,23 @@ def _shown(one: Read, truth: Truth) -> dict[Key, Version | None]:
     return seen
 
 
-def _of_name(key: Key, name: str | None, truth: Truth) -> dict[Key, Version | None]:
-    """Every event gives another name, so a name tells which one is shown."""
-    version = truth.named.get(key, {}).get(name or "")
-    return {} if version is None else {key: version}
+def _of_name(key: Key, name: str | None, truth: Truth) -> dict[Key, Span | None]:
+    """Every event gives another name, so a name tells which one is shown; not which of its places in the log."""
+    versions = truth.named.get(key, {}).get(name or "")
+    return {key: Span(min(versions), max(versions))} if versions else {}
 
 
 def _is_before(version: Version | None, other: Version) -> bool:
-    """A deleted class does not say its event id: it is compared without."""
-    return version is None or (version[:2] < other[:2] if version[2] == "" or other[2] == "" else version < other)
+    """Where an event id is not known, a delete's or one of the last release, it is compared without."""
+    if version is None:
+        return True
+    if "" not in (version[3], other[3]):
+        return version < other
+    known = 3 if NO_ORDER not in (version[2], other[2]) else 2
+    return version[:known] < other[:known]
 
 
-def _floors(read: Sequence[Read], shown: Sequence[Mapping[Key, Version | None]]) -> list[dict[Key, Version]]:
+def _floors(read: Sequence[Read], shown: Sequence[Mapping[Key, Span | None]]) -> list[dict[Key, Version]]:
     """For each read the highest versions that the same worker had told before the read was asked."""
     moments = [(r.asked, 1, n) for n, r in enumerate(read)] + [(r.ended, 0, n) for n, r in enumerate(read)]
     told: dict[object, Version] = {}
@@ -212,13 +233,13 @@ def _floors(read: Sequence[Read], shown: Sequence[Mapping[Key, Version | None]])
     for _, is_asked, n in sorted(moments):
         one = read[n]
         of_source = one.source if one.stale and one.status != 404 else "any"
-        for key, version in shown[n].items():
+        for key, span in shown[n].items():
             if is_asked and (floor := told.get((one.worker, of_source, key))) is not None:
                 floors[n][key] = floor
-            elif not is_asked and version is not None:
+            elif not is_asked and span is not None:
                 for source in (one.source, "any"):
                     at = (one.worker, source, key)
-                    told[at] = max(told.get(at, version), version)
+                    told[at] = max(told.get(at, span.lowest), span.lowest)
     return floors
 
 
@@ -229,7 +250,7 @@ def _check_explained(one: Read, truth: Truth, findings: Findings) -> None:
         findings.add("phantom", thing, f"read {one.version}, which was never sent")
     elif one.name is not None and one.name not in named:
         findings.add("phantom", thing, f"name {one.name!r} was never sent")
-    elif one.name is not None and one.version is not None and named[one.name] != one.version:
+    elif one.name is not None and one.version is not None and not _is_one_of(one.version, named[one.name]):
         findings.add("divergent", thing, f"name {one.name!r} is of {named[one.name]}, shown with {one.version}")
     shown = [(assignment, class_id) for assignment, class_id, _ in one.entries]
     if len(set(shown)) < len(shown):
@@ -240,7 +261,7 @@ def _check_explained(one: Read, truth: Truth, findings: Findings) -> None:
 
 
 def _is_one_of(version: Version, versions: Collection[Version]) -> bool:
-    return version in versions or (version[2] == "" and any(v[:2] == version[:2] for v in versions))
+    return version in versions or (version[3] == "" and any(v[:3] == version[:3] for v in versions))
 
 
 # -- figures --------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Changelogs, tables, read models, MariaDB and answers over HTTP against the truth."""
 
 import json
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,20 @@ from confluent_kafka import Message
 
 from tests.faults.checker.findings import Findings
 from tests.faults.checker.truth import Place, Truth
-from tests.integration.independent import GROUP, KINDS, Kept, Key, items, kept_in, records, rows_in_read_model
+from tests.integration.independent import (
+    GROUP,
+    KINDS,
+    Kept,
+    Key,
+    is_sound,
+    items,
+    kept_in,
+    order_in,
+    records,
+    rows_in_read_model,
+)
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION = b"\x00position"
 CUT_BYTES = 64 * 1024
 LARGEST_BYTES = 1_048_588
@@ -33,7 +45,7 @@ def _compare_one(store: str, key: Key, found: Kept | None, expected: Kept, findi
         return
     if found is None:
         findings.add("lost", key, f"{store} has nothing, expected {expected}")
-    elif found[:3] < expected[:3]:
+    elif found[:4] < expected[:4]:
         kind = "resurrect" if expected.fields is None and found.fields is not None else "lost"
         findings.add(kind, key, f"{store} has {found}, expected {expected}")
     else:
@@ -85,7 +97,9 @@ def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings)
         if row is None:
             findings.add("lost", key, f"the changelog has a null record at {entry.partition}:{entry.offset}")
             continue
-        if kept_in(row)[:3] not in truth.versions.get(key, ()):
+        if not is_sound(row):
+            findings.add("divergent", key, f"the version of {row!r} is not of its content")
+        if kept_in(row)[:4] not in truth.versions.get(key, ()):
             findings.add("phantom", key, f"the changelog has {kept_in(row)}, which no event explains")
         findings.notes["changelog_decreases"] += row[:29] < highest.get(key, b"")[:29]
         highest[key] = max(row, highest.get(key, b""), key=lambda r: r[:29])
@@ -188,9 +202,11 @@ def compare_answer(worker: str, kind: str, key: str, status: int, body: Any, tru
 
 def _shown(kind: str, body: Any) -> Any:
     if kind == "classes":
-        raw = bytes.fromhex(body["version"])
+        raw, event_id = bytes.fromhex(body["version"]), body["eventId"]
         names = ("className", "grade", "academicYear", "totalStudents", "schoolId", "homeroomTeacherId")
-        return int.from_bytes(raw[:8], "big"), raw[8], str(uuid.UUID(bytes=raw[9:25])), tuple(body[n] for n in names)
+        created_us = (datetime.fromisoformat(body["createdAt"]) - _EPOCH) // timedelta(microseconds=1)
+        fields = tuple(body[n] for n in names)
+        return Kept(int.from_bytes(raw[:8], "big"), raw[8], order_in(raw, event_id), event_id, created_us, fields)
     shown = ("assignmentId", "classId", "role", "subject", "className", "totalStudents", "deleted")
     entries = [tuple(c[name] for name in shown) for c in body["classAssignments"]]
     return (body["fullName"], body["email"], body["schoolId"]), sorted(entries, key=str)
@@ -198,7 +214,7 @@ def _shown(kind: str, body: Any) -> Any:
 
 def _to_be_shown(kind: str, key: str, expected: Kept, truth: Truth) -> Any:
     if kind == "classes":
-        return (*expected[:3], expected.fields)
+        return expected
     rows = truth.expected
     assigned = [
         (row_key[37:], *row.fields)

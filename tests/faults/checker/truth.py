@@ -1,21 +1,21 @@
 """What has to be everywhere, worked out from the source topics alone.
 
 Nothing of the application is imported: topics are read by librdkafka, events are JSON, and the rule is
-written down here once more: of a key's events the highest (time, rank, event id) counts, a row was
+written down here once more: of a key's events the highest (time, rank, offset on the topic) counts, a row was
 created when its earliest event says, a delete leaves nothing but its version. An event of the future
 (by more than ten minutes of the brokers' clock, which stamps the records) is refused.
 """
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from tests.integration.independent import SOURCES, Kept, Key, records
+from tests.integration.independent import NO_ORDER, SOURCES, Kept, Key, later, records
 
-Version = tuple[int, int, str]
-"""Time in µs, rank, event id."""
+Version = tuple[int, int, int, str]
+"""Time in µs, rank, offset on the topic (NO_ORDER: of a delete, or of a row of format 1), event id."""
 
 _FIELDS = {
     "classes": ("className", "grade", "academicYear", "totalStudents", "schoolId", "homeroomTeacherId"),
@@ -50,11 +50,15 @@ class Record(NamedTuple):
 class Truth:
     """The fold of a district's source records."""
 
+    with_last_release: bool = False
+    """Whether workers of the last release were at work: they write format 1, and decide ties by event id."""
     expected: dict[Key, Kept] = field(default_factory=dict)
     versions: dict[Key, set[Version]] = field(default_factory=dict)
     """Of all events of a key."""
-    named: dict[Key, dict[str, Version]] = field(default_factory=dict)
-    """Which event gave a class or a teacher that name; no two give the same (tests/faults/district.py)."""
+    tied: dict[Key, list[Kept]] = field(default_factory=dict)
+    """The events of the highest time and rank of each key."""
+    named: dict[Key, dict[str, list[Version]]] = field(default_factory=dict)
+    """Which event gave a class or a teacher that name, at each of its places in the log; no two give the same."""
     places: dict[Place, str] = field(default_factory=dict)
     """Event id by place."""
     bad: dict[Place, bytes] = field(default_factory=dict)
@@ -85,17 +89,35 @@ class Truth:
             self.bad[place] = value
             self.refused[place] = event["eventId"]
             return
-        row_key = _row_key(kind, event)
-        own = (kind, row_key)
+        own = (kind, _row_key(kind, event))
         self.places[place] = event["eventId"]
-        self.versions.setdefault(own, set()).add((us, rank, event["eventId"]))
-        if (name := event.get("className", event.get("fullName"))) is not None:
-            self.named.setdefault(own, {})[name] = (us, rank, event["eventId"])
         is_deleted = place.topic.endswith(".deleted")
         fields = None if is_deleted else tuple(event.get(name) for name in _FIELDS[kind])
-        new = Kept(us, rank, event["eventId"], us, fields)
-        old = self.expected.get(own, new)
-        self.expected[own] = max(old, new, key=lambda k: k[:3])._replace(created_us=min(old.created_us, us))
+        new = Kept(us, rank, NO_ORDER if is_deleted else place.offset, event["eventId"], us, fields)
+        self._note(own, new, event.get("className", event.get("fullName")))
+
+    def _note(self, own: Key, new: Kept, name: str | None) -> None:
+        forms = [new, new._replace(order=NO_ORDER)] if self.with_last_release else [new]
+        self.versions.setdefault(own, set()).update(form[:4] for form in forms)
+        if name is not None:
+            self.named.setdefault(own, {}).setdefault(name, []).extend(form[:4] for form in forms)
+        tied = self.tied.get(own, [])
+        if not tied or new[:2] > tied[0][:2]:
+            self.tied[own] = forms
+        elif new[:2] == tied[0][:2]:
+            self.tied[own] = [*tied, *forms]
+        self.expected[own] = later(self.expected.get(own, new), new)
+
+    def settle(self, found: Mapping[Key, Kept]) -> None:
+        """Takes what the changelogs end with for right if it is one of the tied events of its key.
+
+        For rows with workers of the last release only: no rule says which of these it has to be, but it has to be
+        the same everywhere.
+        """
+        for key, kept in found.items():
+            created_us = self.expected[key].created_us if key in self.expected else 0
+            if kept in [one._replace(created_us=created_us) for one in self.tied.get(key, ())]:
+                self.expected[key] = kept
 
 
 def of_sources(
@@ -105,13 +127,14 @@ def of_sources(
     *,
     gone: Iterable[Record] = (),
     skipped: Collection[Place] = (),
+    with_last_release: bool = False,
 ) -> Truth:
     """Reads the source topics from their first records to their ends.
 
     `gone`: records that were deleted from the topics after they were there for the workers. `skipped`: what
     the workers could not read, as a row saw to it, and had to say so.
     """
-    truth = Truth()
+    truth = Truth(with_last_release)
     for record in gone:
         truth.former[record.place] = "" if record.is_bad else json.loads(record.value)["eventId"]
     for record in [*gone, *records_of(brokers, own_ids, topics)]:
