@@ -13,9 +13,13 @@ from typing import Any
 
 N_CLASSES, N_TEACHERS, N_ASSIGNMENTS = 240, 30, 240
 _LATE, _AGAIN, _DELETED = 0.06, 0.04, 0.1
+_TIED, _FIRST = 0.08, 0.15
+"""Of events, those that others of the same time follow; of creates, those that are earlier than all before."""
+_MOST_TIED = 3
 _MOST_SECONDS_LATE = 20.0
 _EARLIER_KEPT = 200
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RANKS = {"created": 0, "updated": 1, "deleted": 2}
 ASSIGNMENT_RANKS = {"created": 0, "deleted": 1}
 
@@ -48,6 +52,10 @@ class District:
     _dice: random.Random = field(init=False, repr=False)
     _n: int = field(default=0, init=False)
     _earlier: list[Sent] = field(default_factory=list, init=False, repr=False)
+    _tied_to: Sent | None = field(default=None, init=False, repr=False)
+    """The event whose time the next one gets."""
+    _earliest_us: dict[str, int] = field(default_factory=dict, init=False, repr=False)
+    """Of each thing's events, by row key."""
 
     def __post_init__(self) -> None:
         ids = random.Random(self.seed)
@@ -73,13 +81,15 @@ class District:
         self._is_beginning = False
 
     def life(self) -> Iterator[Sent]:
-        """What happens afterwards, without end: late, twice, deleted, bad."""
+        """What happens afterwards, without end: late, twice, at one time, deleted, bad."""
         while True:
             event = self._next()
             yield event
             if event.bad:
                 continue
             self._earlier = [*self._earlier[-_EARLIER_KEPT:], event]
+            if self._dice.random() < _TIED:
+                yield from self._tied(event)
             if self._dice.random() < _AGAIN:
                 yield self._dice.choice(self._earlier)
 
@@ -92,6 +102,21 @@ class District:
         if roll > 0.82:
             return self._teacher(self._dice.choice(self.teachers), self._what(("updated",)))
         return self._class(self._dice.choice(self.classes), self._what(("created", "updated", "updated", "updated")))
+
+    def _tied(self, event: Sent) -> Iterator[Sent]:
+        """Events of the same thing, topic and time; each has a lower id than the one before it in the log."""
+        _, kind, what = event.topic.split(".")
+        for _ in range(self._dice.randint(1, _MOST_TIED)):
+            self._tied_to = event
+            match kind:
+                case "class":
+                    event = self._class(event.key, what)
+                case "teacher":
+                    event = self._teacher(event.key, what)
+                case _:
+                    event = self._assignment((event.key, event.row_key[-36:]), what)
+            self._tied_to = None
+            yield event
 
     def _what(self, living: tuple[str, ...]) -> str:
         return "deleted" if self._dice.random() < _DELETED else self._dice.choice(living)
@@ -136,13 +161,23 @@ class District:
     ) -> Sent:
         self._n += 1
         topic = f"emis.{kind}.{what}"
-        event_id = _id(self._dice)
-        time = datetime.now(UTC) - timedelta(seconds=self._wrong_by())
+        event_id, us = self._id_and_time(what, row_key)
+        time = _EPOCH + timedelta(microseconds=us)
         body = {} if what == "deleted" and kind != "assignment" else fields
         event = {"eventId": event_id, "eventType": topic, "timestamp": time.isoformat(timespec="microseconds")}
         value = json.dumps({**event, **ids, **body}, ensure_ascii=False).encode()
         rank = (ASSIGNMENT_RANKS if kind == "assignment" else RANKS)[what]
-        return Sent(topic, key, row_key, value, _us(time), rank, event_id, name)
+        return Sent(topic, key, row_key, value, us, rank, event_id, name)
+
+    def _id_and_time(self, what: str, row_key: str) -> tuple[str, int]:
+        if (tied_to := self._tied_to) is not None:
+            return str(uuid.UUID(int=self._dice.randrange(uuid.UUID(tied_to.event_id).int))), tied_to.time_us
+        us = _us(datetime.now(UTC) - timedelta(seconds=self._wrong_by()))
+        earliest_us = self._earliest_us.get(row_key, us)
+        if what == "created" and not self._is_beginning and self._dice.random() < _FIRST:
+            us = earliest_us - self._dice.randint(0, 2_000_000)
+        self._earliest_us[row_key] = min(us, earliest_us)
+        return _id(self._dice), us
 
     def _wrong_by(self) -> float:
         late = self._dice.uniform(0, _MOST_SECONDS_LATE) if self._dice.random() < _LATE else 0.0
@@ -171,4 +206,4 @@ def _id(dice: random.Random) -> str:
 
 
 def _us(time: datetime) -> int:
-    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -35,6 +35,8 @@ MUTANTS = (
     Mutant("ack-before-dead-letter", rows.DEAD_LETTERS_REFUSE),
     Mutant("swallowed-send-error", rows.TOO_LARGE),
     Mutant("position-before-data", rows.FLUSHED),
+    Mutant("tie-by-event-id", rows.PLAIN),
+    Mutant("created-not-sent-again", rows.LATE_CREATED),
 )
 
 

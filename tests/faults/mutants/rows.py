@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 from tests.faults.checker import stores
 from tests.faults.checker.stores import CHANGELOGS, Entry
 from tests.faults.course import Course, Evidence, Row
+from tests.faults.rows import late_created
 from tests.faults.rows.brokers import all_in_sync, coordinator_of, node_of, others, start_again
 from tests.faults.rows.told import config_of, configure
 from tests.faults.trap import Trap
@@ -141,4 +142,5 @@ DEAD_LETTERS_REFUSE = Row(
     "dead-letters-refuse", "dead letters are refused, then all workers die", dead_letters_refuse, poison_share=0.1
 )
 TOO_LARGE = Row("too-large", "changelogs refuse for good", too_large)
+(LATE_CREATED,) = late_created.ROWS
 FLUSHED = Row("flushed", "a worker dies after the first write of its local copy", flushed_then_killed)

@@ -1,6 +1,6 @@
 """The rows of the fault matrix, in the order in which they are run."""
 
-from tests.faults.rows import brokers, database, events, random_faults, state, topics, upgrade, workers
+from tests.faults.rows import brokers, database, events, late_created, random_faults, state, topics, upgrade, workers
 
 _EVERYTHING = ("28", "28a", "28c", "40")
 """Of these all that was ever sent is sent or read again, so they come while that is little."""
@@ -11,6 +11,7 @@ _BY_SUBJECT = [
     *database.ROWS,
     *state.ROWS,
     *events.ROWS,
+    *late_created.ROWS,
     *topics.ROWS,
     *upgrade.ROWS,
     *random_faults.ROWS,
