@@ -5,6 +5,7 @@ from aiohttp import web
 from emis_streams.lag_report import Camel
 from emis_streams.read_model.user_rows import Activity, UserRows
 from web.freshness import Age
+from web.ids import with_any_id
 from web.parameters import takes
 from web.user_rows import AFTER, LIMIT, Asked, answer
 
@@ -24,7 +25,7 @@ class Activities(Camel, frozen=True, kw_only=True):
     """Older than STALE_AFTER_SECONDS, or nobody knows."""
 
 
-@routes.get("/users/{user_id}/activity")
+@routes.get(with_any_id("/users/{user_id}/activity"))
 @takes(LIMIT, AFTER)
 async def activity(request: web.Request) -> web.StreamResponse:
     """RFC 9457 problems with 400, 404 (no such page), 503 (the copy has not caught up for the first time)."""

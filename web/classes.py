@@ -4,6 +4,7 @@ import msgspec
 from aiohttp import web
 
 from emis_streams.answers import ClassDetail
+from web.ids import with_any_id
 from web.lookup import find
 from web.pages import render, wants_html
 from web.parameters import LANG, takes
@@ -15,14 +16,14 @@ routes = web.RouteTableDef()
 _encode = msgspec.json.Encoder().encode
 
 
-@routes.get("/api/classes/{class_id}")
+@routes.get(with_any_id("/api/classes/{class_id}"))
 @takes()
 async def class_json(request: web.Request) -> web.StreamResponse:
     """A class as JSON; RFC 9457 problems with 400, 404, 410 or 503."""
     return await _as_json(request)
 
 
-@routes.get("/classes/{class_id}")
+@routes.get(with_any_id("/classes/{class_id}"))
 @takes(LANG)
 async def class_page(request: web.Request) -> web.StreamResponse:
     """A class as a page for browsers, as JSON for all others."""

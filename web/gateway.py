@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from emis_streams.ids import with_canonical_ids
 from emis_streams.services.circuit_breaker import CircuitOpen
 from emis_streams.services.client import CallOptions, ServiceClient
 from emis_streams.services.errors import CallFailed, Refused
@@ -20,6 +21,7 @@ from emis_streams.services.token_bucket import TokenBucket
 from web import parameters
 from web.gateway_pages import Page, PageEndpoint
 from web.gateway_problems import BAD_GATEWAY, UNAVAILABLE, Refusals, failed
+from web.ids import with_any_id
 from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, BadParameter, Parameter, row_id, whole_number
 
 log = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ def routes_of(
     gateway: GatewayService, routes: Iterable[Route | Page] = ROUTES, options: CallOptions = OPTIONS
 ) -> list[web.RouteDef]:
     """The table as aiohttp takes it; `options` are of each call."""
-    return [web.route(r.method, r.path, _endpoint(gateway, r, options).answer) for r in routes]
+    return [web.route(r.method, with_any_id(r.path), _endpoint(gateway, r, options).answer) for r in routes]
 
 
 def services_of(routes: Iterable[Route | Page] = ROUTES) -> set[str]:
@@ -155,7 +157,7 @@ class _Endpoint:
     async def _asked(self, request: web.Request) -> dict[str, Any]:
         """Body, query and path as one object; raises _BadRequest."""
         body = await self._body(request) if self._route.method == "POST" else {}
-        return {**body, **self._query(request), **request.match_info}
+        return with_canonical_ids({**body, **self._query(request), **request.match_info})
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         most = self._route.most_body_bytes

@@ -1,12 +1,12 @@
 """The whole at a glance, some teachers to look at, and finding by id."""
 
-import uuid
 from dataclasses import replace
 
 from aiohttp import web
 
 from emis_streams import __version__
 from emis_streams.answers import TeacherDetail
+from emis_streams.ids import canonical_id
 from emis_streams.node import NODE, Node
 from web.classes import find_class
 from web.health import health_report
@@ -55,7 +55,7 @@ async def overview(request: web.Request) -> web.StreamResponse:
 async def find_by_id(request: web.Request) -> web.StreamResponse:
     """Leads to the teacher or the class with the id; upper case, blanks and braces do not matter."""
     given = ID.of(request)
-    id_ = canonical(given)
+    id_ = canonical_id(given)
     if id_ is None:
         return refuse(request, Refusal("malformed", "any", given))
     teacher = await find_teacher_alone(request, id_)
@@ -65,14 +65,6 @@ async def find_by_id(request: web.Request) -> web.StreamResponse:
             raise web.HTTPSeeOther(f"/{page}/{id_}")
     not_ready = isinstance(teacher, Refusal) and teacher.reason == "not_ready"
     return refuse(request, Refusal("not_ready" if not_ready else "unknown", "any", id_))
-
-
-def canonical(given: str) -> str | None:
-    """The id that somebody meant: a UUID in any of its usual forms; None if it is none."""
-    try:
-        return str(uuid.UUID(given.strip()))
-    except ValueError:
-        return None
 
 
 def _samples(node: Node) -> list[TeacherDetail]:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from aiohttp import web
 
 from emis_streams.class_list import DEFAULT_LIMIT, MOST_LIMIT, Cursor
-from emis_streams.events import is_canonical_id
+from emis_streams.ids import canonical_id
 
 Value = TypeVar("Value")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,14 +70,15 @@ def one_of(name: str, texts: Iterable[str], default: str) -> Parameter[str]:
 
 
 def row_id(name: str) -> Parameter[str | None]:
-    """The id of a row: a lower-case UUID of 36 characters."""
+    """The id of a row, in any usual form."""
 
     def read(text: str) -> str | None:
-        if not is_canonical_id(text):
+        found = canonical_id(text)
+        if found is None:
             raise ValueError(text)
-        return text
+        return found
 
-    return Parameter(name, read, "a lower-case UUID of 36 characters, as nextAfter has it", None)
+    return Parameter(name, read, "a UUID, as nextAfter has it", None)
 
 
 def any_text(name: str) -> Parameter[str]:

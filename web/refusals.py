@@ -22,7 +22,7 @@ TITLES: dict[Reason, str] = {
     "not_ready": "Not ready",
 }
 DETAILS: dict[Reason, str] = {
-    "malformed": "{given!r} is not the id of a {subject}: ids are lower-case UUIDs of 36 characters.",
+    "malformed": "{given!r} is not the id of a {subject}: ids are UUIDs, 0c000000-0000-4000-8000-000000000001.",
     "unknown": "No event of a {subject} with the id {given} has come so far.",
     "deleted": "The {subject} {given} was deleted.",
     "not_ready": "This worker cannot tell yet: its local copy is not caught up and the database does not answer.",

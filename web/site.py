@@ -8,6 +8,7 @@ from web import (
     classes,
     consumer_lag,
     health,
+    ids,
     limits,
     metrics,
     overview,
@@ -30,6 +31,7 @@ def setup(app: web.Application) -> None:
     tracing.setup(app)
     problems.setup(app)
     access.setup(app)
+    ids.setup(app)
     pages.setup(app)
     remembered.setup(app)
     app[problems.PROBLEM_PAGE] = refusals.problem_page

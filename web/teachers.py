@@ -7,6 +7,7 @@ from emis_streams.answers import TeacherDetail
 from emis_streams.class_list import DEFAULT_LIMIT, Cursor
 from emis_streams.node import NODE
 from web.freshness import FRESHNESS
+from web.ids import with_any_id
 from web.lookup import find
 from web.pages import render, wants_html
 from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, LANG, takes
@@ -19,14 +20,14 @@ _encode = msgspec.json.Encoder().encode
 _JSON = {hdrs.CONTENT_TYPE: "application/json"}
 
 
-@routes.get("/api/teachers/{teacher_id}")
+@routes.get(with_any_id("/api/teachers/{teacher_id}"))
 @takes(CLASSES_LIMIT, CLASSES_AFTER)
 async def teacher_json(request: web.Request) -> web.StreamResponse:
     """A teacher as JSON; RFC 9457 problems with 400, 404, 410 or 503."""
     return await _as_json(request)
 
 
-@routes.get("/teachers/{teacher_id}")
+@routes.get(with_any_id("/teachers/{teacher_id}"))
 @takes(CLASSES_LIMIT, CLASSES_AFTER, LANG)
 async def teacher_page(request: web.Request) -> web.StreamResponse:
     """A teacher as a page for browsers, as JSON for all others."""

@@ -37,7 +37,7 @@ def answer(request: web.Request, found: Found) -> web.StreamResponse:
     """`{user_id}` of the route is the user; `limit` and `after`, which the handler declares, say which page."""
     user_id = request.match_info["user_id"]
     if not is_canonical_id(user_id):
-        return problem(400, "Bad Request", f"{user_id!r} is no id: a lower-case UUID of 36 characters")
+        return problem(400, "Bad Request", f"{user_id!r} is no id: ids are UUIDs")
     try:
         return _answer(request, Asked(user_id, LIMIT.of(request), AFTER.of(request)), found)
     except NoSuchRow as row:

@@ -5,7 +5,6 @@ kept (the transactional outbox).
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from emis_streams.columns import OPTIONS, TIME
 from emis_streams.database_faults import Fault, fault_of, reason_of
 from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.errors import Unavailable
-from emis_streams.services import outbox_store
+from emis_streams.services import outbox_store, request_content
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
 from emis_streams.services.outbox_schema import create_tables
@@ -46,7 +45,7 @@ executed_requests = Table(
     Column("ExecutedAt", TIME, nullable=False, index=True),
     **OPTIONS,
 )
-"""What was carried out. `Fingerprint` is the SHA-256 of what was asked, in hexadecimal; `Result` is JSON."""
+"""What was carried out. `Fingerprint` is that of what was asked (`request_content.py`); `Result` is JSON."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -127,18 +126,17 @@ class Database:
                 return await self._once(request, work)
 
     async def _once(self, request: Request, work: Work) -> Any:
-        fingerprint = hashlib.sha256(request.value).hexdigest()
         async with self._engine.begin() as connection:
             found = (await connection.execute(_executed(request))).one_or_none()
             if found is None:
                 transaction = Transaction(connection)
                 result = await work(transaction)
-                await connection.execute(_note(request, fingerprint, result, self._now()))
+                await connection.execute(_note(request, result, self._now()))
         if found is None:
             if transaction.n_events:
                 self.has_events.set()
             return result
-        if found.Fingerprint != fingerprint:
+        if not request_content.is_fingerprint_of(found.Fingerprint, request.value):
             raise Refused("key-reused", f"idempotency key {request.idempotency_key} came with another content")
         return _decode(found.Result)
 
@@ -170,11 +168,11 @@ def _executed(request: Request) -> Any:
     )
 
 
-def _note(request: Request, fingerprint: str, result: Any, now: datetime) -> Any:
+def _note(request: Request, result: Any, now: datetime) -> Any:
     return insert(executed_requests).values(
         Pattern=request.pattern,
         IdempotencyKey=request.idempotency_key,
-        Fingerprint=fingerprint,
+        Fingerprint=request_content.fingerprint(request.value),
         Result=_encode(result).decode(),
         ExecutedAt=now.replace(tzinfo=None),
     )

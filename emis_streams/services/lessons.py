@@ -10,6 +10,7 @@ from msgspec import Meta
 from sqlalchemy import Column, Index, MetaData, String, Table, Text, and_, insert, or_, select
 
 from emis_streams.columns import ID, OPTIONS, TIME
+from emis_streams.names import is_visible
 from emis_streams.services.database import Event, Transaction
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
@@ -133,6 +134,8 @@ def _normalised(title: str) -> str:
     found = unicodedata.normalize("NFC", title)
     if len(found) > TITLE_CHARACTERS:
         raise Refused("invalid", f"title: {len(found)} characters after normalising to NFC, {TITLE_CHARACTERS} at most")
+    if not is_visible(found):
+        raise Refused("invalid", f"title: {found!a} has no character that can be seen")
     return found
 
 

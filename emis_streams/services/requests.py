@@ -19,7 +19,7 @@ from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.throttled_log import ThrottledLog
 from emis_streams.errors import InvalidEvent, Unavailable
-from emis_streams.services import messages
+from emis_streams.services import messages, request_content
 from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused, ServiceUnavailable
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.messages import Arrival, Request
@@ -204,7 +204,7 @@ class Requests:
         return result
 
     async def _result_of(self, execution: _Execution, request: Request) -> Any:
-        if execution.value != request.value:
+        if not request_content.are_same(execution.value, request.value):
             raise Refused("key-reused", f"idempotency key {request.idempotency_key} came with another content")
         self.counts.repeated += 1
         if execution.result is None:

@@ -104,6 +104,12 @@ async def test_a_title_that_would_be_too_long_in_the_events_is_refused(service: 
     assert await page(service, 10, None) == ([], None)
 
 
+@pytest.mark.parametrize("title", ["\u200b", "\u00a0 \u2800", "\u3164"])
+async def test_a_title_that_nobody_sees_is_refused(service: LessonService, title: str) -> None:
+    with pytest.raises(Refused, match=r"title: .* has no character that can be seen"):
+        await created(service, title)
+
+
 async def test_lessons_are_listed_page_by_page_the_newest_first(service: LessonService) -> None:
     for n in range(5):
         await created(service, f"lesson {n}")

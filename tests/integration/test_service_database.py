@@ -65,6 +65,13 @@ async def test_after_a_restart_too(url: str, database: Database) -> None:
     await restarted.close()
 
 
+@pytest.mark.parametrize("value", [b'{ "text" : "\\u0061" }', b'{"more": null, "text": "a"}'])
+async def test_a_retry_that_is_spelled_otherwise_is_the_same_request(database: Database, value: bytes) -> None:
+    await database.once(asked(value=b'{"text": "a"}'), note)
+    again = await database.once(asked(value=value), lambda _: pytest.fail("it was carried out again"))
+    assert again == {"noted": "a"}
+
+
 async def test_the_same_key_with_another_content_is_refused(database: Database) -> None:
     await database.once(asked(), note)
     with pytest.raises(Refused) as told:

@@ -17,7 +17,7 @@ from emis_streams.services.retry_budget import RetryBudget
 from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.scripted_carrier import Answer, Scripted
-from web import problems
+from web import ids, problems
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 
@@ -48,6 +48,7 @@ async def gateway(
     service.client, service.breakers = client, client.breakers
     app = web.Application()
     problems.setup(app)
+    ids.setup(app)
     app.add_routes(routes_of(service, routes))
     async with TestClient(TestServer(app)) as http:
         yield Gateway(http, carrier)
@@ -75,6 +76,17 @@ async def test_path_and_query_reach_the_service() -> None:
         assert own.asked == [
             ("lessons", "get-lesson", b'{"lessonId":"7b0e"}'),
             ("lessons", "get-lessons", f'{{"limit":3,"after":"{LESSON_ID}"}}'.encode()),
+        ]
+
+
+async def test_ids_in_any_form_reach_the_service_as_the_canonical_one() -> None:
+    id_ = "0c0000ab-0000-4000-8000-00000000000f"
+    async with gateway(LESSON, LESSON) as own:
+        await own.http.get(f"/lessons/{{{id_.upper()}}}")
+        await own.http.post("/lessons", json={"title": id_.upper(), "userId": f"{{{id_.upper()}}}"})
+        assert [value for _, _, value in own.asked] == [
+            f'{{"lessonId":"{id_}"}}'.encode(),
+            f'{{"title":"{id_.upper()}","userId":"{id_}"}}'.encode(),
         ]
 
 

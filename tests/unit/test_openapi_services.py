@@ -25,7 +25,7 @@ PAGES = (service, circuit_breakers, services_status, metrics, progress, activity
 
 
 def in_camel(path: str) -> str:
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), path)
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), path.replace(":[^/]+", ""))
 
 
 def test_it_is_valid_openapi() -> None:

@@ -121,14 +121,22 @@ async def test_a_language_that_was_asked_for_is_remembered(client: ClientSession
 
 
 @pytest.mark.parametrize("kind", ["teachers", "classes"])
-@pytest.mark.parametrize("given", ["1", TEACHER.upper(), f"{TEACHER}x", "%00", "zzzzzzzz-0000-4000-8000-000000000001"])
+@pytest.mark.parametrize("given", ["1", f"{{{TEACHER}", f"{TEACHER}x", "%00", "zzzzzzzz-0000-4000-8000-000000000001"])
 async def test_what_is_no_id_is_400(client: ClientSession, kind: str, given: str) -> None:
     for path in (f"/api/{kind}/{given}", f"/{kind}/{given}"):
         response = await client.get(path)
         assert response.status == 400
-        assert "lower-case UUID" in (await problem(response))["detail"]
+        assert "ids are UUIDs" in (await problem(response))["detail"]
     page = await client.get(f"/{kind}/{given}", headers=HTML)
     assert (page.status, page.content_type) == (400, "text/html")
+
+
+@pytest.mark.parametrize("form", [TEACHER.upper(), f"{{{TEACHER}}}", f"urn:uuid:{TEACHER}", TEACHER.replace("-", "")])
+async def test_an_id_in_another_form_is_the_same_id(client: ClientSession, form: str) -> None:
+    for path in ("/api/teachers/", "/teachers/"):
+        response = await client.get(path + form)
+        assert (response.status, (await response.json())["teacherId"]) == (200, TEACHER)
+    assert (await client.get(f"/teachers/{form}", headers=HTML)).status == 200
 
 
 @pytest.mark.parametrize("path", [f"/api/teachers/{NOBODY}", f"/classes/{UNKNOWN_CLASS}", "/nothing/here"])
