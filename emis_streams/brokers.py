@@ -1,6 +1,7 @@
 """What the brokers say of groups, offsets and records: asked without a group of our own.
 
-All offsets are asked as `kafka-consumer-groups` asks them (read uncommitted), so figures agree.
+Offsets are asked as `kafka-consumer-groups` asks them (read uncommitted), so figures agree; last stable offsets are
+asked where a group stands.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 
+from emis_streams.broker_clock import LOG_APPEND_TIME
 from emis_streams.engine.stopping import stop
 from emis_streams.lag_report import Owner
 
@@ -65,6 +67,7 @@ class Brokers:
         options = {**kafka_client, "request_timeout_ms": int(REQUEST_TIMEOUT_SECONDS * 1000)}
         self._admin = AIOKafkaAdminClient(**options)
         self._offsets = AIOKafkaConsumer(**options, group_id=None)
+        self._stable = AIOKafkaConsumer(**options, group_id=None, isolation_level="read_committed")
         self._records = AIOKafkaConsumer(
             **options,
             group_id=None,
@@ -82,12 +85,14 @@ class Brokers:
         """Connect; raises KafkaConnectionError if no broker answers."""
         await self._admin.start()
         await self._offsets.start()
+        await self._stable.start()
         await self._records.start()
 
     async def close(self) -> None:
         """Let go of all connections, also after a start that failed half-way."""
         await self._admin.close()
         await stop(self._offsets)
+        await stop(self._stable)
         await stop(self._records)
 
     async def cluster(self) -> tuple[str | None, int]:
@@ -132,6 +137,11 @@ class Brokers:
         result: dict[TopicPartition, int] = await self._offsets.end_offsets(list(tps))
         return result
 
+    async def stable_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The last stable offset of each: the first record of the oldest transaction that is open, else the end."""
+        result: dict[TopicPartition, int] = await self._stable.end_offsets(list(tps)) if tps else {}
+        return result
+
     async def earliest_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Offset of the first record still in the log."""
         result: dict[TopicPartition, int] = await self._offsets.beginning_offsets(list(tps))
@@ -143,6 +153,18 @@ class Brokers:
         Left out: partitions where none came in time, whose offset is not in the log, or whose record has a
         header name that is not UTF-8 (aiokafka raises at it).
         """
+        return {tp: record.timestamp / 1000 for tp, record in (await self._records_at(offsets)).items()}
+
+    async def stamped_ms(self, tp: TopicPartition, offset: int) -> int | None:
+        """When the broker appended the first record at or after an offset, by its clock: Unix time in milliseconds.
+
+        None where the topic has the times of producers, and for what `timestamps` leaves out.
+        """
+        record = (await self._records_at({tp: offset})).get(tp)
+        stamped: int | None = record.timestamp if record and record.timestamp_type == LOG_APPEND_TIME else None
+        return stamped
+
+    async def _records_at(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, Any]:
         if not offsets:
             return {}
         self._records.assign(list(offsets))
@@ -153,8 +175,8 @@ class Brokers:
         finally:
             self._records.assign([])
 
-    async def _first_records(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, float]:
-        found: dict[TopicPartition, float] = {}
+    async def _first_records(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Any]:
+        found: dict[TopicPartition, Any] = {}
         deadline = asyncio.get_running_loop().time() + RECORD_TIMEOUT_SECONDS
         for tp in tps:
             left = max(0.01, deadline - asyncio.get_running_loop().time())
@@ -163,7 +185,7 @@ class Brokers:
             except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
                 log.info("No record to tell the time at %s: %r", tp, error)
                 continue
-            found[tp] = record.timestamp / 1000
+            found[tp] = record
         return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from aiokafka import TopicPartition
 
 from emis_streams import dead_letters, rows, topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.changelog_rows import row_filter
 from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink
 from emis_streams.engine.home import Home
@@ -28,9 +29,10 @@ CHANGELOGS = [subject.changelog for subject in topics.SUBJECTS]
 class Observed:
     """A sink that measures how long events took until they were visible in it."""
 
-    def __init__(self, sink: Sink, latency: SyncLatency) -> None:
+    def __init__(self, sink: Sink, latency: SyncLatency, clock: BrokerClock) -> None:
         self._sink = sink
         self._latency = latency
+        self._clock = clock
 
     async def positions(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
         return await self._sink.positions(tps)
@@ -41,17 +43,21 @@ class Observed:
     async def apply(self, slices: Sequence[ChangelogSlice]) -> None:
         await self._sink.apply(slices)
         times_us = [int.from_bytes(row[:8], "big") for part in slices for row, _ in part.rows.values()]
-        self._latency.observe(times_us, time.time())
+        self._latency.observe(times_us, self._clock.unix_seconds(), time.monotonic())
 
 
 def read_model_follower(
-    config: Settings, model: LocalCopy, latency: SyncLatency, subjects: Sequence[Subject] = topics.SUBJECTS
+    config: Settings,
+    model: LocalCopy,
+    latency: SyncLatency,
+    clock: BrokerClock,
+    subjects: Sequence[Subject] = topics.SUBJECTS,
 ) -> Follower:
     """Follows every partition of the subjects' changelogs into the local copy."""
     return Follower(
         name=f"{topics.app_id(subjects[0].service)}-{READ_MODEL}",
         client=config.kafka_client(),
-        sink=Observed(ReadModelSink(model), latency),
+        sink=Observed(ReadModelSink(model), latency, clock),
         merge=rows.merged,
         row_filter=row_filter(),
         partitions=[TopicPartition(s.changelog, n) for s in subjects for n in range(topics.PARTITIONS)],
@@ -61,12 +67,12 @@ def read_model_follower(
     )
 
 
-def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency) -> Follower:
+def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency, clock: BrokerClock) -> Follower:
     """Follows this worker's share of the changelogs into the database."""
     return Follower(
         name=topics.REPLICA_GROUP,
         client=config.kafka_client(),
-        sink=Observed(sink, latency),
+        sink=Observed(sink, latency, clock),
         merge=rows.merged,
         row_filter=row_filter(),
         topics=CHANGELOGS,

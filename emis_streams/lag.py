@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+from aiokafka import TopicPartition
 
 from emis_streams import lag_assembly, lag_rules
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.brokers import UNREACHABLE, Brokers
 from emis_streams.engine.denied import denied
 from emis_streams.kafka_refusals import why
@@ -35,6 +38,8 @@ HISTORY_POINTS = 600
 RATE_POINTS = 5
 """Rates of the chart are over this many measurements: commits come in steps."""
 MAX_BACKOFF_SECONDS = 5.0
+CLOCK_EVERY_SECONDS = 10.0
+"""How often the brokers' time is read from a record, unless heartbeats tell it more often."""
 
 
 def followers_of(node: "Node") -> list[FollowerStatus]:
@@ -51,8 +56,12 @@ class LagMonitor:
         followers: Callable[[], Sequence[FollowerStatus]] = tuple,
         watched_topics: Watched | None = None,
         poll_seconds: float = 1.0,
+        clock: BrokerClock | None = None,
     ) -> None:
-        """`followers` is asked at each measurement; `watched_topics`: those of teacher workers if not given."""
+        """`followers` is asked at each measurement; `watched_topics`: those of teacher workers if not given.
+
+        `clock` is the process's: where no heartbeat measures the brokers' time, the monitor does.
+        """
         self._settings = settings
         self._followers = followers
         self._watched = watched_topics or watched(replicates="replicate" in settings.roles_enabled())
@@ -65,6 +74,8 @@ class LagMonitor:
         )
         self._watch = Watch(settings.stale_after_seconds)
         self._times = RecordTimes()
+        self._clock = clock or BrokerClock()
+        self._ends_before: tuple[float, dict[TopicPartition, int]] | None = None
         self._asking: Asking | None = None
         self._failures = 0
         self._report: LagReport | None = None
@@ -108,15 +119,30 @@ class LagMonitor:
 
     async def _measure(self) -> LagReport:
         if self._asking is None:
-            self._asking = Asking(Brokers(self._settings.kafka_client()), self._watched)
+            self._asking = Asking(Brokers(self._settings.kafka_client()), self._watched, self._clock)
             await self._asking.brokers.start()
         m = await self._asking.measure()
         # Positions are read after the ends: level with an end means having all that was there at `m.at`.
         followers = self._followers()
         self._watch.add(m, self._watched)
+        self._watch.note_stable(await self._asking.brokers.stable_offsets(self._watch.standing()))
         assembly = Assembly(m, self._watched, self._watch, followers, self._times, self._thresholds)
         await self._times.look_up(self._asking.brokers, assembly.records_wanted())
+        await self._learn_the_time(self._asking.brokers, m)
         return self._assembled(m, assembly)
+
+    async def _learn_the_time(self, brokers: Brokers, m: Measurement) -> None:
+        """A record that was not there at the look before was stamped by its broker since."""
+        before, self._ends_before = self._ends_before, (m.at, m.ends)
+        if before is None or time.monotonic() - self._clock.sampled_at < CLOCK_EVERY_SECONDS:
+            return
+        since, ends = before
+        grown = next((tp for tp, end in m.ends.items() if end > ends.get(tp, end)), None)
+        if grown is None:
+            return
+        stamped_ms = await brokers.stamped_ms(grown, ends[grown])
+        if stamped_ms is not None:
+            self._clock.note(stamped_ms, since, time.monotonic())
 
     def _assembled(self, m: Measurement, assembly: Assembly) -> LagReport:
         groups = assembly.groups()
@@ -129,7 +155,7 @@ class LagMonitor:
         self._keep_age("mysql", m.at, ingest, replica)
         self._remember(m, groups)
         return LagReport(
-            measured_at=datetime.fromtimestamp(m.at, UTC),
+            measured_at=datetime.fromtimestamp(m.unix_at, UTC),
             error=None,
             age_seconds=age,
             severity=lag_rules.worst_severity(g.severity for g in groups if g.group_id in ours.expected),
@@ -156,7 +182,7 @@ class LagMonitor:
             read = sum(p.committed_offset if p.committed_offset is not None else p.earliest_offset or 0 for p in known)
             self._totals.append((m.at, sum(p.end_offset or 0 for p in known), read))
             point = HistoryPoint(
-                time=datetime.fromtimestamp(m.at, UTC),
+                time=datetime.fromtimestamp(m.unix_at, UTC),
                 total_lag=group.total_lag,
                 max_lag_seconds=group.max_lag_seconds,
                 produce_rate=lag_rules.rate([(at, end) for at, end, _ in self._totals]),
@@ -190,7 +216,7 @@ class LagMonitor:
         return list(self._history)
 
     def age_seconds(self, now: float, source: "Source" = "local") -> float | None:
-        """Upper bound on how old an answer can be at `now` (Unix seconds); None if not known.
+        """Upper bound on how old an answer can be at `now` (monotonic seconds); None if not known.
 
         The ingesting group's delay, and the delay of the read model (`local`) or of the replica
         (`mysql`) against the changelogs, and the age of the measurement. While the brokers cannot be

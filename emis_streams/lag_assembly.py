@@ -73,7 +73,7 @@ class Assembly:
         at = self.times.at(tp, offset)
         if at is None:
             return None
-        return lag_rules.watched_age(offset, self.watch.ends.get(tp, ()), self.m.at, self.m.at - at)
+        return lag_rules.watched_age(offset, self.watch.ends.get(tp, ()), self.m.at, self.m.unix_at - at)
 
     # Groups
 
@@ -148,7 +148,9 @@ class Assembly:
         if self._is_told_by_ends(tp, start):
             return self.watch.delay(tp, start, self.m.at), "observed"
         age = self._record_age(tp, start)
-        return age, None if age is None else "record"
+        if age is None:
+            return None, None
+        return max(age, self.watch.standing_seconds(group, tp)), "record"
 
     def _partition_alerts(self, lag: int | None, unsynced: float | None) -> tuple[Alert, ...]:
         alerts: list[Alert] = []

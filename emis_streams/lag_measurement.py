@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from aiokafka import TopicPartition
 
 from emis_streams import topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.brokers import ABSENT, OFFSETS_TOPIC, Brokers, GroupFacts, TopicFacts
 
 TOPICS_EVERY_SECONDS = 10.0
@@ -73,7 +74,9 @@ class Measurement:
     """What the brokers said. Committed offsets were asked before ends, as the Kafka tools do."""
 
     at: float
-    """Unix seconds, before the ends were asked."""
+    """Monotonic seconds, before the ends were asked."""
+    unix_at: float
+    """The same moment by the brokers' clock, as far as it is known."""
     cluster_id: str | None
     n_brokers: int
     topics: dict[str, TopicFacts]
@@ -88,6 +91,7 @@ class Asking:
 
     brokers: Brokers
     watched: Watched
+    clock: BrokerClock
     _cluster_id: str | None = None
     _n_brokers: int = 0
     _topics: dict[str, TopicFacts] = field(default_factory=dict)
@@ -102,10 +106,10 @@ class Asking:
             self._topics_asked_at = time.monotonic()
         groups = await self._groups()
         tps = self._partitions(groups)
-        at = time.time()
+        at, unix_at = time.monotonic(), self.clock.unix_seconds()
         ends = await self.brokers.end_offsets(tps)
         earliest = await self.brokers.earliest_offsets(tps)
-        return Measurement(at, self._cluster_id, self._n_brokers, self._topics, groups, ends, earliest)
+        return Measurement(at, unix_at, self._cluster_id, self._n_brokers, self._topics, groups, ends, earliest)
 
     async def _groups(self) -> dict[str, GroupFacts]:
         expected = dict.fromkeys(self.watched.expected, ABSENT)

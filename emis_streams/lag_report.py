@@ -14,6 +14,7 @@ State = Literal[
     "CATCHING_UP",
     "BEHIND",
     "STALLED",
+    "OPEN_TRANSACTION",
     "STOPPED",
     "REWIND",
     "NEVER_COMMITTED",

@@ -23,6 +23,7 @@ SEVERITY: dict[State, Severity] = {  # in the order in which a group's state is 
     "BEHIND": "warn",
     "REWIND": "warn",
     "STALLED": "error",
+    "OPEN_TRANSACTION": "error",
     "STOPPED": "error",
     "LOST": "error",
     "AHEAD": "error",
@@ -34,12 +35,21 @@ class Observation:
     """One look at a group's partition."""
 
     at: float
-    """Unix seconds, before the brokers were asked."""
+    """Monotonic seconds, before the brokers were asked."""
     committed: int | None
     end: int | None
     earliest: int | None
     owned: bool | None
     """Whether a member has it; None if the brokers do not say."""
+    standing_since: float | None = None
+    """When the group was first seen at this offset with records to read; None if it is level."""
+    stable: int | None = None
+    """The last stable offset: readers of committed records get no further. None: not asked, as the group moves."""
+
+    @property
+    def position(self) -> int | None:
+        """Where the group reads on; None if that is not known."""
+        return self.committed if self.committed is not None else self.earliest
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,11 @@ REASONS = {
     "growing": "{lag} records behind, and the lag grew by {grown} in the last {window:.0f} s.",
     "steady": "{lag} records behind, and the lag neither grows nor shrinks.",
     "trend_unknown": "{lag} records behind; watched for too short a time to tell whether it grows.",
-    "stalled": "The committed offset stays at {committed} for {seconds:.0f} s while {lag} records wait.",
+    "stalled": "The committed offset has stayed at {committed} for at least {seconds:.0f} s while {lag} records wait.",
+    "open_transaction": (
+        "An open transaction has held the last stable offset at {stable} (high watermark {end}) for at least "
+        "{seconds:.0f} s: no reader gets past it until its producer commits or aborts."
+    ),
     "stopped": "No member of the group reads this partition while {lag} records wait.",
     "rewind": "The committed offset went back from {highest} to {committed}: records are read again.",
     "never_committed_empty": "Nothing was committed yet, and the log is empty.",
@@ -88,11 +102,12 @@ def verdict(seen: Sequence[Observation], lag_seconds: float | None, allowed_seco
     if now.end is None or now.earliest is None:
         return _verdict("UNKNOWN", "end_unknown")
     if now.committed is None:
-        return _never_committed(now.end - now.earliest, now.owned)
+        return _held(seen, lag_seconds) or _never_committed(now.end - now.earliest, now.owned)
     return (
         _outside_the_log(seen, now.committed, now.end, now.earliest)
         or _moved_back(seen, now.committed)
         or _level(now.committed, now.end, lag_seconds, allowed_seconds)
+        or _held(seen, lag_seconds)
         or _not_moving(seen, now.committed, now.end)
         or _trend(seen, now.end - now.committed)
     )
@@ -133,16 +148,39 @@ def _level(committed: int, end: int, lag_seconds: float | None, allowed_seconds:
     return None
 
 
+def _held(seen: Sequence[Observation], lag_seconds: float | None) -> Verdict | None:
+    """The group has read all that is stable: what comes after belongs to a transaction that does not end.
+
+    Transactions in the making hold every reader for a moment, so only one that lasts is named. The record at the last
+    stable offset is its first one, hence its age is the transaction's.
+    """
+    now, seconds = seen[-1], _standing_seconds(seen[-1])
+    if now.position is None or now.stable is None or now.end is None or now.stable > now.position:
+        return None
+    if now.stable >= now.end or now.owned is False or seconds < STALLED_AFTER_SECONDS:
+        return None
+    longest = max(seconds, lag_seconds or 0.0)
+    return _verdict("OPEN_TRANSACTION", "open_transaction", stable=now.stable, end=now.end, seconds=longest)
+
+
+def standing_since(before: Observation | None, now: Observation) -> float | None:
+    """Since when the group stands at its offset with records to read, also if that began before the window."""
+    if now.end is None or now.position is None or now.end <= now.position:
+        return None
+    if before is None or before.standing_since is None or before.position != now.position:
+        return now.at
+    return before.standing_since
+
+
+def _standing_seconds(now: Observation) -> float:
+    return 0.0 if now.standing_since is None else now.at - now.standing_since
+
+
 def _not_moving(seen: Sequence[Observation], committed: int, end: int) -> Verdict | None:
     now = seen[-1]
     if now.owned is False:
         return _verdict("STOPPED", "stopped", lag=end - committed)
-    waiting_since = now.at
-    for before in reversed(seen):
-        if before.committed != committed or before.end is None or before.end <= committed:
-            break
-        waiting_since = before.at
-    seconds = now.at - waiting_since
+    seconds = _standing_seconds(now)
     if seconds < STALLED_AFTER_SECONDS:
         return None
     return _verdict("STALLED", "stalled", committed=committed, seconds=seconds, lag=end - committed)
@@ -206,10 +244,10 @@ def observed_delay(position: int, ends: Sequence[tuple[float, int]], now: float)
 
 
 def watched_age(position: int, ends: Sequence[tuple[float, int]], now: float, by_its_time: float) -> float:
-    """The age of the record at a position: by its time, within what was seen on this worker's own clock.
+    """The age of the record at a position: by its time, within what was seen by this process's monotonic clock.
 
-    A record's time is of the brokers' clock. Where that of the worker is wrong, the difference of both says
-    nothing: behind by an hour, nothing would ever look old. What was seen to be there has waited since.
+    A record's time is of the brokers' clock, or of its producer's, which this process may not know: behind by an hour,
+    nothing would ever look old. What was seen to be there has waited since.
     """
     least = next((now - at for at, end in ends if end > position), 0.0)
     most = observed_delay(position, ends, now)

@@ -1,7 +1,11 @@
-"""What was seen in the last half minute: the memory that rates, trends and states come from."""
+"""What was seen in the last half minute: the memory that rates, trends and states come from.
+
+Durations are kept for longer than that: each observation says since when what it saw was so.
+"""
 
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from aiokafka import TopicPartition
 
@@ -38,10 +42,26 @@ class Watch:
         owned = None if facts.members is None or facts.state in REBALANCING else tp in facts.owners
         now = Observation(m.at, facts.committed.get(tp), m.ends.get(tp), m.earliest.get(tp), owned)
         before = self.seen.get((group, tp), deque())
+        now = replace(now, standing_since=lag_rules.standing_since(before[-1] if before else None, now))
         while before and before[0].at < m.at - WINDOW_SECONDS:
             before.popleft()
         before.append(now)
         return before
+
+    def standing(self) -> set[TopicPartition]:
+        """Partitions in which a group did not move between the last two looks, though there was something to read."""
+        return {tp for (_, tp), seen in self.seen.items() if seen[-1].standing_since not in (None, seen[-1].at)}
+
+    def note_stable(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The last stable offsets, as they were asked for after the last look."""
+        for (_, tp), seen in self.seen.items():
+            if tp in offsets and seen[-1].standing_since is not None:
+                seen[-1] = replace(seen[-1], stable=offsets[tp])
+
+    def standing_seconds(self, group: str, tp: TopicPartition) -> float:
+        """How long the group stands at its offset, at least."""
+        now = self.seen[group, tp][-1]
+        return 0.0 if now.standing_since is None else now.at - now.standing_since
 
     def unread_from(self, group: str, tp: TopicPartition) -> int | None:
         """Where the group's unread records begin; None if nothing is unread, or it is not known."""

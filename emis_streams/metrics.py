@@ -47,6 +47,7 @@ class NodeCollector(Collector):
         )
         if node.service is not None:
             yield from service_metrics.of(node.service)
+        yield from service_metrics.clock_skew(node.clock)
         if node.ingest is not None:
             yield from _ingest(node.ingest.status())
         yield from _followers(node)
@@ -118,7 +119,7 @@ def _followers(node: Node) -> Iterator[Metric]:
 
 
 def _latencies(node: Node) -> Iterator[Metric]:
-    now = time.time()
+    now = time.monotonic()
     name, text = "emis_sync_latency_seconds", "Event time to visible, by where; without the backlog."
     total = SummaryMetricFamily(name, text, labels=["follower"])
     quantiles = GaugeMetricFamily(
@@ -136,7 +137,7 @@ def _latencies(node: Node) -> Iterator[Metric]:
 
 
 def _age(node: Node) -> Iterator[Metric]:
-    age = node.lag.age_seconds(time.time()) if node.lag is not None else None
+    age = node.lag.age_seconds(time.monotonic()) if node.lag is not None else None
     family = GaugeMetricFamily("emis_answer_age_seconds", "Upper bound on the age of an answer; absent if unknown.")
     if age is not None:
         family.add_metric([], age)

@@ -1,11 +1,13 @@
 """What one worker is made of, as its pages see it. Put together by `worker.py`."""
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.settings import Role, Settings
 
 if TYPE_CHECKING:
@@ -83,7 +85,13 @@ class Node:
     """What this process is to the other services."""
     sync_latency: "dict[str, SyncLatency]" = field(default_factory=dict)
     """Event time to visible, by the follower's name; the followers feed it."""
+    clock: BrokerClock = field(default_factory=BrokerClock)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def uptime_seconds(self) -> float:
+        return time.monotonic() - self.began
 
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)

@@ -77,6 +77,7 @@ def compose(app: App, config: Settings) -> Node:
     else:
         own = kind(config, agents.ingest.dead_letter)
     node.service = own
+    node.clock = own.clock
     app.parts.append(Part(app, own.name, own.run, own.close))
     app.before_draining.append(own.drain)
     if own.name in HEARS:
@@ -93,8 +94,8 @@ def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hea
     importlib.import_module(hears.agent)
     copy = open_or_set_aside(config.data_path / "read-model", UserRows)
     copy.on_damage = lambda damaged: fatal.end_process(app, "the local copy", damaged)
-    latency = SyncLatency(node.started_at.timestamp())
-    follower = following.read_model_follower(config, copy, latency, [hears.subject])
+    latency = SyncLatency(node.began)
+    follower = following.read_model_follower(config, copy, latency, node.clock, [hears.subject])
     node.user_rows = copy
     node.read_model_follower = following.FollowerView(following.READ_MODEL, follower)
     node.sync_latency[following.READ_MODEL] = latency
@@ -104,7 +105,7 @@ def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hea
 
     app.parts.append(Part(app, "local copy", follower.follow, close))
     own.not_ready.append(lambda: None if copy.caught_up else "the local copy has not caught up yet")
-    node.lag = LagMonitor(config, lambda: followers_of(node), watched_by(own.name))
+    node.lag = LagMonitor(config, lambda: followers_of(node), watched_by(own.name), clock=node.clock)
     app.parts.append(Part(app, "lag monitor", node.lag.run))
     own.health_checks["consumerLag"] = health.consumer_lag(node.lag.snapshot)
 

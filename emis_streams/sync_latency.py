@@ -21,6 +21,7 @@ class _Second:
     """What was observed within one second."""
 
     at: int
+    """Monotonic."""
     count: int = 0
     total_seconds: float = 0.0
     max_seconds: float = 0.0
@@ -30,28 +31,30 @@ class _Second:
 class SyncLatency:
     """Latencies over the last minute; events older than the start are a backlog, and only counted.
 
+    Times of events are compared with the brokers' clock, everything else is by this process's monotonic one.
+
     May be fed from one thread and read from another.
     """
 
     def __init__(self, started_at: float) -> None:
-        """`started_at`: Unix seconds when this worker started."""
-        self._started_us = int(started_at * 1_000_000)
+        """`started_at`: when this worker started, monotonic."""
+        self._started_at = started_at
         self._seconds: deque[_Second] = deque()
         self._lock = threading.Lock()
         self.count_total = 0
         self.seconds_total = 0.0
         self.backlog_total = 0
 
-    def observe(self, event_times_us: Sequence[int], now: float) -> None:
-        """These events (times in µs since 1970) became visible at `now` (Unix seconds)."""
-        fresh = [us for us in event_times_us if us >= self._started_us]
+    def observe(self, event_times_us: Sequence[int], unix_seconds: float, monotonic: float) -> None:
+        """These events (times in µs since 1970) became visible now: `unix_seconds` by the brokers' clock."""
+        started_us = round((unix_seconds - (monotonic - self._started_at)) * 1_000_000)
+        fresh = [us for us in event_times_us if us >= started_us]
         with self._lock:
             self.backlog_total += len(event_times_us) - len(fresh)
             if fresh:
-                self._add(fresh, now)
+                self._add(fresh, round(unix_seconds * 1_000_000), monotonic)
 
-    def _add(self, fresh: list[int], now: float) -> None:
-        now_us = int(now * 1_000_000)
+    def _add(self, fresh: list[int], now_us: int, now: float) -> None:
         # An event stamped by a clock that is ahead of ours counts as visible at once.
         latencies_us = [now_us - us if us < now_us else 0 for us in fresh]
         total_seconds = sum(latencies_us) / 1_000_000
@@ -77,7 +80,7 @@ class SyncLatency:
             self._seconds.popleft()
 
     def summary(self, now: float, threshold_seconds: float = math.inf) -> LatencySummary:
-        """Average and quantiles over the last minute; None where nothing was observed."""
+        """Average and quantiles over the last minute before `now` (monotonic); None where nothing was observed."""
         with self._lock:
             self._forget(now)
             count = sum(s.count for s in self._seconds)

@@ -51,7 +51,7 @@ def compose(app: App, config: Settings) -> Node:
         _add_replica(app, config, node)
     if config.register and "serve" in node.roles:
         _add_registration(app, config, node)
-    node.lag = LagMonitor(config, lambda: followers_of(node))
+    node.lag = LagMonitor(config, lambda: followers_of(node), clock=node.clock)
     app.parts.append(Part(app, "lag monitor", node.lag.run))
     _add_pages(app, node)
     return node
@@ -60,8 +60,8 @@ def compose(app: App, config: Settings) -> Node:
 def _add_read_model(app: App, config: Settings, node: Node) -> None:
     model = open_or_set_aside(config.data_path / "read-model", ReadModel)
     model.on_damage = lambda damaged: fatal.end_process(app, "the local copy", damaged)
-    latency = SyncLatency(node.started_at.timestamp())
-    follower = following.read_model_follower(config, model, latency)
+    latency = SyncLatency(node.began)
+    follower = following.read_model_follower(config, model, latency, node.clock)
     node.read_model = model
     node.read_model_follower = following.FollowerView(following.READ_MODEL, follower)
     node.sync_latency[following.READ_MODEL] = latency
@@ -78,8 +78,8 @@ def _add_read_model(app: App, config: Settings, node: Node) -> None:
 def _add_replica(app: App, config: Settings, node: Node) -> None:
     writer = Writer(config.kafka_client())
     sink = ReplicaSink.open(config.database_url, following.RefusedRows(writer))
-    latency = SyncLatency(node.started_at.timestamp())
-    follower = following.replica_follower(config, sink, latency)
+    latency = SyncLatency(node.began)
+    follower = following.replica_follower(config, sink, latency, node.clock)
     node.replica_follower = following.FollowerView(following.REPLICA, follower)
     node.sync_latency[following.REPLICA] = latency
 
@@ -91,7 +91,7 @@ def _add_replica(app: App, config: Settings, node: Node) -> None:
 
 def _add_registration(app: App, config: Settings, node: Node) -> None:
     """The gateway asks pages of workers that are in the registry."""
-    own = TeacherService(config, agents.ingest.dead_letter)
+    own = TeacherService(config, agents.ingest.dead_letter, node.clock)
     own.not_ready.append(lambda: next(iter(ready_report(node).reasons), None))
     node.service = own
     app.parts.append(Part(app, "registration", own.run, own.close))

@@ -237,11 +237,11 @@ def a_history(behind: bool = False) -> list[HistoryPoint]:
 
 def a_node(model: ReadModel | None, lag: ToldLag | None, **changes: object) -> Node:
     """A serving node."""
-    latency = SyncLatency(time.time() - 60)
+    latency = SyncLatency(time.monotonic() - 60)
     now = time.time()
-    latency.observe([int((now - 0.12) * 1_000_000)] * 50, now)
+    latency.observe([int((now - 0.12) * 1_000_000)] * 50, now, time.monotonic())
     node = Node(Settings(), frozenset({"serve"}), read_model=model, lag=lag, sync_latency={"read-model": latency})  # type: ignore[arg-type]
-    node.started_at -= timedelta(hours=23, minutes=58)  # As long as a time can be to read.
+    node.began -= timedelta(hours=23, minutes=58).total_seconds()  # As long as a time can be to read.
     for name, value in changes.items():
         setattr(node, name, value)
     return node

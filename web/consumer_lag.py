@@ -67,7 +67,7 @@ async def lag_report(node: Node) -> dict[str, Any]:
 
 def sync_latencies(node: Node) -> dict[str, LatencySummary]:
     """Of each follower of this worker, with the threshold of the settings marked."""
-    now, threshold = time.time(), node.settings.sync_latency_threshold_seconds
+    now, threshold = time.monotonic(), node.settings.sync_latency_threshold_seconds
     return {name: latency.summary(now, threshold) for name, latency in node.sync_latency.items()}
 
 

@@ -42,7 +42,7 @@ class Freshness:
             self._asked_at = now
         if source not in self._ages:
             lag = self._node.lag
-            self._ages[source] = None if lag is None else lag.age_seconds(time.time(), source)
+            self._ages[source] = None if lag is None else lag.age_seconds(now, source)
         return self._ages[source]
 
     def ending(self, source: Source) -> bytes:

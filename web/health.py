@@ -72,7 +72,7 @@ async def health_report(node: Node) -> HealthReport:
     return HealthReport(
         status=health_checks.health(found),
         timestamp=now,
-        uptime=_uptime(node, now),
+        uptime=round(node.uptime_seconds, 3),
         memory=Memory(used=usage.memory_used_bytes, total=usage.memory_total_bytes, percentage=usage.memory_percent),
         cpu=Cpu(usage=usage.cpu_percent),
         version=emis_streams.__version__,
@@ -93,8 +93,9 @@ async def _view(node: Node, now: datetime) -> View:
         read_model=read_model,
         replica=None if node.replica_follower is None else node.replica_follower.status(),
         has_reader=read_model is None or read_model.caught_up or await _database_answers(node),
-        latencies={name: latency.summary(time.time(), threshold) for name, latency in node.sync_latency.items()},
+        latencies={name: latency.summary(time.monotonic(), threshold) for name, latency in node.sync_latency.items()},
         usage=_resources.usage(),
+        skew_seconds=node.clock.skew_seconds(),
     )
 
 
@@ -137,16 +138,12 @@ def info_report(node: Node) -> InfoReport:
         changelogs=tuple(t.name for t in topics.changelog_topics()),
         dead_letter_topic=topics.DEAD_LETTER,
         started_at=node.started_at,
-        uptime=_uptime(node, datetime.now(UTC)),
+        uptime=round(node.uptime_seconds, 3),
     )
 
 
 def _roles(node: Node) -> tuple[str, ...]:
     return tuple(role for role in ROLES if role in node.roles)
-
-
-def _uptime(node: Node, now: datetime) -> float:
-    return round((now - node.started_at).total_seconds(), 3)
 
 
 def _json(body: msgspec.Struct, status: int = 200) -> web.Response:

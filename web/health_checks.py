@@ -9,6 +9,7 @@ from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
 from emis_streams.lag_report import FollowerLag, GroupLag, LagReport, LatencySummary, ReasonParams
 from emis_streams.node import FollowerStatus, IngestStatus
 from emis_streams.resources import MEMORY_WARN_PERCENT, Usage
+from emis_streams.services.health import CLOCK_SKEW_WARN_SECONDS
 from emis_streams.settings import Settings
 from web.health_texts import OUTPUTS
 
@@ -31,6 +32,8 @@ class View:
     """Whether the database can answer while the local copy is not caught up."""
     latencies: Mapping[str, LatencySummary]
     usage: Usage
+    skew_seconds: float | None = None
+    """How far this machine's clock is ahead of the brokers'; None if it was not measured."""
 
     def check(
         self,
@@ -95,6 +98,7 @@ def _checks(view: View) -> Iterator[tuple[str, Check]]:
         yield "consumerLag", consumer_lag(view, ingest_group)
     for name, summary in view.latencies.items():
         yield ("syncLatency" if name == "read-model" else f"syncLatency:{name}"), sync_latency(view, summary)
+    yield "clock", clock(view)
     yield "memory", memory(view)
 
 
@@ -211,7 +215,7 @@ def dead_letters(view: View) -> Check:
     recent = (
         letters.count > 0
         and letters.last_at is not None
-        and (view.now - letters.last_at).total_seconds() < DEAD_LETTER_RECENT_SECONDS
+        and (view.now - letters.last_at).total_seconds() - (view.skew_seconds or 0.0) < DEAD_LETTER_RECENT_SECONDS
     )
     status: CheckStatus = "warn" if recent else "pass"
     key = "dead_letters.recent" if recent else "dead_letters.ok"
@@ -240,6 +244,18 @@ def sync_latency(view: View, summary: LatencySummary) -> Check:
         limit = view.settings.sync_latency_threshold_seconds
         return view.check("warn", "latency.over", average, "s", affects=READS, seconds=average, limit=limit)
     return view.check("pass", "latency.ok", average, "s", seconds=average)
+
+
+def clock(view: View) -> Check:
+    """Answers do not depend on it, but times in logs do."""
+    skew = view.skew_seconds
+    if skew is None:
+        return view.check("pass", "clock.unknown", None, "s", component="system")
+    value = round(skew, 3)
+    if abs(skew) <= CLOCK_SKEW_WARN_SECONDS:
+        return view.check("pass", "clock.ok", value, "s", component="system")
+    key = "clock.ahead" if skew > 0 else "clock.behind"
+    return view.check("warn", key, value, "s", component="system", seconds=abs(skew))
 
 
 def memory(view: View) -> Check:

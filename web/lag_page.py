@@ -69,7 +69,7 @@ def lag_page(request: web.Request) -> web.Response:
 
 def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     """The numbers at the head of the page: rate, lag, age, sync latency, dead letters."""
-    now = time.time()
+    now = time.monotonic()
     age_seconds = None if node.lag is None else node.lag.age_seconds(now)
     figures = [*group_figures(t, report), age_figure(t, report, age_seconds)]
     if READ_MODEL in node.sync_latency:
@@ -79,7 +79,7 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
             )
         )
     if report.dead_letters is not None:
-        figures.append(dead_letter_figure(t, report.dead_letters, now))
+        figures.append(dead_letter_figure(t, report.dead_letters, node.clock.unix_seconds()))
     return figures
 
 

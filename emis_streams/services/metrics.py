@@ -29,7 +29,6 @@ def of(service: Service) -> Iterator[Metric]:
     yield instances
     text = "Records of the registry that told of no instance, or of one too many."
     yield CounterMetricFamily("emis_registry_left_out", text, service.registry.left_out)
-    yield from clock_skew(service.clock)
 
 
 def clock_skew(clock: BrokerClock) -> Iterator[Metric]:

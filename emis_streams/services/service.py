@@ -76,11 +76,11 @@ class Service:
     asks: ClassVar[bool] = True
     """Whether it sends requests to other services, and so reads their replies."""
 
-    def __init__(self, config: Settings, dead_letter: DeadLetter) -> None:
-        """`dead_letter` keeps requests that nobody can answer. Raises InvalidSetting."""
+    def __init__(self, config: Settings, dead_letter: DeadLetter, clock: BrokerClock | None = None) -> None:
+        """`dead_letter` keeps requests that nobody can answer; `clock` is the process's. Raises InvalidSetting."""
         client = config.kafka_client()
         self.config = config
-        self.clock = BrokerClock()
+        self.clock = clock or BrokerClock()
         """What is kept, sent or compared with other machines goes by the brokers' time."""
         self.started_at = datetime.now(UTC)
         """By the brokers' clock, once it is known."""

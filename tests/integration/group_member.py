@@ -1,6 +1,6 @@
 """A member of a consumer group as a process of its own: reads and commits; leaves the group at SIGTERM.
 
-python -m tests.integration.group_member BROKERS GROUP TOPIC
+python -m tests.integration.group_member BROKERS GROUP TOPIC read_committed|read_uncommitted
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 from aiokafka import AIOKafkaConsumer
 
 
-async def main(brokers: str, group: str, topic: str) -> None:
+async def main(brokers: str, group: str, topic: str, isolation_level: str) -> None:
     consumer = AIOKafkaConsumer(
         topic,
         bootstrap_servers=brokers,
@@ -19,16 +19,18 @@ async def main(brokers: str, group: str, topic: str) -> None:
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         session_timeout_ms=45_000,
+        isolation_level=isolation_level,
     )
     await consumer.start()
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     print("joined", flush=True)
     while not ended.is_set():
-        if await consumer.getmany(timeout_ms=200):
-            await consumer.commit()
+        await consumer.getmany(timeout_ms=200)
+        if consumer.assignment():
+            await consumer.commit()  # Also past what is no record: markers, and what was aborted.
     await consumer.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    asyncio.run(main(*sys.argv[1:5]))

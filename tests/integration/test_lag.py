@@ -14,10 +14,13 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from confluent_kafka import Producer
 
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.lag import LagMonitor
 from emis_streams.lag_measurement import Watched
 from emis_streams.lag_report import GroupLag, LagReport, PartitionLag
+from emis_streams.lag_watch import WINDOW_SECONDS
 from emis_streams.local import kafka_jars
 from emis_streams.node import FollowerStatus
 from tests.services import free_port, kafka_cluster, settings_for, unique, until
@@ -31,8 +34,10 @@ def watching(group: str, topic: str) -> Watched:
 
 
 @contextmanager
-def member(broker: str, group: str, topic: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.integration.group_member", broker, group, topic]
+def member(
+    broker: str, group: str, topic: str, isolation: str = "read_uncommitted"
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.integration.group_member", broker, group, topic, isolation]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -44,11 +49,12 @@ def member(broker: str, group: str, topic: str) -> Iterator[subprocess.Popen[byt
         process.stdout.close()
 
 
-async def make_topic(broker: str, name: str, n_partitions: int = N_PARTITIONS) -> None:
+async def make_topic(broker: str, name: str, n_partitions: int = N_PARTITIONS, **config: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, n_partitions, 1)])
+        configs = {key.replace("_", "."): value for key, value in config.items()}
+        await admin.create_topics([NewTopic(name, n_partitions, 1, topic_configs=configs)])
     finally:
         await admin.close()
 
@@ -198,17 +204,17 @@ async def test_without_brokers_it_says_so_and_the_age_grows_until_they_are_back(
         await make_topic(broker, topic)
         await make_topic(broker, f"{topic}-changelog", 1)
         async with monitor(broker, tmp_path, watched, followers=lambda: [at_the_end]) as lag:
-            assert lag.age_seconds(time.time()) is None
+            assert lag.age_seconds(time.monotonic()) is None
             task = asyncio.create_task(lag.run())
-            await until(lambda: lag.age_seconds(time.time()) is not None)
-            assert lag.age_seconds(time.time()) < 5
+            await until(lambda: lag.age_seconds(time.monotonic()) is not None)
+            assert lag.age_seconds(time.monotonic()) < 5
             cluster.nodes[0].process.kill()
             report = await until(lambda: (r := lag.snapshot()) is not None and r.error and r)
             assert broker in report.error
             assert report.groups[0].group_id == group  # the last figures stay, marked
-            await until(lambda: lag.age_seconds(time.time()) > 6)
+            await until(lambda: lag.age_seconds(time.monotonic()) > 6)
             await asyncio.to_thread(cluster.start)
-            await until(lambda: lag.snapshot().error is None and lag.age_seconds(time.time()) < 3)
+            await until(lambda: lag.snapshot().error is None and lag.age_seconds(time.monotonic()) < 3)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
@@ -224,13 +230,13 @@ async def test_age_grows_when_only_ingestion_stops(broker: str, tmp_path: Path) 
         with member(broker, group, topic) as process:
             await send(broker, topic, 6)
             await until_level(lag, 6)
-            assert lag.age_seconds(time.time()) < 2
+            assert lag.age_seconds(time.monotonic()) < 2
             process.send_signal(signal.SIGSTOP)
             await send(broker, topic, 3)
             await until(lambda: older_than(lag, 4.0))
             process.send_signal(signal.SIGCONT)
             await until_level(lag, 9)
-            assert lag.age_seconds(time.time()) < 2
+            assert lag.age_seconds(time.monotonic()) < 2
 
 
 async def older_than(lag: LagMonitor, seconds: float) -> bool:
@@ -271,3 +277,78 @@ def test_the_command_line_says_in_one_line_that_no_broker_answers() -> None:
 def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "emis_streams", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+
+
+@contextmanager
+def open_transaction(broker: str, topic: str, partition: int, n_records: int) -> Iterator[None]:
+    """A producer that begins, sends, and then neither commits nor aborts."""
+    producer = Producer({"bootstrap.servers": broker, "transactional.id": unique("hangs")})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for _ in range(n_records):
+        producer.produce(topic, b"{}", partition=partition)
+    assert producer.flush(20) == 0
+    try:
+        yield
+    finally:
+        producer.abort_transaction(20)
+
+
+async def test_an_open_transaction_that_holds_the_readers_is_named_and_for_how_long(
+    broker: str, tmp_path: Path
+) -> None:
+    """For longer than the window of what is remembered; what others commit meanwhile waits behind it."""
+    group, topic = unique("lag-group"), unique("lag-topic")
+    await make_topic(broker, topic)
+    await send(broker, topic, 4, partition=1)
+    async with monitor(broker, tmp_path, watching(group, topic)) as lag:
+        with member(broker, group, topic, "read_committed"):
+            await until_level(lag, 4)
+            with open_transaction(broker, topic, 1, 3):
+                await send(broker, topic, 2, partition=1)
+
+                async def held(seconds: float) -> PartitionLag | None:
+                    (found,) = [p for p in the_group(await lag.measure()).partitions if p.partition == 1]
+                    is_held = found.state == "OPEN_TRANSACTION" and float(found.reason_params["seconds"]) >= seconds
+                    return found if is_held else None
+
+                partition = await until(lambda: held(0), 40)
+                assert (partition.reason_params["stable"], partition.reason_params["end"]) == (4, 9)
+                assert "An open transaction has held the last stable offset at 4 (high watermark 9)" in partition.reason
+                assert the_group(await lag.measure()).state == "OPEN_TRANSACTION"
+                await until(lambda: held(WINDOW_SECONDS + 2), 60)
+
+            async def is_level() -> bool:
+                return all(p.lag == 0 for p in the_group(await lag.measure()).partitions)
+
+            await until(is_level)
+
+
+@pytest.mark.parametrize("skew", [12.0, -700.0, 8 * 86_400.0])
+async def test_a_worker_that_sends_no_heartbeats_learns_the_brokers_time_from_what_others_send(
+    broker: str, tmp_path: Path, skew: float
+) -> None:
+    group, topic = unique("lag-group"), unique("lag-topic")
+    await make_topic(broker, topic, message_timestamp_type="LogAppendTime")
+    await send(broker, topic, 30)
+    clock = BrokerClock(wall=lambda: time.time() + skew)
+    async with monitor(broker, tmp_path, watching(group, topic), clock=clock) as lag:
+        await lag.measure()
+        await lag.measure()
+        assert not clock.is_known  # Nothing came meanwhile: what was there is of any age.
+        await send(broker, topic, 30)
+        await lag.measure()
+        found = clock.skew_seconds()
+        assert found is not None
+        assert abs(found - skew) < 10  # Each look takes a part of a second, on a busy machine more.
+
+
+async def test_times_of_producers_tell_nothing_of_the_brokers_clock(broker: str, tmp_path: Path) -> None:
+    group, topic = unique("lag-group"), unique("lag-topic")
+    await make_topic(broker, topic)
+    clock = BrokerClock()
+    async with monitor(broker, tmp_path, watching(group, topic), clock=clock) as lag:
+        await lag.measure()
+        await send(broker, topic, 30, age_seconds=700)
+        await lag.measure()
+        assert not clock.is_known

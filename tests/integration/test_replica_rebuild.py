@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, delete, func, insert, select, update
 
 from emis_streams import admin, database, following, settings, topics
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.cli.replica import replica
 from emis_streams.local import KafkaCluster
 from emis_streams.replica.comparison import Difference
@@ -114,7 +115,7 @@ async def a_worker(config: Settings) -> AsyncIterator[Any]:
     async def refuse(*_: object) -> None: ...
 
     sink = ReplicaSink.open(config.database_url, refuse)
-    follower = following.replica_follower(config, sink, SyncLatency(0.0))
+    follower = following.replica_follower(config, sink, SyncLatency(0.0), BrokerClock())
     running = asyncio.create_task(follower.follow())
     try:
         yield follower

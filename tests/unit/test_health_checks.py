@@ -166,3 +166,26 @@ def test_memory_near_the_limit_warns() -> None:
 def test_every_text_is_used_and_every_text_used_is_there() -> None:
     used = set(re.findall(r'"([a-z_]+\.[a-z_]+)"', inspect.getsource(health_checks)))
     assert used == {key for key in OUTPUTS if not key.startswith("reason.")}
+
+
+@pytest.mark.parametrize(
+    ("skew", "status", "said"),
+    [
+        (None, "pass", "not measured yet"),
+        (0.2, "pass", "is right"),
+        (12.0, "warn", "12.0 s ahead"),
+        (-700.0, "warn", "700.0 s behind"),
+        (8 * 86_400.0, "warn", "691200.0 s ahead"),
+    ],
+)
+def test_a_wrong_clock_of_a_worker_is_degraded(skew: float | None, status: str, said: str) -> None:
+    found = health_checks.clock(a_view(skew_seconds=skew))
+    assert found.status == status
+    assert said in found.output
+
+
+@pytest.mark.parametrize("skew", [-8 * 86_400.0, 0.0, 8 * 86_400.0])
+def test_recent_dead_letters_are_recent_whatever_the_workers_clock_shows(skew: float) -> None:
+    report = msgspec.structs.replace(a_report(), dead_letters=DeadLetters(count=3, last_at=NOW - timedelta(minutes=5)))
+    view = a_view(report=report, now=NOW + timedelta(seconds=skew), skew_seconds=skew)
+    assert checks(view)["deadLetters"].status == "warn"

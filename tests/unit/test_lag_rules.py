@@ -1,6 +1,7 @@
 """The rules of lag: states, rates, ages; the clock is passed in."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,15 @@ def seen(
     *points: tuple[float, int | None, int | None], earliest: int | None = 0, owned: bool | None = True
 ) -> list[Observation]:
     """Observations from (time, committed, end)."""
-    return [Observation(at, committed, end, earliest, owned) for at, committed, end in points]
+    return followed_up([Observation(at, committed, end, earliest, owned) for at, committed, end in points])
+
+
+def followed_up(observations: list[Observation]) -> list[Observation]:
+    """As the watch keeps them: each says since when the group stands."""
+    found: list[Observation] = []
+    for one in observations:
+        found.append(replace(one, standing_since=lag_rules.standing_since(found[-1] if found else None, one)))
+    return found
 
 
 def verdict(observations: list[Observation], lag_seconds: float | None = 60.0) -> Verdict:
@@ -52,13 +61,59 @@ def test_a_rebalance_is_not_a_stop() -> None:
 def test_an_offset_that_stands_still_with_lag_is_stalled_after_ten_seconds() -> None:
     early = seen((0, 3, 9), (9, 3, 12))
     assert verdict(early).state == "BEHIND"
-    late = verdict([*early, *seen((10, 3, 15))])
+    late = verdict(followed_up([*early, *seen((10, 3, 15))]))
     assert late.state == "STALLED"
     assert late.params == {"committed": 3, "seconds": 10.0, "lag": 12}
 
 
 def test_time_spent_level_does_not_count_as_standing_still() -> None:
     assert verdict(seen((0, 3, 3), (20, 3, 3), (25, 3, 9))).state == "BEHIND"
+
+
+def test_a_duration_is_not_cut_by_the_window_of_what_is_remembered() -> None:
+    now = Observation(600, 3, 12, 0, owned=True, standing_since=0.0)
+    assert verdict([now]).params["seconds"] == 600
+    assert "for at least 600 s" in verdict([now]).reason
+
+
+def test_standing_begins_again_with_each_step() -> None:
+    assert [one.standing_since for one in seen((0, 3, 3), (5, 3, 9), (9, 3, 12), (11, 5, 12), (20, 5, 12))] == [
+        *[None, 5, 5, 11, 11]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("committed", "stable", "end", "standing", "state"),
+    [
+        (7, 7, 12, 10, "OPEN_TRANSACTION"),
+        (8, 7, 12, 10, "OPEN_TRANSACTION"),  # Past a marker of another transaction.
+        (7, 7, 12, 9, "BEHIND"),  # Every transaction holds its readers for a moment.
+        (5, 7, 12, 10, "STALLED"),  # There is something that it could read.
+        (7, 12, 12, 10, "STALLED"),
+        (7, None, 12, 10, "STALLED"),  # Not asked.
+        (None, 0, 12, 10, "OPEN_TRANSACTION"),
+        (None, 12, 12, 10, "NEVER_COMMITTED"),
+        (12, 12, 12, 60, "OK"),
+    ],
+)
+def test_a_transaction_that_does_not_end_is_named_where_it_holds_the_group(
+    committed: int | None, stable: int | None, end: int, standing: float, state: str
+) -> None:
+    now = Observation(100, committed, end, 0, owned=True, standing_since=100 - standing, stable=stable)
+    assert verdict([now]).state == state
+
+
+def test_an_open_transaction_says_where_and_for_how_long_it_holds() -> None:
+    now = Observation(100, 7, 12, 0, owned=True, standing_since=80, stable=7)
+    found = verdict([now], 300.0)
+    assert found.severity == "error"
+    assert found.params == {"stable": 7, "end": 12, "seconds": 300.0}
+    assert "at 7 (high watermark 12) for at least 300 s" in found.reason
+
+
+def test_without_a_reader_the_missing_reader_is_named_first() -> None:
+    now = Observation(100, 7, 12, 0, owned=False, standing_since=0, stable=7)
+    assert verdict([now]).state == "STOPPED"
 
 
 def test_a_trend_needs_some_seconds() -> None:
@@ -107,6 +162,8 @@ observations = st.lists(
         end=st.none() | st.integers(0, 50),
         earliest=st.integers(0, 20),
         owned=st.none() | st.booleans(),
+        standing_since=st.none() | st.floats(0, 60),
+        stable=st.none() | st.integers(0, 50),
     ),
     min_size=1,
     max_size=6,

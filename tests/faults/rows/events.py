@@ -6,10 +6,8 @@ import itertools
 import shutil
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from confluent_kafka import Producer
 
@@ -32,6 +30,7 @@ from tests.faults.rows.own_events import (
     teacher_event,
 )
 from tests.faults.stage import SESSION_TIMEOUT_SECONDS, FaultWorker, until
+from tests.faults.wrong_clock import wrong_clock
 from tests.integration.independent import GROUP, NO_ORDER, kept_in, records
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -55,7 +54,7 @@ async def workers_clocks(course: Course, seconds: float) -> Evidence:
     ahead, behind, third = course.workers
     for worker, wrong_by in ((ahead, seconds), (behind, -seconds)):
         await worker.stop()
-        worker.start(environment=_clock(wrong_by))
+        worker.start(environment=wrong_clock(wrong_by))
         await worker.ready()
     measured = [await _clock_is_wrong_by(worker) for worker in (ahead, behind)]
     third.freeze()
@@ -66,30 +65,19 @@ async def workers_clocks(course: Course, seconds: float) -> Evidence:
     return Evidence(bit=bit, said={"wrong_by_s": [round(wrong) for wrong in measured]})
 
 
-def _clock(wrong_by_seconds: float) -> dict[str, str]:
-    """Wrong by so much from the start on; what measures durations is right, as it is with a wrong clock."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-    if not found:
-        raise RuntimeError("libfaketime is missing: scripts/system-packages faults says how to install it")
-    return {
-        "LD_PRELOAD": str(found[0]),
-        "FAKETIME": f"{wrong_by_seconds:+.0f}s",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # That makes waits for Python's interpreter lock busy ones.
-    }
-
-
 async def _clock_is_wrong_by(worker: FaultWorker) -> float:
-    """Seconds, by the time at which the worker says to have measured last."""
-    body: dict[str, Any] = {}
+    """Seconds, as the worker measured it against the brokers and shows in `/health`."""
+    skew: float | None = None
 
     async def is_measured() -> bool:
-        nonlocal body
-        status, body = await asyncio.to_thread(worker.get, "/api/consumer-lag")
-        return status == 200
+        nonlocal skew
+        _, body = await asyncio.to_thread(worker.get, "/health")
+        skew = body["checks"]["clock"]["observedValue"] if body else None
+        return skew is not None
 
-    await until(is_measured, _LIMIT_SECONDS, f"{worker.name} has measured the lag")
-    return (datetime.fromisoformat(body["measuredAt"]) - datetime.now(UTC)).total_seconds()
+    await until(is_measured, _LIMIT_SECONDS, f"{worker.name} has measured its clock")
+    assert skew is not None
+    return skew
 
 
 # -- twice ----------------------------------------------------------------------------------------
