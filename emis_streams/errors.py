@@ -9,5 +9,9 @@ class Unavailable(Exception):
     """A service cannot be reached now: wait for it, keep everything, try again."""
 
 
+class InUse(Unavailable):
+    """A folder or a file belongs to another running process; the text names both and the way out."""
+
+
 class InvalidSetting(Exception):
     """A setting has a value that is not allowed; the text names variable, value and what is allowed."""

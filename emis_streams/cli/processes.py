@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from emis_streams.errors import InvalidSetting
 from emis_streams.local import launch
-from emis_streams.settings import Settings
+from emis_streams.settings import ROLES, Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -26,11 +27,24 @@ class Process(NamedTuple):
 
 
 def workers(n: int, config: Settings) -> list[Process]:
-    """So many workers, each with its own folder and its own port."""
-    return [
-        Process(("worker",), {"DATA_DIR": str(config.data_path / str(i)), "PORT": str(config.port + i)})
-        for i in range(n)
-    ]
+    """So many workers, each with its own folder and its own port. A replica in an SQLite file is the first one's.
+
+    Raises InvalidSetting if that leaves the others nothing to do.
+    """
+    is_file = config.database_url.startswith("sqlite")
+    shared = config.roles_enabled() - ({"replicate"} if is_file else set())
+    others = ",".join(role for role in ROLES if role in shared)
+    if not others:
+        raise InvalidSetting(
+            f"--processes {n} is not allowed with ROLES={config.roles} and an SQLite file: it belongs to one process; "
+            "use one process, or MySQL"
+        )
+    return [_worker(i, config, config.roles if i == 0 else others) for i in range(n)]
+
+
+def _worker(i: int, config: Settings, roles: str) -> Process:
+    own = {"DATA_DIR": str(config.data_path / str(i)), "PORT": str(config.port + i), "ROLES": roles}
+    return Process(("worker",), own)
 
 
 def run_processes(processes: Sequence[Process]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emis_streams import data_dir as data_dir_path
-from emis_streams import exposure, settings
+from emis_streams import exclusive, exposure, settings
 from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.processes import Process, run_processes
 from emis_streams.cli.worker import check_port, run_app
@@ -39,6 +39,7 @@ def run(service: str, port: int | None, data_dir: str | None) -> None:
     exposure.check(config)
     exposure.check_host(config.host)
     data_dir_path.make(config.data_path)
+    exclusive.hold_for_service(config, kind.database_url(config))
     set_up_logging(config)
     check_port(config)
     run_app("emis_streams.service_worker", kind.name)

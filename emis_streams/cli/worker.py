@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from emis_streams import data_dir as data_dir_path
-from emis_streams import exposure, settings, tracing
+from emis_streams import exclusive, exposure, settings, tracing
 from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.open_files import allow_open_files
 from emis_streams.cli.processes import run_processes, workers
@@ -50,6 +50,7 @@ def worker(roles: str | None, port: int | None, data_dir: str | None, processes:
     allow_open_files()
     if processes > 1:
         sys.exit(run_processes(workers(processes, config)))
+    exclusive.hold_for_worker(config)
     set_up_logging(config)
     check_port(config)
     give_way(config.niceness)

@@ -10,7 +10,8 @@ from typing import Self, TextIO
 
 import psutil
 
-from emis_streams import data_dir
+from emis_streams import data_dir, exclusive
+from emis_streams.errors import InUse
 from emis_streams.local.errors import LocalStackError
 from emis_streams.local.process import end_leftover, find
 
@@ -42,6 +43,11 @@ class DataFolder:
                 f"already running with the data in {self.path} (pid {self.holder_pid()}): "
                 "`emis-streams down` ends it; another DATA_DIR (and PORT, KAFKA_BROKERS) starts a second one"
             ) from None
+        try:
+            exclusive.hold_folder(self.path, "emis-streams up")
+        except InUse as reason:
+            lock.close()
+            raise LocalStackError(str(reason)) from None
         lock.truncate(0)
         lock.write(json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time()}))
         lock.flush()
@@ -50,6 +56,7 @@ class DataFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._lock is not None:
+            exclusive.release_folder(self.path)
             self._lock.truncate(0)
             self._lock.close()
 
@@ -67,9 +74,13 @@ class DataFolder:
         return [ended for path in pid_paths if (ended := end_leftover(path)) is not None]
 
     def empty(self) -> None:
-        """Delete all data (not the lock). Only while held, and with nothing running."""
+        """Delete all data (not the locks). Only while held; raises LocalStackError if something else runs with it."""
+        for path, owner in exclusive.users_below(self.path):
+            raise LocalStackError(
+                f"{path.parent} is in use by {owner or 'another process'}: stop that one, then --fresh deletes it"
+            )
         for entry in self.path.iterdir():
-            if entry.name in (_LOCK, _OURS):
+            if entry.name in (_LOCK, exclusive.LOCK_NAME, _OURS):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

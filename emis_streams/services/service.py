@@ -76,6 +76,13 @@ class Service:
     asks: ClassVar[bool] = True
     """Whether it sends requests to other services, and so reads their replies."""
 
+    @classmethod
+    def database_url(cls, config: Settings) -> str | None:
+        """Where its own database is; None if it has none."""
+        if cls.tables is None:
+            return None
+        return config.service_database_url or f"sqlite:///{config.data_path / f'{cls.name}.db'}"
+
     def __init__(self, config: Settings, dead_letter: DeadLetter, clock: BrokerClock | None = None) -> None:
         """`dead_letter` keeps requests that nobody can answer; `clock` is the process's. Raises InvalidSetting."""
         client = config.kafka_client()
@@ -274,7 +281,5 @@ class Service:
 
     def _database(self) -> Database | None:
         """Raises InvalidSetting."""
-        if self.tables is None:
-            return None
-        url = self.config.service_database_url or f"sqlite:///{self.config.data_path / f'{self.name}.db'}"
-        return Database.open(url, self.tables, self.clock.now)
+        url = self.database_url(self.config)
+        return None if url is None or self.tables is None else Database.open(url, self.tables, self.clock.now)

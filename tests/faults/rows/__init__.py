@@ -1,6 +1,17 @@
 """The rows of the fault matrix, in the order in which they are run."""
 
-from tests.faults.rows import brokers, database, events, late_created, random_faults, state, topics, upgrade, workers
+from tests.faults.rows import (
+    brokers,
+    database,
+    events,
+    late_created,
+    outbox,
+    random_faults,
+    state,
+    topics,
+    upgrade,
+    workers,
+)
 
 _EVERYTHING = ("28", "28a", "28c", "40")
 """Of these all that was ever sent is sent or read again, so they come while that is little."""
@@ -14,6 +25,7 @@ _BY_SUBJECT = [
     *late_created.ROWS,
     *topics.ROWS,
     *upgrade.ROWS,
+    *outbox.ROWS,
     *random_faults.ROWS,
 ]
 ALL = sorted(_BY_SUBJECT, key=lambda row: row.id not in _EVERYTHING)

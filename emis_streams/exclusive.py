@@ -1,0 +1,131 @@
+"""Folders and SQLite files that belong to one running process: a second one is refused with one line.
+
+The lock is the operating system's (`flock` on a file beside what is locked), so it ends with its process, however that
+ends. What the file says is only for the message.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+from emis_streams.errors import InUse, InvalidSetting
+from emis_streams.settings import Settings
+
+LOCK_NAME = "in-use.lock"
+_SUFFIX = ".lock"
+_MOST_BYTES = 1_000
+
+_held: dict[Path, int] = {}
+"""File descriptors by lock file: open as long as this process runs."""
+
+
+class Owner(NamedTuple):
+    """Of a lock file, as its process wrote it down."""
+
+    process: str
+    pid: int
+    host: str
+
+    def __str__(self) -> str:
+        return f"`{self.process}` (pid {self.pid} on {self.host})"
+
+
+def hold_for_worker(config: Settings) -> None:
+    """What a worker has for itself: DATA_DIR, and if it replicates, the replica's SQLite file. Raises InUse."""
+    process = "emis-streams worker"
+    hold_folder(config.data_path, process)
+    if "replicate" in config.roles_enabled():
+        _hold_database("DATABASE_URL", config.database_url, process)
+
+
+def hold_for_service(config: Settings, database_url: str | None) -> None:
+    """What a service has for itself: DATA_DIR, and the SQLite file of its database, if it has one. Raises InUse."""
+    process = f"emis-streams run {config.service}"
+    hold_folder(config.data_path, process)
+    if database_url is not None:
+        _hold_database("SERVICE_DATABASE_URL", database_url, process)
+
+
+def hold_folder(folder: Path, process: str) -> None:
+    """For as long as this process runs. Raises InUse; InvalidSetting if a lock file cannot be made there."""
+    path = folder.resolve() / LOCK_NAME
+    if not _take(path, process):
+        raise InUse(
+            f"DATA_DIR={str(folder)!r} is in use by {_owner(path) or 'another process'}: stop that one, "
+            "or give this one another DATA_DIR"
+        )
+
+
+def release_folder(folder: Path) -> None:
+    """Before the process ends."""
+    os.close(_held.pop(folder.resolve() / LOCK_NAME))
+
+
+def users_below(folder: Path) -> list[tuple[Path, Owner | None]]:
+    """Lock files in the folder, at any depth, that another running process holds."""
+    found = [path for pattern in (LOCK_NAME, f"*.db{_SUFFIX}") for path in folder.resolve().rglob(pattern)]
+    return [(path, _owner(path)) for path in found if path not in _held and _is_held(path)]
+
+
+def _hold_database(setting: str, database_url: str, process: str) -> None:
+    # Late: `up` needs only folders, and SQLAlchemy takes a moment.
+    from emis_streams import database
+    from emis_streams.database_urls import parse
+
+    url = parse(database_url, setting)
+    if database.dialect_of(url) != "sqlite":
+        return
+    file = Path(str(url.database)).resolve()
+    path = file.with_name(file.name + _SUFFIX)
+    if not _take(path, process):
+        raise InUse(
+            f"{setting}={database.shown(url)!r} is in use by {_owner(path) or 'another process'}: an SQLite file "
+            "belongs to one process; stop that one, name another file, or use MySQL"
+        )
+
+
+def _take(path: Path, process: str) -> bool:
+    """Whether this process has the lock now. Raises InvalidSetting if there can be no such file."""
+    if path in _held:
+        return True
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidSetting(f"{path} cannot be used: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    _held[path] = descriptor
+    text = json.dumps(Owner(process, os.getpid(), socket.gethostname())._asdict()).encode()
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text, 0)
+    return True
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _owner(path: Path) -> Owner | None:
+    """None if the file does not say it (yet)."""
+    try:
+        found = json.loads(path.read_bytes()[:_MOST_BYTES])
+        return Owner(str(found["process"]), int(found["pid"]), str(found["host"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
