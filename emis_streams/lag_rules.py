@@ -154,13 +154,13 @@ def _held(seen: Sequence[Observation], lag_seconds: float | None) -> Verdict | N
     Transactions in the making hold every reader for a moment, so only one that lasts is named. The record at the last
     stable offset is its first one, hence its age is the transaction's.
     """
-    now, seconds = seen[-1], _standing_seconds(seen[-1])
+    now = seen[-1]
+    seconds = max(_standing_seconds(now), lag_seconds or 0.0)
     if now.position is None or now.stable is None or now.end is None or now.stable > now.position:
         return None
     if now.stable >= now.end or now.owned is False or seconds < STALLED_AFTER_SECONDS:
         return None
-    longest = max(seconds, lag_seconds or 0.0)
-    return _verdict("OPEN_TRANSACTION", "open_transaction", stable=now.stable, end=now.end, seconds=longest)
+    return _verdict("OPEN_TRANSACTION", "open_transaction", stable=now.stable, end=now.end, seconds=seconds)
 
 
 def standing_since(before: Observation | None, now: Observation) -> float | None:

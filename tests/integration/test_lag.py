@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from confluent_kafka import Producer
 
+from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.lag import LagMonitor
-from emis_streams.lag_measurement import Watched
+from emis_streams.lag_measurement import Watched, watched_by
 from emis_streams.lag_report import GroupLag, LagReport, PartitionLag
 from emis_streams.lag_watch import WINDOW_SECONDS
 from emis_streams.local import kafka_jars
@@ -294,14 +295,27 @@ def open_transaction(broker: str, topic: str, partition: int, n_records: int) ->
         producer.abort_transaction(20)
 
 
+def of_events() -> tuple[Watched, str, str]:
+    """What is watched, the group, and its topic."""
+    group, topic = unique("lag-group"), unique("lag-topic")
+    return watching(group, topic), group, topic
+
+
+def of_requests() -> tuple[Watched, str, str]:
+    """As `emis-streams lag --service NAME` watches them."""
+    service = unique("service")
+    return watched_by(service), topics.app_id(service), topics.request_topic(service)
+
+
+@pytest.mark.parametrize("of", [of_events, of_requests])
 async def test_an_open_transaction_that_holds_the_readers_is_named_and_for_how_long(
-    broker: str, tmp_path: Path
+    broker: str, tmp_path: Path, of: Callable[[], tuple[Watched, str, str]]
 ) -> None:
     """For longer than the window of what is remembered; what others commit meanwhile waits behind it."""
-    group, topic = unique("lag-group"), unique("lag-topic")
+    watched, group, topic = of()
     await make_topic(broker, topic)
     await send(broker, topic, 4, partition=1)
-    async with monitor(broker, tmp_path, watching(group, topic)) as lag:
+    async with monitor(broker, tmp_path, watched) as lag:
         with member(broker, group, topic, "read_committed"):
             await until_level(lag, 4)
             with open_transaction(broker, topic, 1, 3):

@@ -100,7 +100,7 @@ def test_a_transaction_that_does_not_end_is_named_where_it_holds_the_group(
     committed: int | None, stable: int | None, end: int, standing: float, state: str
 ) -> None:
     now = Observation(100, committed, end, 0, owned=True, standing_since=100 - standing, stable=stable)
-    assert verdict([now]).state == state
+    assert verdict([now], max(standing, 9)).state == state
 
 
 def test_an_open_transaction_says_where_and_for_how_long_it_holds() -> None:
@@ -109,6 +109,11 @@ def test_an_open_transaction_says_where_and_for_how_long_it_holds() -> None:
     assert found.severity == "error"
     assert found.params == {"stable": 7, "end": 12, "seconds": 300.0}
     assert "at 7 (high watermark 12) for at least 300 s" in found.reason
+
+
+def test_one_look_is_enough_where_the_first_record_of_the_transaction_is_old() -> None:
+    now = Observation(100, 7, 12, 0, owned=True, standing_since=99, stable=7)
+    assert verdict([now], 300.0).state == "OPEN_TRANSACTION"
 
 
 def test_without_a_reader_the_missing_reader_is_named_first() -> None:
