@@ -2,6 +2,7 @@
 
 from tests.faults.rows import (
     brokers,
+    clocks,
     database,
     events,
     late_created,
@@ -22,6 +23,7 @@ _BY_SUBJECT = [
     *database.ROWS,
     *state.ROWS,
     *events.ROWS,
+    *clocks.ROWS,
     *late_created.ROWS,
     *topics.ROWS,
     *upgrade.ROWS,
