@@ -1,5 +1,5 @@
 # The worker and every other command: `docker build -t emis-streams .`, `docker run emis-streams --help`.
-FROM python:3.11-slim-bookworm AS build
+FROM python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS build
 COPY requirements/uv.txt requirements/runtime.txt /build/requirements/
 RUN python -m venv /build/uv \
     && /build/uv/bin/python -m pip install --quiet --no-cache-dir --require-hashes -r /build/requirements/uv.txt \
@@ -14,7 +14,7 @@ COPY web /build/web
 RUN /build/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/emis-streams \
         --no-deps --no-build-isolation /build
 
-FROM python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 COPY --from=build /opt/emis-streams /opt/emis-streams
 # One data folder per container: tables and read model are this worker's own.
 RUN useradd --system --uid 10001 --create-home emis && install -d -o emis -g emis /data

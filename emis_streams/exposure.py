@@ -111,9 +111,14 @@ def _tokens(path: str) -> Iterator[tuple[bytes, Access]]:
         yield digest, role  # type: ignore[misc]
 
 
+def own_names(settings: Settings) -> frozenset[str]:
+    """Names of WEB_ALLOWED_HOSTS in lower case."""
+    return frozenset(name.strip().lower() for name in settings.web_allowed_hosts.split(",") if name.strip())
+
+
 def allowed_names(settings: Settings) -> frozenset[str] | None:
     """Names, in lower case, that a request's Host may have; None: any. Addresses always may: they cannot be rebound."""
-    own = {name.strip().lower() for name in settings.web_allowed_hosts.split(",") if name.strip()}
+    own = own_names(settings)
     if "*" in own:
         return None
     return frozenset({*own, *LOOPBACK_NAMES, settings.host.lower(), settings.reached_at.lower()})

@@ -1,4 +1,4 @@
-"""Who gets an answer: the Host must be one of ours, and where tokens are set, the bearer must have one."""
+"""Who gets an answer: the Host must be one of ours, no other site may post, and where tokens are set, one is needed."""
 
 import base64
 import binascii
@@ -8,8 +8,9 @@ from functools import lru_cache
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
+from yarl import URL
 
-from emis_streams.exposure import Tokens, allowed_names, tokens_of
+from emis_streams.exposure import Tokens, allowed_names, own_names, tokens_of
 from emis_streams.node import NODE
 from web.problems import Handler
 
@@ -31,6 +32,9 @@ _CHALLENGES = CIMultiDict(
 )
 """Browsers ask for user and password: any user, the token as the password."""
 _REMEMBERED_HOSTS = 256
+_SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
+_OWN_SITE = frozenset({"same-origin", "none"})
+"""Values of Sec-Fetch-Site: a page of ours, or nobody's (a person, or no browser)."""
 
 
 def setup(app: web.Application) -> None:
@@ -39,6 +43,7 @@ def setup(app: web.Application) -> None:
     names = allowed_names(settings)
     if names is not None:
         app.middlewares.append(_of_hosts(names))
+    app.middlewares.append(_of_own_site(own_names(settings)))
     tokens = tokens_of(settings)
     if tokens is not None:
         app.middlewares.append(_with(tokens))
@@ -48,6 +53,48 @@ def is_operator(request: web.Request) -> bool:
     """Whether an operator's token came with it; False where no tokens are set."""
     tokens = tokens_of(request.app[NODE].settings)
     return tokens is not None and tokens.access(_token_of(request)) == "operator"
+
+
+def sees_operations(request: web.Request) -> bool:
+    """Whether who asks may see health, lag and dead letters: everybody where no tokens are set, else an operator."""
+    return tokens_of(request.app[NODE].settings) is None or is_operator(request)
+
+
+def _of_own_site(own: frozenset[str]) -> Middleware:
+    """A browser sends along whom it asks for; `own` are the names that operators gave (behind a proxy)."""
+
+    @web.middleware
+    async def own_site(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in _SAFE_METHODS or request.match_info.http_exception is not None:
+            return await handler(request)
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        if site not in _OWN_SITE or not all(_is_own(origin, request, own) for origin in _origins(request)):
+            raise web.HTTPForbidden(text="A page of another site may not send this: Origin and Sec-Fetch-Site say so.")
+        if request.body_exists and request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="The body must be JSON, with Content-Type: application/json.")
+        return await handler(request)
+
+    return own_site
+
+
+def _origins(request: web.Request) -> list[str]:
+    return request.headers.getall(hdrs.ORIGIN, [])
+
+
+def _is_own(origin: str, request: web.Request, own: frozenset[str]) -> bool:
+    """Whether an Origin names this very server: its Host with the port, or a name in `own` without one."""
+    try:
+        url = URL(origin)
+        host, explicit, port = url.host, url.explicit_port, url.port
+    except ValueError:
+        return False
+    if host is None or url.scheme not in ("http", "https"):
+        return False
+    authority = url.authority.lower()
+    given = request.headers.get(hdrs.HOST, "").lower()
+    if host.lower() in own and explicit is None:
+        return True
+    return given in (authority, f"{authority}:{port}" if explicit is None else authority)
 
 
 def _of_hosts(names: frozenset[str]) -> Middleware:
@@ -95,7 +142,7 @@ def _with(tokens: Tokens) -> Middleware:
             raise web.HTTPUnauthorized(
                 text="A token is needed: Authorization: Bearer, or as the password of Basic.", headers=_CHALLENGES
             )
-        if access != "operator" and place in OPERATORS_ONLY:
+        if access != "operator" and (place in OPERATORS_ONLY or request.method not in _SAFE_METHODS):
             raise web.HTTPForbidden(text="This is for operators; the token is a reader's.")
         return await handler(request)
 

@@ -3,6 +3,7 @@
 Some requests become requests over Kafka (`Route`); pages are asked of a worker that the registry knows (`Page`).
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterable
@@ -12,9 +13,10 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
+from emis_streams.engine.door import reads_body
 from emis_streams.ids import with_canonical_ids
 from emis_streams.services.circuit_breaker import CircuitOpen
-from emis_streams.services.client import CallOptions, ServiceClient
+from emis_streams.services.client import CallOptions
 from emis_streams.services.errors import CallFailed, Refused
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.token_bucket import TokenBucket
@@ -112,7 +114,7 @@ def services_of(routes: Iterable[Route | Page] = ROUTES) -> set[str]:
 def _endpoint(gateway: GatewayService, route: Route | Page, options: CallOptions) -> "_Endpoint | PageEndpoint":
     if isinstance(route, Page):
         return PageEndpoint(gateway, route)
-    return _Endpoint(gateway.client, route, options)
+    return _Endpoint(gateway, route, options)
 
 
 class _BadRequest(Exception):
@@ -126,13 +128,15 @@ class _BadRequest(Exception):
 class _Endpoint:
     """Answers the requests of one route."""
 
-    def __init__(self, client: ServiceClient, route: Route, options: CallOptions) -> None:
-        self._client = client
+    def __init__(self, gateway: GatewayService, route: Route, options: CallOptions) -> None:
+        client = self._client = gateway.client
+        self._receive_seconds = gateway.config.web_receive_seconds
         self._route = route
         self._bucket = TokenBucket(route.per_second, route.per_second)
         self._options = options
         self._refusals = Refusals(client.breakers, route.service, route.pattern)
 
+    @reads_body
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if not self._bucket.take():
             return self._refusals.too_many(self._bucket.seconds_to_next)
@@ -161,9 +165,13 @@ class _Endpoint:
 
     async def _body(self, request: web.Request) -> dict[str, Any]:
         most = self._route.most_body_bytes
-        body = await request.content.read(most + 1) if request.can_read_body else b""
-        while body and len(body) <= most and (more := await request.content.read(most + 1 - len(body))):
-            body += more
+        try:
+            async with asyncio.timeout(self._receive_seconds):
+                body = await request.content.read(most + 1) if request.can_read_body else b""
+                while body and len(body) <= most and (more := await request.content.read(most + 1 - len(body))):
+                    body += more
+        except TimeoutError:
+            raise _BadRequest(408, "the body did not come in time") from None
         if len(body) > most:
             raise _BadRequest(413, f"the body is larger than {most} bytes")
         try:

@@ -38,6 +38,7 @@ def limits_of(settings: Settings) -> Limits:
         max_body_bytes=settings.web_max_body_bytes,
         spared=SPARED,
         refusal=head.encode() + body,
+        headers=HEADERS,
     )
 
 

@@ -1,6 +1,7 @@
 """The whole at a glance, some teachers to look at, and finding by id."""
 
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 
@@ -8,6 +9,7 @@ from emis_streams import __version__
 from emis_streams.answers import TeacherDetail
 from emis_streams.ids import canonical_id
 from emis_streams.node import NODE, Node
+from web.access import sees_operations
 from web.classes import find_class
 from web.health import health_report
 from web.health_page import HEALTH_LOOKS, parts_of
@@ -33,21 +35,30 @@ async def overview(request: web.Request) -> web.StreamResponse:
     node = request.app[NODE]
     teachers = _samples(node)
     if not wants_html(request):
-        return as_json(_in_short(node, teachers))
+        return as_json(_in_short(node, teachers, sees_operations(request)))
     t = texts_of(request)
+    operations: dict[str, Any] = await _operations(t, node) if sees_operations(request) else dict(charts(()))
+    values = {
+        **operations,
+        "figures": [*operations.get("figures", ()), *_count_figures(t, node)],
+        "serves": node.read_model is not None,
+        "teachers": teachers,
+    }
+    return render(request, "overview.html", values)
+
+
+async def _operations(t: Texts, node: Node) -> dict[str, Any]:
+    """What only operators see of the overview: health, lag and its history."""
     report = None if node.lag is None else node.lag.snapshot()
     health = await health_report(node)
-    values = {
+    return {
         "report": report,
         "health": health.status,
         "look": HEALTH_LOOKS[health.status],
         "parts_shown": [replace(part, affects=()) for part in parts_of(t, health.checks)],
-        "figures": [*([] if report is None else lag_figures(t, node, report)), *_count_figures(t, node)],
-        "serves": node.read_model is not None,
-        "teachers": teachers,
+        "figures": [] if report is None else lag_figures(t, node, report),
         **charts(() if node.lag is None else node.lag.history()),
     }
-    return render(request, "overview.html", values)
 
 
 @routes.get("/find")
@@ -82,12 +93,12 @@ def _count_figures(t: Texts, node: Node) -> list[Figure]:
     ]
 
 
-def _in_short(node: Node, teachers: list[TeacherDetail]) -> dict[str, object]:
+def _in_short(node: Node, teachers: list[TeacherDetail], with_operations: bool) -> dict[str, object]:
     return {
         "name": "emis-streams",
         "version": __version__,
         "roles": sorted(node.roles),
         "counts": {} if node.read_model is None else node.read_model.counts(),
         "sampleTeachers": [f"/api/teachers/{teacher.teacher_id}" for teacher in teachers],
-        "links": ["/health", "/api/consumer-lag", "/metrics", "/info"],
+        "links": ["/health", "/api/consumer-lag", "/metrics", "/info"] if with_operations else [],
     }

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from emis_streams.node import NODE, Node
 from emis_streams.services.gateway import GatewayService
+from web.access import OPERATORS_ONLY, sees_operations
 from web.freshness import FRESHNESS, Freshness
 from web.i18n import COOKIE, Texts, choose
 
@@ -81,6 +82,7 @@ def render(
     """A page; with `live` its main part is asked for again every two seconds."""
     node = request.app[NODE]
     t = texts_of(request)
+    shows_operations = sees_operations(request)
     context = {
         "t": t,
         "now": datetime.now(UTC),
@@ -90,7 +92,8 @@ def render(
         "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
         "roles": _what_it_is(node),
-        "navigation": _navigation(node),
+        "navigation": [page for page in _navigation(node) if shows_operations or page[0] not in OPERATORS_ONLY],
+        "shows_operations": shows_operations,
         "stale_after_seconds": node.settings.stale_after_seconds,
         **values,
     }

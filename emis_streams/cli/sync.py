@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, cast
 
-import aiohttp
 import click
 import msgspec
 
 from emis_streams import settings
-from emis_streams.cli.lines import CHUNK_BYTES, chunks_of, lines_of, lines_of_blocks
+from emis_streams.cli.download import download
+from emis_streams.cli.lines import chunks_of, lines_of, lines_of_blocks
 from emis_streams.cli.progress import progress
-from emis_streams.errors import Unavailable
 from emis_streams.producer import EventProducer
 from emis_streams.snapshot import Comparison, State, delete_of, versions_here
 
@@ -32,6 +31,8 @@ class Options:
     delete_missing: bool
     taken_at: datetime | None
     most_deletes_percent: float
+    max_bytes: int
+    """Of a text behind an address, unpacked."""
 
 
 @click.command()
@@ -45,6 +46,13 @@ class Options:
     type=click.FloatRange(0, 100),
     help="Percent of all classes from which --delete-missing deletes nothing: a snapshot may be cut short.",
 )
+@click.option(
+    "--max-gib",
+    default=32.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Most that a URL may give, unpacked: a small packed text can be endless.",
+)
 @click.option("--taken-at", help="When the snapshot was taken (RFC 3339); default: its newest updatedAt.")
 @click.option("--report", type=click.File("wb", lazy=True), help="NDJSON: each class that is not as in the snapshot.")
 def sync(
@@ -52,6 +60,7 @@ def sync(
     dry_run: bool,
     delete_missing: bool,
     most_deletes: float,
+    max_gib: float,
     taken_at: str | None,
     report: BinaryIO | None,
 ) -> None:
@@ -61,7 +70,7 @@ def sync(
     schoolId, homeroomTeacherId, updatedAt. What is newer here stays, what the snapshot lacks is reported.
     Doing it twice does no harm. Exit code 1 if a line was refused, or if something (still) differs.
     """
-    options = Options(dry_run, delete_missing, _time(taken_at), most_deletes)
+    options = Options(dry_run, delete_missing, _time(taken_at), most_deletes, round(max_gib * 2**30))
     sys.exit(asyncio.run(_sync(source, options, report)))
 
 
@@ -88,18 +97,18 @@ async def _sync(source: str, options: Options, report: BinaryIO | None) -> int:
         comparison = Comparison(await versions_here(chosen, advance), told)
     async with AsyncExitStack() as stack:
         producer = None if options.dry_run else await stack.enter_async_context(EventProducer(chosen))
-        n_refused = await _send_differences(comparison, source, producer)
+        n_refused = await _send_differences(comparison, source, options.max_bytes, producer)
         n_lacking, n_deleted = await _lacking(comparison, options, n_refused, producer)
     click.echo(_summary(comparison, n_refused, n_deleted, options.dry_run))
     n_unsent = comparison.counts["created"] + comparison.counts["updated"] if options.dry_run else 0
     return 1 if n_refused or n_unsent or n_lacking > n_deleted or (options.dry_run and n_deleted) else 0
 
 
-async def _send_differences(comparison: Comparison, source: str, producer: EventProducer | None) -> int:
+async def _send_differences(comparison: Comparison, source: str, max_bytes: int, producer: EventProducer | None) -> int:
     """Compares and sends the whole snapshot; how many lines were refused."""
     n_refused = 0
     with progress("classes of the snapshot") as advance:
-        async for chunk in chunks_of(_snapshot(source), CHUNK_LINES):
+        async for chunk in chunks_of(_snapshot(source, max_bytes), CHUNK_LINES):
             events, refused = comparison.take(chunk, time.time_ns() // 1_000_000)
             for number, reason in refused:
                 click.echo(f"line {number}: {reason}", err=True)
@@ -152,9 +161,9 @@ def _summary(comparison: Comparison, n_refused: int, n_deleted: int, dry_run: bo
     )
 
 
-async def _snapshot(source: str) -> AsyncIterator[Sequence[bytes]]:
+async def _snapshot(source: str, max_bytes: int) -> AsyncIterator[Sequence[bytes]]:
     if source.startswith(("http://", "https://")):
-        async for lines in _download(source):
+        async for lines in lines_of_blocks(download(source, max_bytes)):
             yield lines
         return
     try:
@@ -164,15 +173,3 @@ async def _snapshot(source: str) -> AsyncIterator[Sequence[bytes]]:
     with file:
         async for lines in lines_of(cast(BinaryIO, file)):
             yield lines
-
-
-async def _download(url: str) -> AsyncIterator[Sequence[bytes]]:
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-    try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
-            if answer.status != 200:
-                raise Unavailable(f"{url} answers {answer.status} {answer.reason}, not 200")
-            async for lines in lines_of_blocks(answer.content.iter_chunked(CHUNK_BYTES)):
-                yield lines
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise Unavailable(f"{url} could not be read to its end: {error or type(error).__name__}") from None

@@ -12,15 +12,17 @@ one turn of the loop. Their number times the time of one answer is how long the 
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from aiohttp import web, web_protocol
 from aiohttp.web_protocol import RequestHandler
 
 from emis_streams.engine.connection import END, Connection, Reason
 
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[web.StreamResponse]])
 REASONS: tuple[Reason, ...] = ("overload", "full", "idle", "slow_request", "slow_reader")
 
 _LOOK_EVERY_SECONDS = 0.25
@@ -50,6 +52,29 @@ class Limits:
     """Paths that are answered also when there are too many requests: how else could anybody ask why?"""
     refusal: bytes = b""
     """Headers and body of the 503, from the second line on."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of every answer: also of what is no request, which no middleware sees."""
+
+
+class _Handler(RequestHandler):
+    """aiohttp's, whose own answers to what it cannot parse have the headers of all others."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Mapping[str, str], server: web.Server, **arguments: Any) -> None:
+        super().__init__(server, **arguments)
+        self._headers = headers
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        response = super().handle_error(request, status, exc, message)
+        response.headers.update(self._headers)
+        return response
 
 
 class Door:
@@ -96,7 +121,7 @@ class Door:
 
     def handler(self, connection: Connection) -> RequestHandler:
         assert self._server is not None
-        handler = self._server()
+        handler = _Handler(self.limits.headers, self._server, loop=self._server._loop, **self._server._kwargs)
         self._of_handler[handler] = connection
         return handler
 
@@ -207,7 +232,15 @@ class Runner(web.AppRunner):
         await super().cleanup()
 
 
+def reads_body(handler: Handler) -> Handler:
+    """Decorator of a web handler that reads bodies itself, no further than it needs: their length may be unknown."""
+    handler.reads_body = True  # type: ignore[attr-defined]
+    return handler
+
+
 def too_large(request: web.Request, limits: Limits) -> bool:
     """Whether more comes with it than anybody will read."""
     length = request.content_length
-    return length > limits.max_body_bytes if length is not None else request.can_read_body
+    if length is not None:
+        return length > limits.max_body_bytes
+    return request.can_read_body and not getattr(request.match_info.handler, "reads_body", False)

@@ -1,6 +1,7 @@
 """A worker with a wrong setting does not start, or ends, and one line says which."""
 
 import asyncio
+import os
 import re
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from emis_streams import admin
 from emis_streams.local.ports import free_port
-from tests.services import environment_of, settings_for
+from tests.services import environment_of, settings_for, until
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,23 @@ def test_up_deletes_nothing_when_a_port_is_taken(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "is in use by another program: set KAFKA_BROKERS" in ended.stderr
     assert (tmp_path / "kept").exists()
+
+
+async def test_what_a_worker_makes_is_for_its_owner_only(broker: str, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    settings = settings_for(broker, folder, database_url=f"sqlite:///{folder}/replica.db", port=free_port())
+    await admin.ensure_topics(settings)
+    previous = os.umask(0o022)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "emis_streams", "worker", env=environment_of(settings)
+        )
+        try:
+            await until(lambda: (folder / "replica.db").exists() and (folder / "read-model").is_dir())
+        finally:
+            process.terminate()
+            await process.wait()
+    finally:
+        os.umask(previous)
+    open_to_others = [str(path) for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
+    assert open_to_others == []

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from emis_streams.read_model.model import ReadModel
 from tests.bad_requests import KINDS, SENT, Answered, Elsewhere, Kind
 from tests.pages import ToldLag, a_history, a_node, a_report, filled_model, serving
+from web.problems import HEADERS
 
 ROOT = Path(__file__).parents[2]
 _ANSWER_SECONDS = 60
@@ -47,6 +48,13 @@ def _status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+def _has_the_headers_of_every_answer(answer: bytes) -> None:
+    head = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert {f"{name}: {value}" for name, value in HEADERS.items()} <= set(head)
+    assert b"aiohttp" not in answer
+    assert b"Python" not in answer
+
+
 @pytest.mark.parametrize("kind", SENT, ids=[kind.id for kind in SENT])
 async def test_a_bad_request_gets_what_the_table_says_and_one_bounded_line_in_the_log(
     site: TestServer, kind: Kind, caplog: pytest.LogCaptureFixture
@@ -55,6 +63,7 @@ async def test_a_bad_request_gets_what_the_table_says_and_one_bounded_line_in_th
     with caplog.at_level(logging.INFO):
         answer = await _answer(site, kind.request)
     assert _status(answer) in kind.outcome.statuses
+    _has_the_headers_of_every_answer(answer)
     if kind.outcome.without:
         assert kind.outcome.without.encode() not in answer
     assert len(caplog.records) <= 1

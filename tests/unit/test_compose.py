@@ -88,7 +88,7 @@ def test_node_ids_and_published_ports_are_all_different(services: dict[str, Any]
 
 
 def test_the_brokers_are_of_the_version_that_runs_locally(services: dict[str, Any]) -> None:
-    assert {services[name]["image"] for name in KAFKA} == {f"apache/kafka:{kafka_jars.version()}"}
+    assert {services[name]["image"].partition("@")[0] for name in KAFKA} == {f"apache/kafka:{kafka_jars.version()}"}
 
 
 def test_the_cluster_id_is_one_that_kafka_takes(services: dict[str, Any]) -> None:
@@ -167,6 +167,14 @@ def test_traces_and_metrics_are_optional_and_every_process_is_scraped(compose: d
 def test_a_worker_has_more_time_to_stop_than_it_takes_at_most(services: dict[str, Any]) -> None:
     for name in (*WORKERS, *SERVICES):
         assert float(services[name]["stop_grace_period"].removesuffix("s")) > Settings().drain_timeout_seconds
+
+
+def test_images_of_others_are_named_by_version_and_digest(services: dict[str, Any]) -> None:
+    """A tag can be moved to another image, a digest cannot."""
+    images = {about["image"] for about in services.values()} - {"emis-streams"}
+    images |= set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    assert len(images) == 5
+    assert not [image for image in images if not re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image)]
 
 
 def test_the_image_is_of_an_unprivileged_user_and_pinned_packages() -> None:

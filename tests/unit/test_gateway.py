@@ -1,5 +1,6 @@
 """The gateway over HTTP, in front of a carrier that answers as a script says."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -39,12 +40,12 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(
-    *script: Answer, routes: tuple[Route | Page, ...] = ROUTES, threshold: int = 5
+    *script: Answer, routes: tuple[Route | Page, ...] = ROUTES, threshold: int = 5, receive_seconds: float = 10.0
 ) -> AsyncIterator[Gateway]:
     carrier = Scripted(list(script))
     no_retries = RetryBudget(ratio=0, per_second=0.001)
     client = ServiceClient(carrier, Breakers(Limits(threshold=threshold)), budget=no_retries)
-    service = GatewayService(Settings(), no_dead_letter)
+    service = GatewayService(Settings(web_receive_seconds=receive_seconds), no_dead_letter)
     service.client, service.breakers = client, client.breakers
     app = web.Application()
     problems.setup(app)
@@ -159,6 +160,27 @@ async def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         response = await own.http.post("/lessons", data=body)
         assert (await problem_of(response))["status"] == 400
         assert own.asked == []
+
+
+async def test_a_body_in_chunks_is_read() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for piece in (b'{"title": "Ph', "ân số".encode(), b'", "userId": "', str(NEW["userId"]).encode(), b'"}'):
+            yield piece
+
+    async with gateway(LESSON) as own:
+        response = await own.http.post("/lessons", data=chunks(), headers={"Content-Type": "application/json"})
+        assert response.status == 201
+        assert response.request_info.headers["Transfer-Encoding"] == "chunked"
+
+
+async def test_a_body_that_does_not_come_is_waited_for_for_a_bounded_time() -> None:
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with gateway(receive_seconds=0.05) as own:
+        response = await own.http.post("/lessons", data=never(), headers={"Content-Type": "application/json"})
+        assert response.status == 408
 
 
 async def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not() -> None:

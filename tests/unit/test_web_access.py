@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
+from msgspec import structs
 
 from emis_streams import exposure
 from emis_streams.errors import InvalidSetting
@@ -112,7 +113,8 @@ def test_the_worker_serves_these_routes_and_none_of_fausts(tmp_path: Path, guard
     )
     environment = {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": f"sqlite:///{tmp_path}/r.db", "PATH": "/usr/bin"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    ours = {"/static", *(route.path for page in PAGES for route in page.routes if isinstance(route, web.RouteDef))}
+    routes = [route for page in PAGES for route in page.routes if isinstance(route, web.RouteDef)]
+    ours = {"/static", *(route.path.replace(":[^/]+", "") for route in routes)}
     assert set(ran.stdout.split()) == ours
 
 
@@ -259,6 +261,89 @@ async def test_any_name_is_allowed_if_that_is_said(model: ReadModel) -> None:
     node = a_node(model, ToldLag(a_report()), settings=Settings(web_allowed_hosts="*"))
     async with asking(node, "/", Host="whatever.example") as response:
         assert response.status == 200
+
+
+# -- other sites, and what readers may not ----------------------------------------------------------
+
+RESET = "/circuit-breakers/lessons/get-lesson/reset"
+HOST = "teachers.example"
+FROM_ELSEWHERE: dict[str, dict[str, str]] = {
+    "a page of another host": {"Origin": "https://evil.example"},
+    "a page of another port": {"Origin": f"http://{HOST}:8080"},
+    "a sandboxed page": {"Origin": "null"},
+    "an Origin that is none": {"Origin": "http://[" + HOST},
+    "a file": {"Origin": "file://"},
+    "a browser that says so": {"Sec-Fetch-Site": "cross-site"},
+    "another part of the site": {"Sec-Fetch-Site": "same-site"},
+}
+FROM_HERE: dict[str, dict[str, str]] = {
+    "no browser": {},
+    "a page of ours": {"Origin": f"http://{HOST}", "Sec-Fetch-Site": "same-origin"},
+    "a page of ours behind TLS": {"Origin": f"https://{HOST.upper()}"},
+    "a person": {"Sec-Fetch-Site": "none"},
+}
+
+
+async def reset(of: Node, headers: dict[str, str], data: bytes | None = None) -> int:
+    async with (
+        serving(of) as server,
+        ClientSession() as session,
+        session.post(server.make_url(RESET), headers={"Host": HOST, **headers}, data=data) as response,
+    ):
+        return response.status
+
+
+def open_to_names(node: Node) -> Node:
+    node.settings = structs.replace(node.settings, web_allowed_hosts=HOST)
+    return node
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE.values(), ids=FROM_ELSEWHERE)
+async def test_another_site_cannot_post_with_and_without_tokens(
+    guarded: Node, model: ReadModel, headers: dict[str, str]
+) -> None:
+    assert await reset(open_to_names(a_node(model, ToldLag(a_report(), a_history()))), headers) == 403
+    token = {"Authorization": f"Bearer {OPERATOR}"}
+    assert await reset(open_to_names(guarded), {**headers, **token}) == 403
+
+
+@pytest.mark.parametrize("headers", FROM_HERE.values(), ids=FROM_HERE)
+async def test_what_is_of_this_site_is_let_through(guarded: Node, headers: dict[str, str]) -> None:
+    token = {"Authorization": f"Bearer {OPERATOR}"}
+    assert await reset(open_to_names(guarded), {**headers, **token}) == 404  # There is no such breaker.
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+async def test_a_body_that_is_not_called_json_is_refused(guarded: Node, content_type: str) -> None:
+    """These are what a form of another site can send without asking first."""
+    headers = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": content_type}
+    assert await reset(open_to_names(guarded), headers, b"{}") == 415
+    headers["Content-Type"] = "Application/JSON; charset=utf-8"
+    assert await reset(guarded, headers, b"{}") == 404
+
+
+async def test_a_reader_cannot_post(guarded: Node) -> None:
+    assert await reset(open_to_names(guarded), {"Authorization": f"Bearer {READER}"}) == 403
+
+
+@pytest.mark.parametrize("path", ["/", f"/teachers/{TEACHER}", "/nowhere", "/find?id=x"])
+async def test_a_readers_page_shows_and_links_nothing_of_operations(guarded: Node, path: str) -> None:
+    async with asking(guarded, path, Accept="text/html", Authorization=f"Bearer {READER}") as response:
+        page = await response.text()
+    assert not [link for link in OPERATORS_ONLY if f'href="{link}"' in page]
+    assert "canvas" not in page
+    assert 'id="parts"' not in page
+    async with asking(guarded, path, Accept="text/html", Authorization=f"Bearer {OPERATOR}") as response:
+        assert 'href="/health"' in await response.text()
+
+
+async def test_a_readers_overview_as_json_names_no_address_of_operations(guarded: Node) -> None:
+    async with asking(guarded, "/", Authorization=f"Bearer {READER}") as response:
+        found = await response.json()
+    assert found["links"] == []
+    assert found["sampleTeachers"]
 
 
 # -- headers ------------------------------------------------------------------------------------
