@@ -95,10 +95,13 @@ GRANTS: dict[str, list[Grant]] = {
     "emis-operator": [
         *_LOOKING,
         *_topics(_SOURCES, "Write"),
+        *_topics([topics.DEAD_LETTER], "Write"),
+        *_topics(_CHANGELOGS, "Write"),
         *_topics(_ALL, "Create", "Describe", "DescribeConfigs"),
     ],
 }
-"""By user: workers of each role, each service, who sends events, and who types commands (topics, lag, sync, replay).
+"""By user: workers of each role, each service, who sends events, and who types commands (topics, lag, sync, replay,
+`changelogs check --repair`).
 
 A worker of several roles needs what each of them needs; with REGISTER, also Read and Write of the registry's topic.
 """

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 from aiokafka import TopicPartition
 
-from emis_streams import dead_letters, rows, topics
+from emis_streams import rows, topics
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.changelog_rows import row_filter
+from emis_streams.dead_letter_headers import as_dead_letter, headers_for
 from emis_streams.engine.follower import ChangelogSlice, Follower, Position, Sink
 from emis_streams.engine.home import Home
 from emis_streams.engine.writer import Writer
@@ -95,8 +96,8 @@ class RefusedRows:
             await self._writer.start()
         now_ms = time.time_ns() // 1_000_000
         # The offset within the changelog is not known: it was read as one of a slice.
-        headers = dead_letters.headers_for(tp.topic, tp.partition, -1, now_ms, f"replica: {reason}", now_ms)
-        await self._writer.send_record(topics.DEAD_LETTER, key, row, headers)
+        ours = headers_for(tp.topic, tp.partition, -1, now_ms, f"replica: {reason}", now_ms)
+        await self._writer.send_record(topics.DEAD_LETTER, *as_dead_letter(key, row, [], ours))
 
 
 class FollowerView:

@@ -7,7 +7,7 @@ from typing import Any
 
 from emis_streams import topics
 from emis_streams.app import App
-from emis_streams.dead_letters import fitting, headers_for
+from emis_streams.dead_letter_headers import as_dead_letter, headers_for
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.writer import Writer
 from emis_streams.events import CONTRACTS, Decoded, decode
@@ -80,8 +80,7 @@ class Ingest:
         now_ms = time.time_ns() // 1_000_000
         ours = headers_for(batch.topic, batch.partition, record.offset, record.timestamp, reason, now_ms)
         writer: Writer = self.app.tables.writer
-        key, value, headers = fitting(record.key, record.value, record.headers)
-        return writer.send_record(topics.DEAD_LETTER, key, value, [*headers, *ours])
+        return writer.send_record(topics.DEAD_LETTER, *as_dead_letter(record.key, record.value, record.headers, ours))
 
     def status(self) -> IngestStatus:
         consumer = self.app.slice_consumer

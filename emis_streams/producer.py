@@ -19,6 +19,7 @@ from aiokafka.structs import RecordMetadata
 
 from emis_streams import events, settings, topics
 from emis_streams.engine.topic_names import require_topic_name
+from emis_streams.engine.send_any import send_any
 from emis_streams.errors import InvalidEvent
 from emis_streams.events import CONTRACTS, Contract
 from emis_streams.kafka_refusals import no_topic, unavailable
@@ -27,7 +28,7 @@ from emis_streams.settings import Settings
 
 AnyEvent = Mapping[str, Any] | msgspec.Struct | bytes
 """Fields in camelCase, one of the structs of `events.py`, or the event's JSON."""
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 LINGER_MS = 5
 BATCH_BYTES = 256 * 1024
@@ -172,11 +173,16 @@ class EventProducer:
     async def send_record(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int | None = None
     ) -> "asyncio.Future[RecordMetadata]":
-        """Sends any bytes to a topic, unchecked: for dead letters and for tests of bad input."""
+        """Sends any bytes to a topic, unchecked: for dead letters and for tests of bad input.
+
+        Also raises InvalidEvent if the topic has no such partition, and MessageSizeTooLargeError.
+        """
         await self._require(topic)
-        delivery = await self._producer.send(topic, value, key, partition, headers=list(headers))
+        if partition is not None and partition not in await self._producer.partitions_for(topic):
+            raise InvalidEvent(f"{topic} has no partition {partition}")
+        delivery = await send_any(self._producer, topic, key, value, headers, partition)
         self._follow(delivery)
-        return delivery  # type: ignore[no-any-return]
+        return delivery
 
     async def send_many(self, given: Sequence[AnyEvent]) -> None:
         """Checks all, then sends all, in batches of our own; waits while too much is under way.

@@ -1,12 +1,14 @@
 """Reads a whole topic, without a group: from the start to the end that it had when reading began."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from emis_streams.engine.fetch import Fetched, fetch
 from emis_streams.engine.stopping import stop
 from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.settings import Settings
@@ -47,6 +49,12 @@ async def partitions_of_topic(consumer: Any, settings: Settings, topic: str) -> 
 
 async def records_to_end(settings: Settings, topic: str) -> AsyncIterator[list[Any]]:
     """Records of one partition at a time, those of a partition in order."""
+    async for fetched in fetched_to_end(settings, topic):
+        yield fetched.records
+
+
+async def fetched_to_end(settings: Settings, topic: str) -> AsyncIterator[Fetched]:
+    """Records of one partition at a time, those of a partition in order; whatever their headers are."""
     async with reader(settings) as consumer:
         tps = await partitions_of_topic(consumer, settings, topic)
         starts = await consumer.beginning_offsets(tps)
@@ -56,10 +64,29 @@ async def records_to_end(settings: Settings, topic: str) -> AsyncIterator[list[A
         for tp in open_tps:
             consumer.seek(tp, starts[tp])
         while open_tps:
-            fetched = await consumer.getmany(*open_tps, timeout_ms=WAIT_MS, max_records=FETCH_RECORDS)
-            for tp, records in fetched.items():
-                if own := [record for record in records if record.offset < ends[tp]]:
-                    yield own
-            # By position, not by record: compaction may have removed the last ones.
-            open_tps = {tp for tp in open_tps if await consumer.position(tp) < ends[tp]}
+            for fetched in await fetch_some(consumer, open_tps):
+                tp = fetched.tp
+                if own := [record for record in fetched.records if record.offset < ends[tp]]:
+                    yield replace(fetched, records=own)
+                # By position, not by record: compaction may have removed the last ones.
+                if fetched.end >= ends[tp]:
+                    open_tps.discard(tp)
             consumer.pause(*[tp for tp in consumer.assignment() if tp not in open_tps])
+
+
+async def record_at(consumer: Any, tp: TopicPartition, offset: int) -> Any:
+    """The first record at or after the offset; waits for it."""
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    while True:
+        for fetched in await fetch_some(consumer, [tp], most=1):
+            if fetched.records:
+                return fetched.records[0]
+
+
+async def fetch_some(consumer: Any, tps: Collection[TopicPartition], most: int = FETCH_RECORDS) -> list[Fetched]:
+    """Records of some of these partitions, which the consumer is assigned to; raises KafkaError.
+
+    Not `getmany`: that one raises at header names that are not UTF-8.
+    """
+    return await fetch(consumer._fetcher, tps, WAIT_MS / 1000, most, FETCH_BYTES)

@@ -8,13 +8,15 @@ from typing import Any, BinaryIO
 
 import click
 import msgspec
+from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
 
 from emis_streams import dead_letters as letters_
-from emis_streams import settings
+from emis_streams import replays, settings, topics
 from emis_streams.cli.logs import visible
-from emis_streams.dead_letters import DeadLetter, NoSuchLetter, original_headers, replay_of
+from emis_streams.dead_letters import DeadLetter, NoSuchLetter, replay_of
 from emis_streams.errors import InvalidEvent
-from emis_streams.producer import EventProducer, records_of
+from emis_streams.producer import EventProducer, Record, records_of
 
 REASON_SHOWN = 90
 
@@ -51,8 +53,9 @@ def dead_letters() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def list_(reason: str, topic: str | None, limit: int, as_json: bool) -> None:
     """List the newest dead letters, the oldest of them first. Exit code 1 if there are none."""
-    found = _matching(asyncio.run(_all()), reason, topic)
-    again = letters_.refused_again(found)
+    contents = asyncio.run(letters_.contents(settings.current()))
+    found = _matching(contents.letters, reason, topic)
+    again = contents.refused_again()
     for letter in sorted(found, key=lambda one: (one.said("time") or "", one.place))[-limit:]:
         if as_json:
             click.echo(msgspec.json.encode(letter.summary() | {"refusedAgain": letter.place in again}))
@@ -61,10 +64,6 @@ def list_(reason: str, topic: str | None, limit: int, as_json: bool) -> None:
     if not as_json:
         click.echo(f"{len(found):,} dead letter(s)" + (f", the newest {limit} shown" if len(found) > limit else ""))
     sys.exit(0 if found else 1)
-
-
-async def _all() -> list[DeadLetter]:
-    return [letter async for letter in letters_.letters(settings.current())]
 
 
 def _matching(letters: Sequence[DeadLetter], reason: str, topic: str | None) -> list[DeadLetter]:
@@ -90,7 +89,7 @@ def show(place: tuple[int, int], value_only: bool) -> None:
     click.echo(f"dead letter  {letter.place}\ncame from    {letter.origin}")
     click.echo(f"sent at      {letter.said('timestamp')}\nrefused at   {letter.said('time')}")
     click.echo("reason       " + "\n".join(visible(line) for line in letter.reason.splitlines()))
-    for name, value in original_headers(letter.headers):
+    for name, value in letter.own_headers:
         click.echo(f"header       {visible(name)}: {_readable(value)}")
     click.echo(f"key          {_readable(letter.key)}\nvalue        {_readable(letter.value)}")
 
@@ -124,29 +123,47 @@ def replay(place: tuple[int, int] | None, every: bool, reason: str, topic: str |
     """
     if (place is not None) == every or ((reason or topic) and not every):
         raise click.UsageError("give either P:O or --all (which --reason and --topic go with)")
-    chosen = [_found(place)] if place is not None else _to_replay(asyncio.run(_all()), reason, topic)
+    chosen = [_found(place)] if place is not None else asyncio.run(_to_replay(reason, topic))
     n_sent = asyncio.run(_send_again(chosen))
     click.echo(f"{n_sent:,} of {len(chosen):,} sent again")
     sys.exit(0 if n_sent == len(chosen) else 1)
 
 
-def _to_replay(letters: Sequence[DeadLetter], reason: str, topic: str | None) -> list[DeadLetter]:
-    again = letters_.refused_again(letters)
-    return [one for one in _matching(letters, reason, topic) if one.place not in again]
+async def _to_replay(reason: str, topic: str | None) -> list[DeadLetter]:
+    contents = await letters_.contents(settings.current())
+    again = contents.refused_again()
+    return [one for one in _matching(contents.letters, reason, topic) if one.place not in again]
 
 
 async def _send_again(chosen: Sequence[DeadLetter]) -> int:
-    n_sent = 0
+    """Sends what can be sent, and notes in the dead-letter topic where it is now."""
     async with EventProducer() as producer:
-        for letter in chosen:
-            try:
-                record = replay_of(letter)
-            except InvalidEvent as error:
-                click.echo(str(error), err=True)
-                continue
-            await producer.send_record(record.topic, record.key, record.value, record.headers, record.partition)
-            n_sent += 1
-    return n_sent
+        under_way = [(letter, delivery) for letter in chosen if (delivery := await _begin(producer, letter))]
+        sent = [_replay(letter, await delivery) for letter, delivery in under_way]
+        await _note(producer, sent)
+    return len(sent)
+
+
+async def _begin(producer: EventProducer, letter: DeadLetter) -> "asyncio.Future[RecordMetadata] | None":
+    """Sends one again; None, and a line for the operator, if that cannot be done."""
+    try:
+        return await producer.send_record(*replay_of(letter))
+    except InvalidEvent as error:
+        reason = str(error)
+    except MessageSizeTooLargeError:
+        reason = f"larger than {letter.topic} takes"
+    click.echo(visible(f"dead letter {letter.place} was not sent: {reason}"), err=True)
+    return None
+
+
+def _replay(letter: DeadLetter, at: RecordMetadata) -> replays.Replay:
+    return replays.Replay(letter.place, at.topic, at.partition, at.offset)
+
+
+async def _note(producer: EventProducer, sent: Sequence[replays.Replay]) -> None:
+    """After the sends: a crash in between leaves letters that look as if they had not been replayed, no more."""
+    for note in replays.notes_of(sent):
+        await producer.send_record(topics.DEAD_LETTER, None, note.value, note.headers)
 
 
 @dead_letters.command()
@@ -159,11 +176,13 @@ def put(place: tuple[int, int], file: BinaryIO) -> None:
     """
     letter = _found(place)
     (record,) = records_of([file.read().strip()])
-    headers = [*original_headers(letter.headers), (letters_.REPLAYED, letter.place.encode())]
-    delivery = asyncio.run(_send_one(record.contract.topic, record.key, record.value, headers))
+    delivery = asyncio.run(_send_corrected(letter, record))
     click.echo(f"sent to {delivery.topic}:{delivery.partition}:{delivery.offset}")
 
 
-async def _send_one(topic: str, key: bytes, value: bytes, headers: letters_.Headers) -> Any:
+async def _send_corrected(letter: DeadLetter, record: Record) -> RecordMetadata:
     async with EventProducer() as producer:
-        return await (await producer.send_record(topic, key, value, headers))
+        topic = record.contract.topic
+        delivery = await (await producer.send_record(topic, record.key, record.value, letter.own_headers))
+        await _note(producer, [_replay(letter, delivery)])
+        return delivery

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.send_any import send_any
 from emis_streams.engine.starting import start
 
 logger = logging.getLogger(__name__)
@@ -123,19 +124,19 @@ class Writer:
         return acknowledged
 
     def send_record(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
     ) -> "asyncio.Task[None]":
         """Sends one record; the task succeeds when it is acknowledged, however long its topic is too small for it."""
         return asyncio.create_task(self._send_record(topic, key, value, headers), name=f"record for {topic}")
 
     async def _send_record(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]
     ) -> None:
         producer = self._producer_of_records
         assert producer is not None
 
         async def send() -> None:
-            await producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
+            await (await send_any(producer, topic, key, value, headers))
 
         await self._waiting.for_(send, MessageSizeTooLargeError)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
 
-from emis_streams.dead_letters import CUT_BYTES
+from emis_streams.dead_letter_headers import CUT_BYTES
 from emis_streams.topics import MAX_MESSAGE_BYTES
 from tests.bad_events import CLASS_ID, CREATED, REACHING_US, Applied, DeadLetter, Event, Record, a_class, json_of
 from tests.integration.independent import records
@@ -201,7 +201,9 @@ def _escaped(name: bytes) -> str:
 
 
 def _check_said(sent: Sent, record: Record, said: dict[str, str]) -> None:
-    assert said.keys() == {f"dlq.{name}" for name in ("topic", "partition", "offset", "timestamp", "reason", "time")}
+    assert said.keys() == {
+        f"dlq.{name}" for name in ("topic", "partition", "offset", "timestamp", "reason", "time", "headers")
+    }
     assert said["dlq.topic"] == record.topic
     assert sent.reason in said["dlq.reason"], (sent.id, said["dlq.reason"])
     for name in ("dlq.timestamp", "dlq.time"):

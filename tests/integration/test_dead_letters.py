@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from emis_streams import dead_letters, topics
+from emis_streams.dead_letter_headers import as_dead_letter, headers_for
 from emis_streams.dead_letters import DeadLetter
 from emis_streams.producer import EventProducer
-from emis_streams.read_topic import records_to_end
+from emis_streams.read_topic import fetched_to_end
 from emis_streams.settings import Settings
 from tests.integration.command_line import emis_streams
+from tests.integration.worker_rig import producing
 
 BROKEN = b'{"classId": \xff\xfe'
 
@@ -33,16 +35,22 @@ async def refuse(
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> DeadLetter:
     """A dead letter as the agents send it."""
-    own = dead_letters.headers_for(topic, 7, 4711, now_ms(), reason, now_ms())
+    ours = headers_for(topic, 7, 4711, now_ms(), reason, now_ms())
     async with EventProducer(settings) as producer:
-        sent = await (await producer.send_record(topics.DEAD_LETTER, key, value, [*headers, *own]))
+        letter = as_dead_letter(key, value, headers, ours)
+        sent = await (await producer.send_record(topics.DEAD_LETTER, *letter))
     return await dead_letters.letter_at(settings, sent.partition, sent.offset)
 
 
-async def sent_again(settings: Settings, topic: str, key: bytes | None, place: str) -> list[Any]:
-    records = [record async for group in records_to_end(settings, topic) for record in group]
-    replayed = (dead_letters.REPLAYED, place.encode())
-    return [r for r in records if r.key == key and replayed in r.headers]
+async def sent_again(settings: Settings, topic: str, key: bytes | None, place: str) -> list[tuple[int, Any]]:
+    """Records that a replay of this letter made, with their partitions."""
+    noted = {one.origin for one in (await dead_letters.contents(settings)).replays if one.place == place}
+    return [
+        (fetched.tp.partition, record)
+        async for fetched in fetched_to_end(settings, topic)
+        for record in fetched.records
+        if record.key == key and f"{topic}:{fetched.tp.partition}:{record.offset}" in noted
+    ]
 
 
 def new_key() -> bytes:
@@ -55,7 +63,7 @@ async def test_a_dead_letter_reads_back_as_it_was_sent(no_worker: Settings) -> N
     assert (letter.key, letter.value, letter.topic) == (key, BROKEN, "emis.class.updated")
     assert letter.origin == "emis.class.updated:7:4711"
     assert letter.reason == "value: JSON is malformed"
-    assert dead_letters.original_headers(letter.headers) == [("trace", b"\x01")]
+    assert letter.own_headers == [("trace", b"\x01")]
     assert letter.time is not None
     assert abs((datetime.now(UTC) - letter.time).total_seconds()) < 60
 
@@ -126,30 +134,80 @@ async def test_replay_sends_the_original_without_our_headers(no_worker: Settings
     letter = await refuse(no_worker, key=key, value=BROKEN, headers=(("trace", b"abc"),))
     done = emis_streams(no_worker, "dead-letters", "replay", letter.place)
     assert (done.returncode, done.stdout) == (0, b"1 of 1 sent again\n"), done.stderr
-    (record,) = await sent_again(no_worker, "emis.class.updated", key, letter.place)
+    ((_, record),) = await sent_again(no_worker, "emis.class.updated", key, letter.place)
     assert record.value == BROKEN
-    assert record.headers == (("trace", b"abc"), (dead_letters.REPLAYED, letter.place.encode()))
+    assert list(record.headers) == [("trace", b"abc")]
 
 
 async def test_replay_of_a_record_without_a_key_keeps_its_partition(no_worker: Settings) -> None:
     letter = await refuse(no_worker, key=None, value=b"no key")
     assert emis_streams(no_worker, "dead-letters", "replay", letter.place).returncode == 0
-    (record,) = await sent_again(no_worker, "emis.class.updated", None, letter.place)
-    assert (record.partition, record.value) == (7, b"no key")
+    ((partition, record),) = await sent_again(no_worker, "emis.class.updated", None, letter.place)
+    assert (partition, record.value) == (7, b"no key")
 
 
 async def test_replay_of_all_leaves_out_what_came_back(no_worker: Settings) -> None:
     reason = f"all of these {uuid.uuid4()}"
     key = new_key()
     first = await refuse(no_worker, key=key, value=b"1", reason=reason)
-    came_back = ((dead_letters.REPLAYED, first.place.encode()),)
-    second = await refuse(no_worker, key=key, value=b"1", reason=reason, headers=came_back)
+    assert emis_streams(no_worker, "dead-letters", "replay", first.place).returncode == 0
+    ((partition, again),) = await sent_again(no_worker, "emis.class.updated", key, first.place)
+    ours = headers_for("emis.class.updated", partition, again.offset, now_ms(), reason, now_ms())
+    async with EventProducer(no_worker) as producer:
+        await producer.send_record(topics.DEAD_LETTER, *as_dead_letter(key, b"1", [], ours))
     listed = emis_streams(no_worker, "dead-letters", "list", "--reason", reason).stdout.decode()
     assert listed.count("replayed, refused again") == 1
     done = emis_streams(no_worker, "dead-letters", "replay", "--all", "--reason", reason)
     assert done.stdout == b"1 of 1 sent again\n", done.stderr
-    assert len(await sent_again(no_worker, "emis.class.updated", key, second.place)) == 1
-    assert await sent_again(no_worker, "emis.class.updated", key, first.place) == []
+    assert len(await sent_again(no_worker, "emis.class.updated", key, first.place)) == 1
+
+
+async def test_headers_of_a_record_that_look_like_ours_mark_nothing_and_are_replayed_as_they_came(
+    no_worker: Settings,
+) -> None:
+    reason = f"forged {uuid.uuid4()}"
+    key = new_key()
+    honest = await refuse(no_worker, key=key, value=b"1", reason=reason)
+    own = (("dlq.replayed", honest.place.encode()), ("dlq.replayed", None), ("dlq.topic", b"x"), ("dlq.cut", b"y"))
+    forged = await refuse(no_worker, key=key, value=b"1", reason=reason, headers=own)  # type: ignore[arg-type]
+    listed = emis_streams(no_worker, "dead-letters", "list", "--reason", reason).stdout.decode()
+    assert "2 dead letter(s)" in listed
+    assert "replayed" not in listed
+    done = emis_streams(no_worker, "dead-letters", "replay", "--all", "--reason", reason)
+    assert done.stdout == b"2 of 2 sent again\n", done.stderr
+    ((_, record),) = await sent_again(no_worker, "emis.class.updated", key, forged.place)
+    assert tuple(record.headers) == own
+
+
+async def test_anything_in_the_topic_is_listed_and_shown_and_costs_no_neighbour_its_replay(no_worker: Settings) -> None:
+    reason = f"between strangers {uuid.uuid4()}"
+    key = new_key()
+    ours = dict(headers_for("emis.class.updated", 7, 4711, now_ms(), reason, now_ms()))
+    hostile: list[dict[str, bytes | None]] = [
+        {},
+        {"dlq.replays": b"1"},
+        {**ours, "dlq.headers": b"9" * 400},
+        {**ours, "dlq.partition": b"9" * 400, "dlq.headers": b"0"},
+        {**ours, "dlq.partition": b"77", "dlq.headers": b"0"},
+        {**ours, "dlq.topic": None, "dlq.reason": None, "dlq.time": b"\xff", "dlq.headers": b"0"},
+    ]
+    with producing(no_worker.kafka_brokers) as client:
+        for headers in hostile:
+            for value in (None, b"\xff" * 10):
+                client.produce(topics.DEAD_LETTER, value, headers=list(headers.items()))
+        client.produce(topics.DEAD_LETTER, b"x", headers=[("trace", b"1"), *ours.items()])
+    await refuse(no_worker, key=key, value=b"1", reason=reason)
+    everything = emis_streams(no_worker, "dead-letters", "list", "--limit", "100000")
+    assert everything.returncode == 0, everything.stderr
+    found = [letter async for letter in dead_letters.letters(no_worker)]
+    for letter in found[-30:]:
+        shown = emis_streams(no_worker, "dead-letters", "show", letter.place)
+        assert shown.returncode == 0, (letter, shown.stderr)
+    done = emis_streams(no_worker, "dead-letters", "replay", "--all", "--reason", reason)
+    assert b"Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+    assert b"emis.class.updated has no partition 77" in done.stderr
+    assert done.stdout.startswith(b"4 of 6 sent again"), done.stdout
 
 
 async def test_a_dead_letter_of_a_changelog_is_not_replayed(no_worker: Settings) -> None:
@@ -172,7 +230,7 @@ async def test_put_sends_the_corrected_event_under_the_right_key(no_worker: Sett
     value = json.dumps(corrected).encode()
     done = emis_streams(no_worker, "dead-letters", "put", letter.place, "-", stdin=value + b"\n")
     assert done.returncode == 0, done.stderr
-    (record,) = await sent_again(no_worker, "emis.class.updated", class_id.encode(), letter.place)
+    ((_, record),) = await sent_again(no_worker, "emis.class.updated", class_id.encode(), letter.place)
     assert record.value == value
     assert ("trace", b"abc") in record.headers
 

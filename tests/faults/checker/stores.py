@@ -251,9 +251,25 @@ def dead_letters(brokers: str, since_ms: int) -> Iterator[DeadLetter]:
     for message in records(brokers, ["emis.dead-letter"]):
         if message.timestamp()[1] < since_ms:
             continue
-        said = {name: value.decode() for name, value in message.headers() or () if name.startswith("dlq.")}
+        said = _added(message.headers() or [])
+        if said is None:
+            continue
         place = Place(said["dlq.topic"], int(said["dlq.partition"]), int(said["dlq.offset"]))
         yield DeadLetter(place, message.value(), said["dlq.reason"], "dlq.cut" in said)
+
+
+def _added(headers: list[tuple[str, bytes | None]]) -> dict[str, str] | None:
+    """What a worker added behind the record's own headers; None if no worker wrote the record.
+
+    Their number is in the last one; releases before added six (and one in front to a record that was cut).
+    """
+    if headers and headers[-1][0] == "dlq.headers":
+        added = headers[int(headers[-1][1] or b"") :]
+    elif headers and headers[-1][0] == "dlq.time":
+        added = headers if headers[0][0] == "dlq.cut" else headers[-6:]
+    else:
+        return None
+    return {name: (value or b"").decode() for name, value in added}
 
 
 def check_dead_letters(letters: Iterable[DeadLetter], truth: Truth, findings: Findings) -> None:
