@@ -18,8 +18,8 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import events, settings, topics
-from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.engine.send_any import send_any
+from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.errors import InvalidEvent
 from emis_streams.events import CONTRACTS, Contract
 from emis_streams.kafka_refusals import no_topic, unavailable

@@ -161,7 +161,7 @@ _TWIN_REASON = "lower-case UUID"
 _BYTES = [
     _refused(1, "empty value", "truncated", b""),
     _refused(2, "null value", "null", None),
-    _refused(2, "null key and null value", "null", None, key=None),
+    _refused(2, "null key and null value", "null", Record(None, None)),
     _refused(3, "no key", "key None is not the classId", Record(None, _GOOD)),
     _refused(4, "empty key", "key b'' is not the classId", Record(b"", _GOOD)),
     _refused(5, "key of another class", "is not the classId", Record(OTHER_ID.encode(), _GOOD)),

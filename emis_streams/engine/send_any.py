@@ -23,5 +23,5 @@ async def send_any(
     batch = producer.create_batch()
     batch.append(timestamp=None, key=None, value=None, headers=list(headers))
     if partition is None:
-        partition = random.choice(sorted(await producer.partitions_for(topic)))  # noqa: S311 - as without a key
+        partition = random.choice(sorted(await producer.partitions_for(topic)))
     return await producer.send_batch(batch, topic, partition=partition)
