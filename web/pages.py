@@ -85,7 +85,7 @@ def render(
     shows_operations = sees_operations(request)
     context = {
         "t": t,
-        "now": datetime.now(UTC),
+        "now": datetime.fromtimestamp(node.clock.unix_seconds(), UTC),
         "here": request.path,
         "live_path": str(request.rel_url) if live else None,
         # Without the path: one that begins with two slashes would lead to another host.

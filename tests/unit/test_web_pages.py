@@ -1,11 +1,14 @@
 """The web views of a serving worker, asked over HTTP; the read model is a real one."""
 
+import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
@@ -284,6 +287,17 @@ async def test_the_lag_page_says_why_a_partition_is_marked(model: ReadModel) -> 
         assert "Vị trí đã xác nhận đứng ở 120.003 suốt ít nhất 64 giây trong khi 48.210 bản ghi đang chờ." in page
         assert "Đứng yên" in page
         assert page.count("120.003") == 3  # group, partition's reason and its committed offset: no other row
+
+
+async def test_how_long_ago_something_was_goes_by_the_brokers_clock(model: ReadModel) -> None:
+    """This machine's clock is ahead by an hour."""
+    brokers_now = time.time() - 3600
+    report = msgspec.structs.replace(a_report(), measured_at=datetime.fromtimestamp(brokers_now, UTC))
+    node = a_node(model, ToldLag(report))
+    node.clock.note(round(brokers_now * 1000), time.monotonic(), time.monotonic())
+    async with asking(node) as client:
+        page = await (await client.get("/consumer-lag", headers={**HTML, "Accept-Language": "en"})).text()
+    assert re.search(r"Measured (just now|\d+ s ago)\.", page)
 
 
 async def test_the_lag_page_sorts_as_asked(model: ReadModel) -> None:
