@@ -1,8 +1,9 @@
 """Fills and repairs the classes from a snapshot of their source: what differs is sent as ordinary events.
 
 The topics keep 7 days, most classes are older. A snapshot has one class per line: the fields of a
-class event and `updatedAt`. It is compared with the table's changelog; versions decide as always, so
-that a snapshot can never undo what is newer here.
+class event and `updatedAt`. It is compared with the table's changelog, so that a snapshot never undoes
+what is newer here. Of two states of one time the snapshot's is the right one: events are sent with times
+that win against the row here, by the rule that decides between events (decision 0017).
 """
 
 import uuid
@@ -60,6 +61,11 @@ Numbered = tuple[int, bytes]
 """A line and its number."""
 
 
+def precision_us(us: int) -> int:
+    """The step of the clock that a time seems to come from: a second, a millisecond or a microsecond."""
+    return next(step for step in (1_000_000, 1_000, 1) if us % step == 0)
+
+
 def update_of(line: SnapshotClass) -> ClassUpdated:
     """The event that says what a line says; always the same id for the same line."""
     said = f"{line.class_id}|{msgspec.json.encode(line).decode()}"
@@ -83,16 +89,35 @@ def as_created(update: ClassUpdated) -> ClassCreated:
     return ClassCreated(**{**said, "event_type": "emis.class.created"})
 
 
-def compare(here: bytes | None, version: bytes) -> State:
-    """What to do with a line whose event would have `version`, when the row here has the version `here`."""
+def compare(here: bytes | None, version: bytes) -> tuple[State, int]:
+    """What to do with a line whose event would have `version`, when the row here has the version `here`.
+
+    The second is the time of the event to send (µs). It is the line's, unless the row here is of the same time by the
+    precision of the line's `updatedAt`: a later event of that time then wins against a class that lives, and only a
+    later time wins against one that was deleted.
+    """
+    us = _time_us(version)
     if here is None:
-        return "created"
+        return "created", us
     is_deleted = rows.event_rank(here) == _DELETED_RANK
     if not is_deleted and rows.content_hash(here) == rows.content_hash(version):
-        return "unchanged"
-    if here > version:
-        return "newer here"
-    return "created" if is_deleted else "updated"
+        return "unchanged", us
+    here_us = _time_us(here)
+    here_truncated_us = here_us - here_us % precision_us(us)
+    if here_truncated_us > us:
+        return "newer here", us
+    state: State = "created" if is_deleted else "updated"
+    return state, (here_us + is_deleted if here_truncated_us == us else us)
+
+
+def _time_us(version: bytes) -> int:
+    return int.from_bytes(version[:8], "big")
+
+
+def at_time(update: ClassUpdated, us: int) -> ClassUpdated:
+    """The event with another time, and with an id of its own for that time."""
+    event_id = str(uuid.uuid5(_EVENT_IDS, f"{update.event_id}|{us}"))
+    return msgspec.structs.replace(update, timestamp=rows.from_us(us), event_id=event_id)
 
 
 class Comparison:
@@ -128,11 +153,13 @@ class Comparison:
         key = uuid.UUID(update.class_id).bytes
         self._in_snapshot.add(key)
         self.newest = max(self.newest or update.timestamp, update.timestamp)
-        state = compare(self._versions.get(key), version)
+        state, us = compare(self._versions.get(key), version)
         self._count(state, update.class_id)
         if state not in ("created", "updated"):
             return None
-        self._versions[key] = version
+        self._versions[key] = us.to_bytes(8, "big") + version[8:]
+        if us != _time_us(version):
+            update = at_time(update, us)
         return as_created(update) if state == "created" else update
 
     def _count(self, state: State, class_id: str) -> None:
@@ -145,27 +172,31 @@ class Comparison:
         """Classes here that are not deleted."""
         return sum(rows.event_rank(version) != _DELETED_RANK for version in self._versions.values())
 
-    def lacking(self, taken_at: datetime) -> list[str]:
-        """Ids of the classes here that the snapshot lacks; what is newer than it does not count."""
-        lacking: list[str] = []
+    def lacking(self, taken_at: datetime) -> list[tuple[str, datetime]]:
+        """Ids of the classes here that the snapshot lacks, and the time of a delete that wins against each.
+
+        What is newer than the snapshot does not count; what is of its time by the precision of `taken_at` does.
+        """
+        taken_us = round(taken_at.timestamp() * 1_000_000)
+        lacking: list[tuple[str, datetime]] = []
         for key, version in self._versions.items():
             if key in self._in_snapshot or rows.event_rank(version) == _DELETED_RANK:
                 continue
-            class_id = rows.uuid_text(key)
-            if rows.event_time(version) > taken_at:
+            class_id, here_us = rows.uuid_text(key), _time_us(version)
+            if here_us - here_us % precision_us(taken_us) > taken_us:
                 self._count("newer here", class_id)
             else:
-                lacking.append(class_id)
+                lacking.append((class_id, rows.from_us(max(here_us, taken_us))))
                 self._count("lacking", class_id)
         return lacking
 
 
-def delete_of(class_id: str, taken_at: datetime) -> ClassDeleted:
-    """The event for a class that a snapshot taken then lacks; always the same id for the same."""
+def delete_of(class_id: str, at: datetime) -> ClassDeleted:
+    """The delete of a class that a snapshot lacks; always the same id for the same time."""
     return ClassDeleted(
-        event_id=str(uuid.uuid5(_EVENT_IDS, f"{class_id}|deleted|{taken_at.isoformat()}")),
+        event_id=str(uuid.uuid5(_EVENT_IDS, f"{class_id}|deleted|{at.isoformat()}")),
         event_type="emis.class.deleted",
-        timestamp=taken_at,
+        timestamp=at,
         class_id=class_id,
     )
 

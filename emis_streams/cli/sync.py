@@ -67,7 +67,8 @@ def sync(
     """Compare the classes with a snapshot of their source and send ordinary events for what differs.
 
     FILE|URL (- for stdin) has one class per line (NDJSON): classId, className, grade, academicYear, totalStudents,
-    schoolId, homeroomTeacherId, updatedAt. What is newer here stays, what the snapshot lacks is reported.
+    schoolId, homeroomTeacherId, updatedAt. What is newer here stays, what the snapshot lacks is reported. At the same
+    time (by the precision of updatedAt: second, millisecond or microsecond) the snapshot is right.
     Doing it twice does no harm. Exit code 1 if a line was refused, or if something (still) differs.
     """
     options = Options(dry_run, delete_missing, _time(taken_at), most_deletes, round(max_gib * 2**30))
@@ -133,7 +134,7 @@ async def _lacking(
         return len(lacking), 0
     if producer is not None:
         for start in range(0, len(lacking), CHUNK_LINES):
-            await producer.send_many([delete_of(i, taken_at) for i in lacking[start : start + CHUNK_LINES]])
+            await producer.send_many([delete_of(*one) for one in lacking[start : start + CHUNK_LINES]])
     return len(lacking), len(lacking)
 
 

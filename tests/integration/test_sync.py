@@ -100,14 +100,40 @@ async def test_the_same_content_is_not_sent_again(no_worker: Settings) -> None:
     assert "sent 0 created, 0 updated, 0 deleted; 1 unchanged" in done.stdout.decode(), done.stderr
 
 
-async def test_a_class_deleted_here_comes_back_only_if_the_snapshot_is_newer(no_worker: Settings) -> None:
-    early, late = a_class(), a_class()
-    await keep(no_worker, early, late, event_type="emis.class.deleted")
-    snapshot = snapshot_of(early, {**late, "updatedAt": "2026-09-05T12:00:01Z"})
-    done = emis_streams(no_worker, "sync", "-", stdin=snapshot)
-    assert "sent 1 created, 0 updated" in done.stdout.decode(), done.stderr
-    assert len(await sent(no_worker, "created", late["classId"])) == 1
+async def test_a_class_deleted_here_comes_back_unless_that_is_newer_than_the_snapshot(no_worker: Settings) -> None:
+    early, same, late = a_class(), a_class(), a_class()
+    await keep(no_worker, early, same, late, event_type="emis.class.deleted")
+    times = {early["classId"]: "2026-09-05T11:59:59Z", late["classId"]: "2026-09-05T12:00:01Z"}
+    lines = [{**line, "updatedAt": times.get(line["classId"], line["updatedAt"])} for line in (early, same, late)]
+    done = emis_streams(no_worker, "sync", "-", stdin=snapshot_of(*lines))
+    assert "sent 2 created, 0 updated" in done.stdout.decode(), done.stderr
     assert await sent(no_worker, "created", early["classId"]) == []
+    assert len(await sent(no_worker, "created", late["classId"])) == 1
+    (event,) = await sent(no_worker, "created", same["classId"])
+    assert datetime.fromisoformat(event["timestamp"]) == NOON + timedelta(microseconds=1), "a later time wins only"
+
+
+async def test_of_two_states_of_one_second_the_snapshot_is_right(no_worker: Settings) -> None:
+    here = a_class("Lớp cũ", NOON + timedelta(milliseconds=250))
+    await keep(no_worker, here)
+    there = a_class("Lớp mới", NOON, here["classId"])
+    done = emis_streams(no_worker, "sync", "-", stdin=snapshot_of(there))
+    assert "sent 0 created, 1 updated" in done.stdout.decode(), done.stderr
+    (event,) = await sent(no_worker, "updated", here["classId"])
+    assert (event["className"], event["timestamp"]) == ("Lớp mới", "2026-09-05T12:00:00.250000Z")
+
+
+async def test_what_is_lacking_is_deleted_at_its_own_time_if_that_is_of_the_snapshots_second(
+    no_worker: Settings, all_known: list[dict[str, Any]]
+) -> None:
+    newest = max(datetime.fromisoformat(line["updatedAt"]) for line in all_known) + timedelta(days=1)
+    newest = newest.replace(microsecond=0)
+    gone, other = a_class("gone", newest + timedelta(milliseconds=300)), a_class("other", newest)
+    await keep(no_worker, gone)
+    done = emis_streams(no_worker, "sync", "-", "--delete-missing", stdin=snapshot_of(*all_known, other))
+    assert "1 deleted" in done.stdout.decode(), done.stderr
+    (event,) = await sent(no_worker, "deleted", gone["classId"])
+    assert datetime.fromisoformat(event["timestamp"]) == newest + timedelta(milliseconds=300)
 
 
 async def test_a_dry_run_sends_nothing_and_ends_with_one(no_worker: Settings) -> None:

@@ -106,12 +106,18 @@ def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings)
         last[key] = row
         written[key, row] += 1
     sent = Counter(truth.places.values())
-    again = ((n - 1) for (_, row), n in written.items() if n > 1 and sent[kept_in(row).event_id] == 1)
-    findings.notes["redelivered"] += sum(again)
+    again = ((key, row, n - 1) for (key, row), n in written.items() if n > 1 and sent[kept_in(row).event_id] == 1)
+    findings.notes["redelivered"] += sum(max(0, n - _n_of_first_time(key, row, truth)) for key, row, n in again)
     for key, row in last.items():
         if row[:29] < highest[key][:29]:
             findings.add("reorder", key, "the changelog ends with a lower version than it had")
     return last
+
+
+def _n_of_first_time(key: Key, row: bytes, truth: Truth) -> int:
+    """Events that have the time of the row's creation: each of them writes the row once more."""
+    created_us = kept_in(row).created_us
+    return sum(version[0] == created_us for version in truth.versions.get(key, ()))
 
 
 # -- databases of stopped workers -----------------------------------------------------------------
