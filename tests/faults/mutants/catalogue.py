@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.faults.course import Row
 from tests.faults.mutants import rows
+from tests.faults.rows.outbox import TWO_INSTANCES
 
 PACKAGES = ("agents", "emis_streams", "tables", "web")
 
@@ -35,6 +36,7 @@ MUTANTS = (
     Mutant("ack-before-dead-letter", rows.DEAD_LETTERS_REFUSE),
     Mutant("swallowed-send-error", rows.TOO_LARGE),
     Mutant("position-before-data", rows.FLUSHED),
+    Mutant("outbox-deletes-up-to-the-last", TWO_INSTANCES),
     Mutant("tie-by-event-id", rows.PLAIN),
     Mutant("created-not-sent-again", rows.LATE_CREATED),
 )

@@ -163,7 +163,8 @@ async def three_instances(course: Course) -> Evidence:
     return await _run(course, 3, [_kill_leader, _kill_leader, _freeze_leader, _kill_database, _kill_leader])
 
 
+TWO_INSTANCES = Row("50", "two instances of a service with an outbox, killed and frozen", two_instances)
 ROWS = [
-    Row("50", "two instances of a service with an outbox, killed and frozen", two_instances),
+    TWO_INSTANCES,
     Row("51", "three instances of a service with an outbox, killed and frozen", three_instances),
 ]
