@@ -8,10 +8,11 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from emis_streams.errors import InUse, InvalidSetting
+from emis_streams.errors import InUse, Unavailable
 from emis_streams.settings import Settings
 
 LOCK_NAME = "in-use.lock"
@@ -50,7 +51,7 @@ def hold_for_service(config: Settings, database_url: str | None) -> None:
 
 
 def hold_folder(folder: Path, process: str) -> None:
-    """For as long as this process runs. Raises InUse; InvalidSetting if a lock file cannot be made there."""
+    """For as long as this process runs. Raises InUse; Unavailable if a lock file cannot be made there."""
     path = folder.resolve() / LOCK_NAME
     if not _take(path, process):
         raise InUse(
@@ -88,23 +89,26 @@ def _hold_database(setting: str, database_url: str, process: str) -> None:
 
 
 def _take(path: Path, process: str) -> bool:
-    """Whether this process has the lock now. Raises InvalidSetting if there can be no such file."""
+    """Whether this process has the lock now. Raises Unavailable if there can be no such file, or no lock of it."""
     if path in _held:
         return True
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise InvalidSetting(f"{path} cannot be used: {error.strerror}") from None
+        raise Unavailable(f"{path} cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        return False
+        if isinstance(error, BlockingIOError):
+            return False
+        raise Unavailable(f"{path} cannot be used: it cannot be locked: {error.strerror}") from None
     _held[path] = descriptor
     text = json.dumps(Owner(process, os.getpid(), socket.gethostname())._asdict()).encode()
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text, 0)
+    with suppress(OSError):  # On a full disk: the lock is held all the same.
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text, 0)
     return True
 
 

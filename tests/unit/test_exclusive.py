@@ -12,7 +12,7 @@ import pytest
 
 from emis_streams import exclusive
 from emis_streams.cli.processes import workers
-from emis_streams.errors import InUse, InvalidSetting
+from emis_streams.errors import InUse, InvalidSetting, Unavailable
 from emis_streams.local import LocalStackError
 from emis_streams.local.data_folder import DataFolder
 from emis_streams.settings import Settings
@@ -121,6 +121,12 @@ def test_a_lock_file_that_says_nothing_is_refused_all_the_same(tmp_path: Path) -
 def test_lock_files_are_for_their_owner_only(tmp_path: Path) -> None:
     exclusive.hold_for_worker(of_worker(tmp_path, tmp_path / "1.db"))
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_folder_in_which_no_lock_can_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / exclusive.LOCK_NAME).mkdir()
+    with pytest.raises(Unavailable, match="cannot be used: Is a directory"):
+        exclusive.hold_for_worker(of_worker(tmp_path, tmp_path / "1.db"))
 
 
 def test_up_and_a_worker_do_not_share_a_folder(tmp_path: Path) -> None:
