@@ -25,7 +25,11 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "sync": ("sync", "sync", "Fill or repair the classes from a snapshot of the source."),
     "lag": ("lag", "lag", "How far each consumer group is behind, and why."),
     "replica": ("replica", "replica", "The MySQL replica: migrate, rebuild, verify."),
-    "dead-letters": ("dead_letters", "dead_letters", "Records that could not be used: list, show, replay, put."),
+    "dead-letters": (
+        "dead_letters",
+        "dead_letters",
+        "Refused records: list, show, replay, export, put.",
+    ),
 }
 """Name: module in this folder, its command, and the help of one line (shown without importing it)."""
 

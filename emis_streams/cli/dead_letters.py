@@ -3,8 +3,8 @@
 import asyncio
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, cast
 
 import click
 import msgspec
@@ -13,12 +13,16 @@ from aiokafka.structs import RecordMetadata
 
 from emis_streams import dead_letters as letters_
 from emis_streams import replays, settings, topics
+from emis_streams.cli.dead_letter_lines import correction_of, line_of, value_members
+from emis_streams.cli.lines import chunks_of, lines_of
 from emis_streams.cli.logs import visible
+from emis_streams.cli.progress import progress
 from emis_streams.dead_letters import DeadLetter, NoSuchLetter, replay_of
 from emis_streams.errors import InvalidEvent
 from emis_streams.producer import EventProducer, Record, records_of
 
 REASON_SHOWN = 90
+CHUNK_LINES = 1_000
 
 
 class _Place(click.ParamType):
@@ -58,12 +62,17 @@ def list_(reason: str, topic: str | None, limit: int, as_json: bool) -> None:
     again = contents.refused_again()
     for letter in sorted(found, key=lambda one: (one.said("time") or "", one.place))[-limit:]:
         if as_json:
-            click.echo(msgspec.json.encode(letter.summary() | {"refusedAgain": letter.place in again}))
+            click.echo(msgspec.json.encode(_as_json(letter) | {"refusedAgain": letter.place in again}))
         else:
             click.echo(_line(letter, letter.place in again))
     if not as_json:
         click.echo(f"{len(found):,} dead letter(s)" + (f", the newest {limit} shown" if len(found) > limit else ""))
     sys.exit(0 if found else 1)
+
+
+def _as_json(letter: DeadLetter) -> dict[str, Any]:
+    """What is said of it, and its value: `event` if that is JSON, else as text, or in base64."""
+    return letter.summary() | value_members(letter.value)
 
 
 def _matching(letters: Sequence[DeadLetter], reason: str, topic: str | None) -> list[DeadLetter]:
@@ -167,22 +176,90 @@ async def _note(producer: EventProducer, sent: Sequence[replays.Replay]) -> None
 
 
 @dead_letters.command()
-@click.argument("place", type=PLACE)
-@click.argument("file", type=click.File("rb"))
-def put(place: tuple[int, int], file: BinaryIO) -> None:
-    """Send a corrected event in place of a dead letter: FILE (- for stdin) is the event's JSON.
+@click.option("--reason", default="", help="Only those whose reason contains this text.")
+@click.option("--topic", help="Only those that came from this topic.")
+@click.option("--all", "every", is_flag=True, help="Also those that were sent again and did not come back.")
+@click.argument("file", type=click.File("wb"), default="-")
+def export(reason: str, topic: str | None, every: bool, file: BinaryIO) -> None:
+    """Write dead letters to FILE (default: stdout), one per line (NDJSON), to correct many at once.
 
-    It is checked against the contract first; topic and key follow from it.
+    Correct the `event` of each line (or `value`, if it was no JSON) and give the lines to `dead-letters put -`.
+    Exit code 1 if there are none.
     """
-    letter = _found(place)
-    (record,) = records_of([file.read().strip()])
-    delivery = asyncio.run(_send_corrected(letter, record))
-    click.echo(f"sent to {delivery.topic}:{delivery.partition}:{delivery.offset}")
+    contents = asyncio.run(letters_.contents(settings.current()))
+    again = contents.refused_again()
+    done = set() if every else {replay.place for replay in contents.replays} - again
+    found = [one for one in _matching(contents.letters, reason, topic) if one.place not in done]
+    for letter in found:
+        file.write(line_of(letter))
+    click.echo(f"{len(found):,} dead letter(s)", err=True)
+    sys.exit(0 if found else 1)
 
 
-async def _send_corrected(letter: DeadLetter, record: Record) -> RecordMetadata:
+@dead_letters.command()
+@click.argument("place_and_file", metavar="[P:O] FILE", nargs=-1, required=True)
+def put(place_and_file: tuple[str, ...]) -> None:
+    """Send corrected events in place of dead letters.
+
+    With P:O, FILE (- for stdin) is the JSON of the one event. Without, FILE has lines as `dead-letters export` writes
+    them. Events are checked against the contract first; topic and key follow from them. A line that cannot be sent is
+    reported with its number and the reason, the others are sent. Exit code 1 if there was one.
+    """
+    if len(place_and_file) > 2:
+        raise click.UsageError("give [P:O] FILE")
+    file = cast(BinaryIO, click.File("rb").convert(place_and_file[-1], None, None))
+    if len(place_and_file) == 2:
+        letter = _found(PLACE.convert(place_and_file[0], None, None))
+        (record,) = records_of([file.read().strip()])
+        (delivery,) = asyncio.run(_send_corrected([(letter, record)]))
+        click.echo(f"sent to {delivery.topic}:{delivery.partition}:{delivery.offset}")
+        return
+    n_sent, n_refused = asyncio.run(_put_lines(file))
+    click.echo(f"{n_sent:,} sent, {n_refused:,} refused")
+    sys.exit(1 if n_refused else 0)
+
+
+async def _put_lines(file: BinaryIO) -> tuple[int, int]:
+    """How many of the file's lines were sent, and how many could not be."""
+    letters = {(one.partition, one.offset): one for one in (await letters_.contents(settings.current())).letters}
+    n_sent = n_refused = 0
+    with progress("lines") as advance:
+        async for chunk in chunks_of(lines_of(file), CHUNK_LINES):
+            good, refused = _checked(chunk, letters)
+            for number, reason in sorted(refused.items()):
+                click.echo(visible(f"line {number}: {reason}"), err=True)
+            n_sent += len(await _send_corrected(good))
+            n_refused += len(refused)
+            advance(len(chunk))
+    return n_sent, n_refused
+
+
+def _checked(
+    chunk: Sequence[tuple[int, bytes]], letters: Mapping[tuple[int, int], DeadLetter]
+) -> tuple[list[tuple[DeadLetter, Record]], dict[int, str]]:
+    """The letters of these lines with their corrected records; and by number of line, why others cannot be sent."""
+    good: list[tuple[DeadLetter, Record]] = []
+    refused: dict[int, str] = {}
+    for number, line in chunk:
+        try:
+            correction = correction_of(line)
+            if (letter := letters.get(correction.place)) is None:
+                raise InvalidEvent(f"there is no dead letter {correction.place[0]}:{correction.place[1]}")
+            (record,) = records_of([correction.event])
+            good.append((letter, record))
+        except InvalidEvent as reason:
+            refused[number] = str(reason)
+    return good, refused
+
+
+async def _send_corrected(corrected: Sequence[tuple[DeadLetter, Record]]) -> list[RecordMetadata]:
+    """Where the records are now; noted in the dead-letter topic."""
     async with EventProducer() as producer:
-        topic = record.contract.topic
-        delivery = await (await producer.send_record(topic, record.key, record.value, letter.own_headers))
-        await _note(producer, [_replay(letter, delivery)])
-        return delivery
+        under_way = [
+            await producer.send_record(record.contract.topic, record.key, record.value, letter.own_headers)
+            for letter, record in corrected
+        ]
+        deliveries = [await delivery for delivery in under_way]
+        pairs = zip(corrected, deliveries, strict=True)
+        await _note(producer, [_replay(letter, delivery) for (letter, _record), delivery in pairs])
+    return deliveries

@@ -249,3 +249,62 @@ async def test_reading_all_dead_letters_at_once_in_one_loop(no_worker: Settings)
     await asyncio.gather(*[refuse(no_worker, key=key, value=str(n).encode()) for n in range(5)])
     found = [letter async for letter in dead_letters.letters(no_worker) if letter.key == key]
     assert sorted(letter.value or b"" for letter in found) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def a_class(class_id: str) -> dict[str, Any]:
+    """An update whose number of students is a text."""
+    return {
+        "eventId": str(uuid.uuid4()),
+        "eventType": "emis.class.updated",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "classId": class_id,
+        "className": "Lớp 10A1",
+        "totalStudents": "42",
+    }
+
+
+async def test_letters_of_one_cause_are_exported_corrected_and_sent_together(no_worker: Settings) -> None:
+    reason, n = f"totalStudents {uuid.uuid4()}", 300
+    ids = [str(uuid.uuid4()) for _ in range(n)]
+    ours = headers_for("emis.class.updated", 7, 4711, now_ms(), reason, now_ms())
+    async with EventProducer(no_worker) as producer:
+        for class_id in ids:
+            value = json.dumps(a_class(class_id), indent=2).encode()
+            letter = as_dead_letter(class_id.encode(), value, (("trace", b"\x01"),), ours)
+            await producer.send_record(topics.DEAD_LETTER, *letter)
+    exported = emis_streams(no_worker, "dead-letters", "export", "--reason", reason)
+    assert exported.returncode == 0, exported.stderr
+    lines = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert {line["event"]["classId"] for line in lines} == set(ids)
+
+    typed = exported.stdout.replace(b'"42"', b"42") + b'{"place": "0:999999999", "event": {}}\n{}\n'
+    done = emis_streams(no_worker, "dead-letters", "put", "-", stdin=typed)
+    assert done.returncode == 1
+    assert done.stdout.decode().strip().splitlines()[-1] == f"{n} sent, 2 refused"
+    assert f"line {n + 1}: there is no dead letter 0:999999999" in done.stderr.decode()
+    sent = [
+        record
+        async for fetched in fetched_to_end(no_worker, "emis.class.updated")
+        for record in fetched.records
+        if (record.key or b"").decode() in set(ids)
+    ]
+    assert sorted(record.key.decode() for record in sent) == sorted(ids)
+    assert {json.loads(record.value)["totalStudents"] for record in sent} == {42}
+    assert {tuple(record.headers) for record in sent} == {(("trace", b"\x01"),)}
+    again = emis_streams(no_worker, "dead-letters", "export", "--reason", reason)
+    assert (again.returncode, again.stdout) == (1, b"")
+
+
+async def test_what_is_exported_says_its_value_whatever_it_is(no_worker: Settings) -> None:
+    reason = f"value of all kinds {uuid.uuid4()}"
+    for value in (b'{"classId": 1,\n "x": 1e400}', b"hello\n", BROKEN, None):
+        await refuse(no_worker, key=new_key(), value=value, reason=reason)
+    lines = [
+        json.loads(line)
+        for command in (("export",), ("list", "--json"))
+        for line in emis_streams(no_worker, "dead-letters", *command, "--reason", reason).stdout.splitlines()
+    ]
+    assert len(lines) == 8
+    for value in ("hello\n", None, '{"classId": 1,\n "x": 1e400}'):
+        assert len([line for line in lines if line.get("value", "") == value]) == 2
+    assert len([line for line in lines if "valueBase64" in line]) == 2
