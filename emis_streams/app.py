@@ -5,6 +5,7 @@ from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from emis_streams import engine, exposure, kafka_security, settings, topics
 from emis_streams.engine.app import App
 from emis_streams.engine.options import Options
+from emis_streams.hints import HINTS
 from emis_streams.services.catalogue import service_class
 from emis_streams.services.teacher import TeacherService
 
@@ -25,6 +26,7 @@ def create_app(config: settings.Settings) -> App:
             linger_seconds=config.linger_seconds if config.service == TeacherService.name else 0.0,
             drain_timeout_seconds=config.drain_timeout_seconds,
             watchdog_timeout_seconds=config.watchdog_timeout_seconds,
+            hints=HINTS,
         ),
         ingests="ingest" in config.roles_enabled(),
         broker=";".join(f"{engine.SCHEME}://{server}" for server in config.bootstrap_servers),
@@ -43,7 +45,6 @@ def create_app(config: settings.Settings) -> App:
         web_ssl_context=exposure.ssl_context(config),
         web_tables_enabled=False,
         web_stats_enabled=False,
-        table_standby_replicas=0,
     )
 
 

@@ -18,7 +18,6 @@ from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.part import Part
 from emis_streams.engine.store import open_or_set_aside
-from emis_streams.engine.watchdog import Watchdog
 from emis_streams.lag import LagMonitor, followers_of
 from emis_streams.lag_measurement import watched_by
 from emis_streams.node import NODE, Node
@@ -112,7 +111,6 @@ def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hea
 
 def _add_agents(app: App, own: Service, node: Node) -> None:
     node.ingest = agents.ingest
-    app.parts.append(Watchdog(app))
     if own.requests.patterns:
         app.agent(app.slices(topics.request_topic(own.name)), name="requests")(own.serve)
 

@@ -20,7 +20,6 @@ from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.part import Part, together
 from emis_streams.engine.store import open_or_set_aside
-from emis_streams.engine.watchdog import Watchdog
 from emis_streams.engine.writer import Writer
 from emis_streams.lag import LagMonitor, followers_of
 from emis_streams.node import NODE, Node
@@ -44,7 +43,6 @@ def compose(app: App, config: Settings) -> Node:
     node = Node(settings=config, roles=config.roles_enabled())
     if "ingest" in node.roles:
         node.ingest = agents.ingest
-        app.parts.append(Watchdog(app))
     if "serve" in node.roles:
         _add_read_model(app, config, node)
     if "replicate" in node.roles:

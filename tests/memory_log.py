@@ -61,7 +61,9 @@ class Brokers:
 
     async def send(self, _node: int, _request: Any) -> Any:
         found = {tp.topic: bytes.fromhex(log.topic_id) for tp, log in self.logs.items()}
-        partitions = {name: [tp for tp in self.logs if tp.topic == name] for name in found}
+        partitions = {
+            name: [(0, tp.partition, 0, 0, [0], [0], [], {}) for tp in self.logs if tp.topic == name] for name in found
+        }
         topics = [(0, name, at, False, partitions[name]) for name, at in found.items()]
         return SimpleNamespace(cluster_id="in memory", topics=topics)
 

@@ -12,7 +12,9 @@ from typing import Any
 import click
 
 from emis_streams import __version__, data_dir
+from emis_streams.engine import hints
 from emis_streams.errors import InvalidEvent, InvalidSetting, Unavailable
+from emis_streams.hints import HINTS
 
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("up", "up", "Start everything on this machine: broker, database, workers, sample data."),
@@ -105,6 +107,7 @@ def main(ctx: click.Context) -> None:
     Settings come from the environment (KAFKA_BROKERS, DATABASE_URL, …; see docs/operations.md).
     """
     data_dir.keep_private()
+    hints.use(HINTS)
     if ctx.invoked_subcommand not in _WITH_LOGS:
         # What goes wrong is raised and told in one line; the client's own records would repeat it.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

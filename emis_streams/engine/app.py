@@ -10,15 +10,18 @@ from faust.types import AgentT
 from mode import CrashingSupervisor
 from mode.types import ServiceT
 
-from emis_streams.engine import fatal
+from emis_streams.engine import declarations, fatal, hints
+from emis_streams.engine.agent import Agent, Stream, check_agent_function, check_channel
 from emis_streams.engine.assignor import Assignor
 from emis_streams.engine.catch_up import TableManager
 from emis_streams.engine.closing import end_tls_at_once
+from emis_streams.engine.config_error import ConfigError
 from emis_streams.engine.options import Options
 from emis_streams.engine.slices import SliceSchema
 from emis_streams.engine.table import Table
 from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.engine.transport import Consumer
+from emis_streams.engine.watchdog import Watchdog
 from emis_streams.engine.web import Web
 
 
@@ -28,8 +31,12 @@ class Boot(BootStrategy):
     enable_kafka_producer = False
     app: "App"
 
-    def web_components(self) -> Iterable[ServiceT]:
-        return [*super().web_components(), *self.app.parts]
+    def sensors(self) -> Iterable[ServiceT]:
+        """With what runs beside Faust's own services, also where there is no web server."""
+        return [*super().sensors(), *self._watchdog(), *self.app.parts]
+
+    def _watchdog(self) -> Iterable[ServiceT]:
+        return [] if self.app.engine_options.watchdog_timeout_seconds is None else [Watchdog(self.app)]
 
     def agents(self) -> Iterable[ServiceT]:
         return super().agents() if self.app.ingests else []
@@ -45,28 +52,38 @@ class Boot(BootStrategy):
 
 
 class App(faust.App):
-    """`App(id, engine_options=Options(…), broker="slices://host:port", …)`: agents get slices."""
+    """`App(id, broker="slices://host:port", datadir=…, engine_options=Options(…))`: agents get slices.
+
+    All other arguments are Faust's settings. What of them the engine cannot do, and what of agents and tables does not
+    fit together, ends the process at its start with exit code 2; what a single declaration shows raises ConfigError.
+    """
 
     mundane_level = "debug"
 
     BootStrategy = Boot
 
-    def __init__(self, *args: Any, engine_options: Options, ingests: bool = True, **kwargs: Any) -> None:
-        self.engine_options = engine_options
+    def __init__(self, *args: Any, engine_options: Options | None = None, ingests: bool = True, **kwargs: Any) -> None:
+        self.engine_options = engine_options or Options()
+        hints.use(self.engine_options.hints)
+        self.readers: dict[str, str] = {}
+        """Which agent reads a topic, by its name."""
         self.ingests = ingests
         """Whether this worker joins the group and runs the agents; else it only serves pages."""
         self.parts: list[ServiceT] = []
-        """Services of the application that start with the web views, before and without the consumer."""
+        """Services of the application that start before the web views and the consumer, and without them."""
         self.before_draining: list[Callable[[], Awaitable[None]]] = []
         """Called first of all when the worker is told to stop."""
         defaults: dict[str, Any] = {
             "store": "slices://",
+            "Agent": Agent,
+            "Stream": Stream,
             "PartitionAssignor": Assignor,
             "Table": Table,
             "TableManager": TableManager,
             "agent_supervisor": CrashingSupervisor,
             "consumer_auto_offset_reset": "earliest",
             "stream_wait_empty": True,
+            "table_standby_replicas": 0,
             "topic_allow_declare": False,
             "topic_disable_leader": True,
         }
@@ -84,6 +101,57 @@ class App(faust.App):
         for name in topics:
             require_topic_name(name)
         return self.topic(*topics, schema=SliceSchema(key_type=bytes, value_type=bytes), acks=False)
+
+    def agent(self, channel: Any = None, *, name: str | None = None, concurrency: int = 1, **kwargs: Any) -> Any:
+        """Decorator of an `async def` that iterates over slices: `@app.agent(app.slices("topic"))`.
+
+        Raises ConfigError.
+        """
+
+        def declare(function: Any) -> Any:
+            called = name or str(getattr(function, "__name__", function))
+            check_agent_function(called, function)
+            self._check_agent(called, channel, concurrency, kwargs)
+            of_slices = self.slices(channel) if isinstance(channel, str) else channel
+            for topic in getattr(of_slices, "topics", ()):
+                self._note_reader(topic, called)
+            declared: Any = super(App, self).agent(of_slices, name=name, **kwargs)
+            return declared(function)
+
+        return declare
+
+    def _check_agent(self, name: str, channel: Any, concurrency: int, others: dict[str, Any]) -> None:
+        if channel is None:
+            raise ConfigError(f"agent {name} reads no topic: @app.agent(app.slices('topic'))")
+        check_channel(f"agent {name}", channel)
+        if concurrency != 1 or others.get("isolated_partitions"):
+            raise ConfigError(
+                f"agent {name}: concurrency and isolated_partitions are not supported: two slices of a partition would "
+                "read and write the same rows at once; start more workers"
+            )
+
+    def _note_reader(self, topic: str, name: str) -> None:
+        other = self.readers.setdefault(topic, name)
+        if other != name:
+            raise ConfigError(
+                f"agents {other} and {name} both read {topic}: a slice is done as soon as one of them says so; "
+                "let one agent do both"
+            )
+
+    def GlobalTable(self, name: str, **_kwargs: Any) -> Any:
+        raise ConfigError(f"table {name}: the engine has no global tables: follow the changelog (engine.Follower)")
+
+    def SetTable(self, name: str, **_kwargs: Any) -> Any:
+        raise ConfigError(f"table {name}: the engine has no tables of sets: keep a row for each member")
+
+    SetGlobalTable = SetTable
+
+    async def on_first_start(self) -> None:
+        try:
+            declarations.check(self)
+        except ConfigError as error:
+            fatal.end_process(self, "it cannot start", error)
+        await super().on_first_start()
 
     def _create_directories(self) -> None:
         self.conf.tabledir.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,26 @@ from faust.types import TP
 from mode import Service
 
 from emis_streams.engine import fatal
-from emis_streams.engine.cluster import Described
+from emis_streams.engine.cluster import Topics
 from emis_streams.engine.copies import Copies
 from emis_streams.engine.follower import Follower, Position
 from emis_streams.engine.home import Home
-from emis_streams.engine.options import options_of
-from emis_streams.engine.patience import Waiting, patiently
+from emis_streams.engine.options import client_of, options_of
+from emis_streams.engine.patience import Reminder, Waiting, patiently
 from emis_streams.engine.row_filter import RowFilter
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 from emis_streams.engine.store import PartitionStore
 from emis_streams.engine.table import SendRows, Table, TableSink, remove_invalid_rows
+from emis_streams.engine.topic_checks import (
+    CHECKED_CONFIGS,
+    TableTopics,
+    TopicsUnfit,
+    differing,
+    missing_topics,
+    questionable_changelogs,
+    unfit_changelogs,
+)
 from emis_streams.engine.transport import Consumer
 from emis_streams.engine.writer import Writer
 
@@ -48,8 +57,8 @@ _CATCH_UP_BYTES = 2_000_000
 """Nothing else is on the loop of an ingesting worker while it catches up: in larger slices more rows share a block."""
 
 
-class PartitionsDiffer(Exception):
-    """A source topic has another number of partitions than its table: keys are not where their rows are."""
+class _StaleAssignment(Exception):
+    """The group has shared out partitions of a topic that has fewer by now."""
 
 
 class CatchUp(Service):
@@ -74,6 +83,11 @@ class CatchUp(Service):
         """Times that someone else's records were found in a changelog that this worker owns."""
         self.brokers_answer_since: float | None = None
         """Monotonic: for how long each look at the ends of what this worker owns was answered. None: not now."""
+        self.complaints: tuple[str, ...] = ()
+        """What is wrong with the topics of the tables, by the last look."""
+        self._reminder = Reminder(logger.error)
+        self._questioned: set[str] = set()
+        """Said once already."""
         self._looked = 0.0
         self._owned: set[TopicPartition] = set()
         self._has_taken_over = False
@@ -131,7 +145,7 @@ class CatchUp(Service):
         return consumer
 
     async def _take_over(self, assigned: set[TP], generation_id: int) -> None:
-        await self.waiting.for_(lambda: self._check_partitions(assigned), PartitionsDiffer, *UNREACHABLE)
+        await self.waiting.for_(lambda: self._check_topics(assigned), TopicsUnfit, _StaleAssignment, *UNREACHABLE)
         changelogs = await self._open_stores(assigned)
         logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
         await self._catch_up(changelogs)
@@ -141,21 +155,34 @@ class CatchUp(Service):
         self._owned = set(changelogs)
         await self._go_on(assigned)
 
-    async def _check_partitions(self, assigned: Collection[TP]) -> None:
-        """Raises PartitionsDiffer: then nothing is read, and everything stays in the log, until that is mended."""
-        topics = await self.consumer.describe({tp.topic for tp in assigned})
-        differing = [*self._differing(topics)]
-        if differing:
-            raise PartitionsDiffer(f"{'; '.join(differing)}: nothing is read (`emis-streams topics` says what to do)")
-        if any(tp.partition >= topics[tp.topic].n_partitions for tp in assigned):
+    async def _check_topics(self, assigned: set[TP]) -> None:
+        """Raises TopicsUnfit: then nothing is read, and everything stays in the log, until somebody corrects it."""
+        of_tables = [table.table_topics for table in self.tables.engine_tables()]
+        names = {topic for table in of_tables for topic in (*table.sources, table.changelog)}
+        topics = await self.consumer.ask_for_topics(names | {tp.topic for tp in assigned})
+        self._raise_errors(topics, {tp.topic for tp in assigned})
+        problems = await self._problems_of(of_tables, topics)
+        lacking = [*missing_topics(of_tables, topics.missing & {table.changelog for table in of_tables})]
+        if problems or lacking:
+            raise TopicsUnfit([*lacking, *problems])
+        if any(tp.partition >= topics.found[tp.topic].n_partitions for tp in assigned):
             await self.consumer.share_anew()
-            raise PartitionsDiffer("the group has shared out partitions that are no more: waiting for it")
+            raise _StaleAssignment("the group has shared out partitions that no topic has: waiting for it")
 
-    def _differing(self, topics: Mapping[str, Described]) -> Iterable[str]:
-        for table in self.tables.engine_tables():
-            for topic in sorted(topics.keys() & set(table.source_topics)):
-                if topics[topic].n_partitions != table.partitions:
-                    yield f"{topic} has {topics[topic].n_partitions} partitions, its table {table.partitions}"
+    def _raise_errors(self, topics: Topics, of: set[str]) -> None:
+        for name, error in topics.errors.items():
+            if name in of:
+                raise error
+
+    async def _problems_of(self, tables: list[TableTopics], topics: Topics) -> list[str]:
+        """What of these topics has to be corrected, missing ones aside. Raises aiokafka.errors.KafkaError."""
+        changelogs = {table.changelog for table in tables} & topics.found.keys()
+        configs = await self.consumer.topic_configs(changelogs, CHECKED_CONFIGS)
+        for question in questionable_changelogs(tables, configs):
+            if question not in self._questioned:
+                self._questioned.add(question)
+                logger.warning("%s", question)
+        return [*differing(tables, topics.found), *unfit_changelogs(tables, topics.found, configs)]
 
     async def _open_stores(self, assigned: set[TP]) -> list[TopicPartition]:
         """Opens the stores of the partitions that are ours now, closes all others.
@@ -184,12 +211,11 @@ class CatchUp(Service):
         if not changelogs:
             return  # More workers than partitions: this one stands by.
         sink = TableSink(self.tables.engine_tables(), send_rows or self.tables.writer.send_rows)
-        options = options_of(self.app)
         follower = self.follower = Follower(
             name=f"{self.app.conf.id}-tables",
-            client=options.client,
+            client=client_of(self.app),
             sink=sink,
-            merge=self.tables.merge,
+            merge={table.changelog_name: table.merge for table in self.tables.engine_tables()},
             row_filter=self.tables.row_filter,
             partitions=changelogs,
             slice_records=_CATCH_UP_RECORDS,
@@ -244,7 +270,7 @@ class CatchUp(Service):
         beyond the last row of ours. Only then is anything read: reading all of the own changelog again
         would cost a third of the throughput.
         """
-        asker = AIOKafkaConsumer(**options_of(self.app).client, isolation_level="read_committed")
+        asker = AIOKafkaConsumer(**client_of(self.app), isolation_level="read_committed")
         try:
             await patiently(lambda: start(asker), UNREACHABLE)
             while True:
@@ -297,19 +323,26 @@ class CatchUp(Service):
             return
         self._topics_seen = now
         try:
-            sources = {topic for table in self.tables.engine_tables() for topic in table.source_topics}
-            changelogs = {table.changelog_name for table in self.tables.engine_tables()}
-            topics = await self.consumer.describe(sources | changelogs)
-            if any(self._differing(topics)) or sources - {tp.topic for tp in self.consumer.assignment()}:
+            of_tables = [table.table_topics for table in self.tables.engine_tables()]
+            sources = {topic for table in of_tables for topic in table.sources}
+            changelogs = {table.changelog for table in of_tables}
+            topics = await self.consumer.ask_for_topics(sources | changelogs)
+            problems = await self._problems_of(of_tables, topics)
+            if any(differing(of_tables, topics.found)) or sources - {tp.topic for tp in self.consumer.assignment()}:
                 await self.consumer.share_anew()  # The group may not know yet of a topic that came back.
         except UNREACHABLE as error:
             logger.debug("topics not looked at: %r", error)
             return
-        for topic in topics.values():
+        self.complaints = (*missing_topics(of_tables, topics.missing), *problems)
+        self._reminder.note("; ".join(self.complaints))
+        if topics.errors:
+            return
+        for topic in topics.found.values():
             self._home.check(topic.cluster_id)
-        self.consumer.note_topics(topics)
+        self.consumer.note_topics(topics.found)
         if self._has_taken_over:
-            await self._until_rebalance(self._fill_what_was_made_anew({name: topics[name].id for name in changelogs}))
+            ids = {name: topics.found[name].id for name in changelogs}
+            await self._until_rebalance(self._fill_what_was_made_anew(ids))
 
     async def _fill_what_was_made_anew(self, ids: Mapping[str, str]) -> None:
         made_anew = [tp for tp in self._owned if self.tables.partition(tp).rests_on_another(ids[tp.topic])]
@@ -342,7 +375,7 @@ class TableManager(FaustTableManager):
         super().__init__(app, **kwargs)
         options = options_of(app)
         self.writer = Writer(
-            options.client,
+            client_of(app),
             on_acknowledged=self._acknowledged,
             still_ours=self._still_ours,
             on_failure=lambda error: fatal.end_process(app, "sending failed", error),
@@ -369,10 +402,6 @@ class TableManager(FaustTableManager):
     def partition(self, tp: TopicPartition) -> PartitionStore:
         """The store behind a partition of a changelog."""
         return self.table_of(tp.topic).store.partition(tp.partition)
-
-    def merge(self, row: bytes, stored: bytes | None) -> bytes:
-        """The rule of the tables: all of an app share one."""
-        return next(iter(self.engine_tables())).merge(row, stored)
 
     def position_of(self, tp: TopicPartition) -> int:
         position = self.partition(tp).position

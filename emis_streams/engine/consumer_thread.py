@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import aiokafka
@@ -15,7 +15,7 @@ from faust.types import TP
 
 from emis_streams.engine import fatal
 from emis_streams.engine.answers_in_time import limit_answers
-from emis_streams.engine.cluster import Described, described
+from emis_streams.engine.cluster import Described, Topics, ask_for_topics, described, topic_configs
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.membership import Membership
 from emis_streams.engine.options import options_of
@@ -145,6 +145,20 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _describe(self, topics: Collection[str]) -> dict[str, Described]:
         return await described(self._ensure_consumer()._client, topics)
+
+    async def ask_for_topics(self, topics: Collection[str]) -> Topics:
+        """The topics as the brokers have them, and which there are not. Raises aiokafka.errors.KafkaError."""
+        return await self.call_thread(self._ask_for_topics, topics)
+
+    async def _ask_for_topics(self, topics: Collection[str]) -> Topics:
+        return await ask_for_topics(self._ensure_consumer()._client, topics)
+
+    async def topic_configs(self, topics: Collection[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Values of these configs, by topic (see `cluster.topic_configs`). Raises aiokafka.errors.KafkaError."""
+        return await self.call_thread(self._topic_configs, topics, names)
+
+    async def _topic_configs(self, topics: Collection[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+        return await topic_configs(self._ensure_consumer()._client, topics, names)
 
     async def share_anew(self) -> None:
         """Looks at the topics' partitions now; the group shares them out anew if their number is another one."""

@@ -28,6 +28,8 @@ class Copies:
         To the partition's owner they are someone else's, who reads them and merges them with his.
         """
         for table in self._tables():
+            if not table.has_merge:
+                continue  # Behind a newer row of the owner an old one would win.
             for number in table.store.closed_partitions:
                 tp = TopicPartition(table.changelog_name, number)
                 if self._topic_ids.get(tp, "") not in (None, ids[tp.topic]):

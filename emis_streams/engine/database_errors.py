@@ -9,6 +9,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from emis_streams.engine.hints import Hint, hint
+
 logger = logging.getLogger(__name__)
 
 _IN_USE = ("While lock file", "lock hold by current process")
@@ -51,7 +53,7 @@ def told(path: Path, error: Exception) -> Exception:
     """The error in words of ours; itself if there are none."""
     said = str(error)
     if any(text in said for text in _IN_USE):
-        return InUse(f"{path} is in use by another worker: give each its own DATA_DIR")
+        return InUse(f"{path} is in use by another worker: {hint(Hint.FOLDER_IN_USE)}")
     reason = next((text for text in _UNUSABLE if text in said), None)
     if reason is not None:
         return Unusable(f"{path} cannot be used: {reason}; nothing is lost, a worker that is started later goes on")

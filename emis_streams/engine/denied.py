@@ -9,6 +9,8 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
+from emis_streams.engine.hints import Hint, hint
+
 DENIED = (
     TopicAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -28,7 +30,7 @@ def denied(error: BaseException | None) -> str | None:
     """One line that names the thing and the way out; None for any other error."""
     if not isinstance(error, DENIED):
         return None
-    return f"the brokers deny it to this user: {_what(error)}; `emis-streams topics --acls` lists what it needs"
+    return f"the brokers deny it to this user: {_what(error)}; {hint(Hint.DENIED)}"
 
 
 def _what(error: BaseException) -> str:

@@ -146,7 +146,8 @@ class Follower:
     client: Mapping[str, Any] = field(repr=False)
     """Keyword arguments of every Kafka client: bootstrap servers, security."""
     sink: Sink
-    merge: Merge
+    merge: Merge | Mapping[str, Merge]
+    """One rule for all topics, or the rule of each by its name."""
     partitions: Sequence[TopicPartition] = ()
     topics: Sequence[str] = ()
     group: str | None = None
@@ -302,8 +303,10 @@ class Follower:
         self._show_to_group()
 
     def _coalesced(self, fetched: Fetched) -> ChangelogSlice:
-        topic_id = self._topic_ids[fetched.tp.topic]
-        return coalesce(fetched, topic_id, self.merge, self.row_filter.places(fetched, topic_id))
+        topic = fetched.tp.topic
+        topic_id = self._topic_ids[topic]
+        merge = self.merge[topic] if isinstance(self.merge, Mapping) else self.merge
+        return coalesce(fetched, topic_id, merge, self.row_filter.places(fetched, topic_id))
 
     async def _fetch(self) -> list[Fetched]:
         if self.group is not None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from emis_streams.engine.database_errors import OtherCluster, told
+from emis_streams.engine.hints import Hint, hint
 
 
 class Home:
@@ -20,8 +21,8 @@ class Home:
             raise told(self._note, error) from error
         if self._known != cluster_id:
             raise OtherCluster(
-                f"{self._note.parent} belongs to the Kafka cluster {self._known}, and KAFKA_BROKERS is {cluster_id}: "
-                f"set another DATA_DIR, or delete {self._note} to bring its rows into this cluster"
+                f"{self._note.parent} belongs to the Kafka cluster {self._known}, and the brokers to {cluster_id}: "
+                f"{hint(Hint.OTHER_CLUSTER)}, or delete {self._note} to bring its rows into this cluster"
             )
 
     def _noted(self) -> str | None:

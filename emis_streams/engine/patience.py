@@ -1,12 +1,17 @@
 """Waiting for a service that cannot be reached: with backoff and jitter, for as long as it takes."""
 
+import time
 from collections.abc import Awaitable, Callable
 
 import stamina
 
+from emis_streams.engine.config_error import ConfigError
 from emis_streams.engine.denied import denied
 
 Call = Callable[[], Awaitable[None]]
+
+_REPEAT_SECONDS = 60.0
+_LEAST_SECONDS = 5.0
 
 
 async def patiently(
@@ -41,14 +46,37 @@ def in_words(error: Exception) -> str:
     if refusal is not None:
         return refusal
     name, text = type(error).__name__, str(error)
+    if isinstance(error, ConfigError):
+        return text
     return text if text.startswith(name) else f"{name}: {text}".rstrip(": ")
 
 
+class Reminder:
+    """Says what is wrong at once, again every minute while it stays so, and soon when it is something else."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._say = say
+        self._clock = clock
+        self._text = ""
+        self._said_at: float | None = None
+
+    def note(self, text: str) -> None:
+        """What is wrong now; empty: nothing."""
+        now = self._clock()
+        rest = _REPEAT_SECONDS if text == self._text else _LEAST_SECONDS
+        if text and (self._said_at is None or now - self._said_at >= rest):
+            self._say(text)
+            self._text, self._said_at = text, now
+        elif not text:
+            self._text, self._said_at = "", None
+
+
 class Waiting:
-    """Whether something waits now, and for what; says so once, and once when it goes on."""
+    """Whether something waits now, and for what; says so (see Reminder), and once when it goes on."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self._reminder = Reminder(say)
         self.reason: str | None = None
 
     async def for_(self, call: Call, *errors: type[Exception]) -> None:
@@ -56,9 +84,9 @@ class Waiting:
         await patiently(call, errors, self._note)
         if self.reason is not None:
             self._say("goes on")
+            self._reminder.note("")
             self.reason = None
 
     def _note(self, error: Exception) -> None:
-        if self.reason is None:
-            self._say(f"waiting: {in_words(error)}")
         self.reason = in_words(error)
+        self._reminder.note(f"waiting: {self.reason}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faust.serializers.schemas import Schema
@@ -95,11 +95,16 @@ class Slice:
     def __repr__(self) -> str:
         return f"<Slice {self.topic}-{self.partition} {self.base}..{self.end}>"
 
-    def done_when(self, *acknowledgements: "asyncio.Future[Any]") -> None:
-        """Done when all of these have succeeded; one that fails ends the process."""
+    def done_when(self, *acknowledgements: Awaitable[Any]) -> None:
+        """Done when all of these have succeeded, at once if there are none; one that fails ends the process.
+
+        To be called once for each slice, in any order. Raises RuntimeError at a second call.
+        """
+        if self.begun:
+            raise RuntimeError(f"done_when was called twice for {self!r}: give it all acknowledgements at once")
         self.begun = True
         self.pending = len(acknowledgements)
-        for future in acknowledgements:
+        for future in map(asyncio.ensure_future, acknowledgements):
             if future.done():
                 self._acknowledged(future)
             else:

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import faust
 from aiokafka import TopicPartition
 
+from emis_streams.engine.config_error import ConfigError
+from emis_streams.engine.database_errors import DatabaseError
 from emis_streams.engine.follower import ChangelogSlice, Merge, Position
 from emis_streams.engine.row_filter import RowCheck
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.store import PartitionStore, Store
+from emis_streams.engine.topic_checks import TableTopics
 from emis_streams.engine.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -22,11 +25,36 @@ SendRows = Callable[[TopicPartition, Mapping[bytes, bytes]], Awaitable[None]]
 """Returns when the brokers have acknowledged the rows of that changelog partition."""
 
 
+_OF_FAUST = (
+    "default",
+    "window",
+    "schema",
+    "on_recover",
+    "recover_callbacks",
+    "on_changelog_event",
+    "on_window_close",
+    "standby_buffer_size",
+    "extra_topic_configs",
+    "use_partitioner",
+    "is_global",
+    "synchronize_all_active_partitions",
+)
+"""Arguments of Faust's tables that would have no effect here."""
+
+
 class Table(faust.Table):
     """Bytes to bytes, partitioned as its source topics, with a changelog that is the whole truth.
 
-    `merge(row, stored)` says what is kept of two rows of a key, `check` which records of the changelog are rows.
-    `topics` are the source topics: the worker that owns partition n of them owns partition n of the table.
+    `topics` are the source topics: the worker that owns partition n of them owns partition n of the
+    table. `partitions` is how many they have; by default as many as they turn out to have.
+
+    `merge(row, stored)` returns what is kept of two rows of a key, in whatever order they come: it has
+    to give the same for (a, b) and (b, a), and change nothing where a row comes again. Without it the later
+    one in the changelog is kept, also where that is one that an earlier owner of the partition wrote late.
+
+    `check` says which records of the changelog are rows.
+
+    Raises ConfigError.
     """
 
     mundane_level = "debug"
@@ -40,14 +68,34 @@ class Table(faust.Table):
         check: RowCheck | None = None,
         **kwargs: Any,
     ) -> None:
+        name = kwargs.get("name")
+        if isinstance(topics, str) or not topics or not all(isinstance(topic, str) and topic for topic in topics):
+            raise ConfigError(
+                f"table {name}: topics={topics!r} has to be a list of the topics that its rows are made from: "
+                "their partitions say which worker keeps which rows"
+            )
+        unknown = [argument for argument in _OF_FAUST if kwargs.get(argument)]
+        unknown += [kind for kind in ("key_type", "value_type") if kwargs.get(kind) not in (None, bytes)]
+        if unknown:
+            raise ConfigError(
+                f"table {name}: the engine has no {', '.join(unknown)}: keys and rows are bytes, kept by Table.write"
+            )
         kwargs.update(key_type=bytes, value_type=bytes)
         super().__init__(app, **kwargs)
         self.source_topics = tuple(topics)
+        self._sources = frozenset(topics)
+        self.has_merge = merge is not None
+        """Else an old row must not come into the changelog behind a newer one."""
         self.merge: Merge = merge or _last_wins
         self.check = check or RowCheck()
 
     def info(self) -> Mapping[str, Any]:
-        return {**super().info(), "topics": self.source_topics, "merge": self.merge, "check": self.check}
+        merge = self.merge if self.has_merge else None
+        return {**super().info(), "topics": self.source_topics, "merge": merge, "check": self.check}
+
+    @property
+    def table_topics(self) -> TableTopics:
+        return TableTopics(self.name, self.source_topics, self.changelog_name, self.partitions)
 
     @property
     def store(self) -> Store:
@@ -69,13 +117,59 @@ class Table(faust.Table):
         await self.add_runtime_dependency(self.data)
 
     def stored(self, batch: Slice, keys: Iterable[bytes]) -> dict[bytes, bytes | None]:
-        """The row that is kept of each of these keys of the slice's partition, None where there is none."""
+        """The row that is kept of each of these keys of the slice's partition, None where there is none.
+
+        Raises ConfigError if the slice is not of a source topic of this table.
+        """
+        self._check_source(batch)
         return self.store.partition(batch.partition).get_many(keys)
 
     def write(self, batch: Slice, rows: Mapping[bytes, bytes]) -> "asyncio.Future[None]":
-        """Keeps the rows; the future resolves when the brokers have acknowledged the changelog."""
-        self.store.partition(batch.partition).write(rows)
+        """Keeps the rows; the future resolves when the brokers have acknowledged the changelog.
+
+        Raises ConfigError if the slice is not of a source topic of this table, TypeError for what is not bytes.
+        """
+        self._check_source(batch)
+        try:
+            self.store.partition(batch.partition).write(rows)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            self._check_rows(rows, error)
+            raise
         return self.writer.send_rows(TopicPartition(self.changelog_name, batch.partition), rows)
+
+    def _check_source(self, batch: Slice) -> None:
+        """The same partition of another topic may be another worker's."""
+        if batch.topic not in self._sources:
+            raise ConfigError(
+                f"table {self.name} is used with {batch!r}: its topics are {', '.join(self.source_topics)}; "
+                "add the topic to topics=, if it is partitioned by the same keys"
+            )
+
+    def _check_rows(self, rows: Mapping[bytes, bytes], cause: Exception) -> None:
+        for key, row in rows.items():
+            if not isinstance(key, bytes) or not isinstance(row, bytes):
+                raise TypeError(
+                    f"table {self.name}: {type(row).__name__} by {type(key).__name__}: keys and rows are bytes; "
+                    "what has no key cannot be kept, and a delete is a row of its own, which merge prefers"
+                ) from cause
+
+    # -- what Faust's tables can do and this one cannot -----------------------------------------
+
+    def using_window(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise ConfigError(f"table {self.name}: the engine has no windows: put the window into the rows' keys")
+
+    hopping = tumbling = using_window
+
+    def on_key_set(self, key: Any, value: Any) -> None:
+        raise TypeError(f"table {self.name}: rows are written by Table.write, with the slice that they come from")
+
+    def on_key_del(self, key: Any) -> None:
+        raise TypeError(f"table {self.name}: a delete is a row of its own, written by Table.write")
+
+    def on_clear(self) -> None:
+        raise TypeError(f"table {self.name}: a delete is a row of its own, written by Table.write")
 
 
 def _last_wins(row: bytes, _stored: bytes | None) -> bytes:
@@ -122,7 +216,8 @@ async def send_all(store: PartitionStore, tp: TopicPartition, send_rows: SendRow
     So a crash before that does it all again, and versions decide against what else is in the log. What is written
     meanwhile is queued behind what was read before: no iterator may outlive a send.
     """
-    last, n_rows = b"", 0
+    last: bytes | None = None
+    n_rows = 0
     while some := dict(islice(store.items(after=last), _SENT_AT_ONCE)):
         last = max(some)
         for key in _no_rows(check, tp.topic, some):

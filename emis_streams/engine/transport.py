@@ -8,7 +8,7 @@ way is bounded by partition before fetching), and everything about acknowledgeme
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from aiokafka.errors import KafkaError
@@ -19,9 +19,10 @@ from mode.services import ServiceT
 
 from emis_streams.engine import fatal
 from emis_streams.engine.chain import Broken, Chain
-from emis_streams.engine.cluster import Described
+from emis_streams.engine.cluster import Described, Topics
 from emis_streams.engine.consumer_thread import Committed, SliceConsumerThread
 from emis_streams.engine.fetch import Fetched
+from emis_streams.engine.hints import Hint, hint
 from emis_streams.engine.membership import Membership
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import patiently
@@ -113,6 +114,14 @@ class Consumer(driver.Consumer):
         """The topics as the brokers have them. Raises aiokafka.errors.KafkaError."""
         return await self._thread.describe(topics)
 
+    async def ask_for_topics(self, topics: Collection[str]) -> Topics:
+        """The topics as the brokers have them, and which there are not. Raises aiokafka.errors.KafkaError."""
+        return await self._thread.ask_for_topics(topics)
+
+    async def topic_configs(self, topics: Collection[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Values of these configs, by topic (see `cluster.topic_configs`). Raises aiokafka.errors.KafkaError."""
+        return await self._thread.topic_configs(topics, names)
+
     async def share_anew(self) -> None:
         """Looks at the topics' partitions now; the group shares them out anew if their number is another one."""
         await self._thread.share_anew()
@@ -133,9 +142,10 @@ class Consumer(driver.Consumer):
     def _alarm_lost(self, tp: TP, n_records: int) -> None:
         self.lost_to_retention[tp] = self.lost_to_retention.get(tp, 0) + n_records
         logger.critical(
-            "%s: %d records were deleted by retention before they were read; repair with `emis-streams sync`",
+            "%s: %d records were deleted by retention before they were read; %s",
             tp,
             n_records,
+            hint(Hint.LOST_RECORDS),
         )
 
     async def check_group(self) -> None:

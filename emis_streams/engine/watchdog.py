@@ -26,7 +26,10 @@ _LOOK_SECONDS = 1.0
 
 
 class Watchdog(Service):
-    """Looks once a second at the event loop, at rebalances, at catching up and at the slices under way."""
+    """Looks once a second at the event loop, at rebalances, at catching up and at the slices under way.
+
+    Every app of the engine has one, unless its options say none; one that does not ingest has its event loop watched.
+    """
 
     mundane_level = "debug"
 
@@ -35,7 +38,9 @@ class Watchdog(Service):
     def __init__(self, app: Any) -> None:
         super().__init__()
         self._app = app
-        self._limit_seconds = options_of(app).watchdog_timeout_seconds
+        limit_seconds = options_of(app).watchdog_timeout_seconds
+        assert limit_seconds is not None, "without a limit there is no watchdog"
+        self._limit_seconds = limit_seconds
         self._loop_seen = time.monotonic()
         self._ended = threading.Event()
         self._rebalancing_since: float | None = None
@@ -44,7 +49,8 @@ class Watchdog(Service):
         loop = asyncio.get_running_loop()
         # Faust makes its services when they are first asked for, on the asking thread's loop: were the
         # watchdog's thread the first (brokers away at the start), their waits would never end.
-        _ = self._app.tables.recovery, self._app.slice_consumer
+        if self._app.ingests:
+            _ = self._app.tables.recovery, self._app.slice_consumer
         thread = threading.Thread(target=self._run, args=(loop, threading.get_ident()), name="watchdog", daemon=True)
         thread.start()
 
@@ -71,6 +77,8 @@ class Watchdog(Service):
         limit = self._limit_seconds
         if now - self._loop_seen > limit:
             return f"the event loop has stood still for {limit:g} s"
+        if not self._app.ingests:
+            return None
         of_group = self._taking_over_stuck(now) or self._group_stuck(now)
         return of_group or self._slices_stuck(now) or self._fetching_stuck(now)
 
@@ -112,7 +120,7 @@ class Watchdog(Service):
         oldest = min(waiting, key=lambda batch: batch.delivered_at)
         if now - oldest.delivered_at <= self._limit_seconds:
             return None
-        return f"no agent has begun {oldest!r} for {now - oldest.delivered_at:.0f} s"
+        return f"no agent has called done_when for {oldest!r} within {now - oldest.delivered_at:.0f} s"
 
     def _fetching_stuck(self, now: float) -> str | None:
         standing = self._app.slice_consumer.unfetched_since()

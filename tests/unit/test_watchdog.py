@@ -20,6 +20,7 @@ class Worker:
     """As much of a worker as the watchdog looks at."""
 
     engine_options: Options = field(default_factory=lambda: Options(watchdog_timeout_seconds=LIMIT_SECONDS))
+    ingests: bool = True
     rebalancing: bool = False
     follower: Any = None
     brokers_missing: str | None = None
@@ -161,7 +162,7 @@ def test_a_process_that_was_never_a_member_waits_for_its_group() -> None:
 
 def test_a_slice_that_no_agent_begins_while_others_get_on() -> None:
     worker = Worker(slices=[ASlice(delivered_at=JUST_NOW), ASlice(), ASlice(begun=True)])
-    assert watchdog_of(worker)._stuck(NOW) == "no agent has begun <slice> for 61 s"
+    assert watchdog_of(worker)._stuck(NOW) == "no agent has called done_when for <slice> within 61 s"
 
 
 def test_slices_that_wait_for_acknowledgements_are_the_brokers_matter() -> None:
