@@ -1,6 +1,5 @@
 """What an application declares, looked at as a whole before anything is started."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ from emis_streams.engine.assignor import Assignor
 from emis_streams.engine.config_error import ConfigError
 from emis_streams.engine.options import brokers_of, other_brokers
 from emis_streams.engine.table import Table
+from emis_streams.engine.topic_names import ALLOWED, is_topic_name
 
 _FIXED: dict[str, tuple[Any, str]] = {
     "table_standby_replicas": (0, "any worker can take a partition over from its changelog"),
@@ -20,14 +20,12 @@ _FIXED: dict[str, tuple[Any, str]] = {
 }
 """Settings of Faust that have one value here, and why."""
 
-_TOPIC_NAME = re.compile(r"^(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}$")
-
 
 def check(app: Any) -> None:
     """Raises ConfigError with all that is wrong with the app."""
     problems = [*_settings(app)]
     if app.ingests:
-        problems += [*_tables(app), *_changelogs(app), *_readers(app)]
+        problems += [*_tables(app), *_changelogs(app)]
     if problems:
         raise ConfigError("; ".join(problems))
 
@@ -83,11 +81,5 @@ def _changelogs(app: Any) -> Iterator[str]:
             yield f"{name} is the changelog of table {table.name}, and read as a source as well: rows are no events"
         taken[name] = table.name
         for topic in (name, *table.source_topics):
-            if not _TOPIC_NAME.match(topic):
-                yield f"table {table.name}: {topic!r} is no name of a topic: letters, digits, '.', '_' and '-'"
-
-
-def _readers(app: Any) -> Iterator[str]:
-    for topic in app.readers:
-        if not _TOPIC_NAME.match(topic):
-            yield f"agent {app.readers[topic]}: {topic!r} is no name of a topic: letters, digits, '.', '_' and '-'"
+            if not is_topic_name(topic):
+                yield f"table {table.name}: {topic!r} is no name of a topic: {ALLOWED}"
