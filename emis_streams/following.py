@@ -114,4 +114,5 @@ class FollowerView:
             positions={(tp.topic, tp.partition): at for tp, at in self._follower.next_offsets.items()},
             records_total=self._follower.records_total,
             waiting_for=self._follower.waiting_for,
+            invalid_records_total=self._follower.row_filter.n_invalid,
         )

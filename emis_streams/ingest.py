@@ -97,4 +97,5 @@ class Ingest:
             unknown_fields_total=self.counters.unknown_fields_total,
             set_by_others_total=consumer.set_by_others_total,
             lost_to_retention={(tp.topic, tp.partition): n for tp, n in consumer.lost_to_retention.items()},
+            invalid_records_total=self.app.tables.row_filter.n_invalid,
         )

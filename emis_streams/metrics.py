@@ -51,6 +51,7 @@ class NodeCollector(Collector):
         if node.ingest is not None:
             yield from _ingest(node.ingest.status())
         yield from _followers(node)
+        yield _invalid_records(node)
         yield from _latencies(node)
         if node.lag is None:
             return
@@ -116,6 +117,19 @@ def _followers(node: Node) -> Iterator[Metric]:
         )
     yield records
     yield waiting
+
+
+def _invalid_records(node: Node) -> Metric:
+    family = CounterMetricFamily(
+        "emis_changelog_invalid_records", "Records of changelogs that are no rows, left out.", labels=["reader"]
+    )
+    if node.ingest is not None:
+        family.add_metric(["tables"], node.ingest.status().invalid_records_total)
+    for follower in (node.read_model_follower, node.replica_follower):
+        if follower is not None:
+            status = follower.status()
+            family.add_metric([status.name], status.invalid_records_total)
+    return family
 
 
 def _latencies(node: Node) -> Iterator[Metric]:

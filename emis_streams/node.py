@@ -32,6 +32,8 @@ class FollowerStatus:
     records_total: int
     waiting_for: str | None
     """Reason, while it deliberately waits for something that cannot be reached."""
+    invalid_records_total: int = 0
+    """Records of the changelogs that were no rows, and left out."""
 
 
 class Follows(Protocol):
@@ -61,6 +63,8 @@ class IngestStatus:
     """Partitions that went on where another program had set the group: what it was set over was never read."""
     lost_to_retention: dict[tuple[str, int], int]
     """Records that the log no longer had when this worker took the partition over: ask for `sync`."""
+    invalid_records_total: int = 0
+    """Records of the own changelogs that were no rows, and left out."""
 
 
 class Ingests(Protocol):

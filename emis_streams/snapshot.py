@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from emis_streams import events, rows, topics
+from emis_streams.changelog_rows import refusals
 from emis_streams.events import ClassCreated, ClassDeleted, ClassUpdated, Event, Id, Time
 from emis_streams.json_spellings import respelled
 from emis_streams.read_topic import records_to_end
@@ -205,8 +206,9 @@ async def versions_here(settings: Settings, advance: Callable[[int], None]) -> d
     """The version of each class, by the 16 bytes of its id, read from the table's changelog."""
     versions: dict[bytes, bytes] = {}
     async for records in records_to_end(settings, topics.CLASSES.changelog):
-        for record in records:
-            if record.value is None:
+        no_rows = {place for place, _ in refusals(topics.CLASSES.changelog, records)}
+        for place, record in enumerate(records):
+            if place in no_rows:
                 continue
             key = uuid.UUID(record.key.decode()).bytes
             version = rows.version_of(record.value)

@@ -32,6 +32,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "dead_letters",
         "Refused records: list, show, replay, export, put.",
     ),
+    "changelogs": ("changelogs", "changelogs", "Records of changelogs that are no rows: check, repair."),
 }
 """Name: module in this folder, its command, and the help of one line (shown without importing it)."""
 

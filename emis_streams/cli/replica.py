@@ -126,6 +126,9 @@ def report(result: Result) -> Iterator[str]:
             yield f"{p.topic} {p.partition}: {p.behind:,} records behind (is a worker replicating? `emis-streams lag`)"
         if p.outside_log:
             yield f"{p.topic} {p.partition}: position {p.position} is after the end of the log, which has lost records"
+        if p.no_rows:
+            way_out = "`emis-streams changelogs check --repair`"
+            yield f"{p.topic} {p.partition}: {p.no_rows:,} record(s) are no rows: {way_out}"
         for d in p.differences[:SHOWN]:
             detail = f" ({', '.join(d.columns)})" if d.columns else ""
             yield f"{p.topic} {p.partition}: {d.kind} {d.key}{detail}: {WAYS_OUT[d.kind]}"

@@ -4,9 +4,13 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from rocksdict import WriteBatch
 
+from emis_streams.changelog_rows import refusals
+from emis_streams.engine.follower import Position
+from emis_streams.engine.store import encode_position
 from emis_streams.read_model.keys import (
     ACTIVITY_BY_TIME,
     ACTIVITY_ROW,
@@ -17,10 +21,12 @@ from emis_streams.read_model.keys import (
     POSITION_WITHOUT_INDEXES,
     PROGRESS_BY_TIME,
     PROGRESS_ROW,
+    TEACHER,
     TIME_BYTES,
     index_key,
 )
 from emis_streams.read_model.local_copy import LocalCopy
+from emis_streams.topics import ACTIVITY, ASSIGNMENTS, CLASSES, PROGRESS, TEACHERS
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +43,7 @@ async def add_missing_indexes(copy: LocalCopy) -> None:
     if not positions:
         return
     logger.info("%s is of an older version: making its indexes", copy.path)
+    positions = await _remove_invalid_rows(copy, positions)
     begin = WriteBatch(raw_mode=True)
     for prefix in (CLASSES_OF_TEACHER, PROGRESS_BY_TIME, ACTIVITY_BY_TIME):
         begin.delete_range(prefix, _end(prefix))
@@ -50,6 +57,46 @@ async def add_missing_indexes(copy: LocalCopy) -> None:
             await asyncio.sleep(0)
     _move_positions(copy, positions)
     logger.info("%s: indexes of %d rows were made", copy.path, n_rows)
+
+
+_SUBJECTS = {CLASS: CLASSES, TEACHER: TEACHERS, ASSIGNMENT: ASSIGNMENTS, PROGRESS_ROW: PROGRESS, ACTIVITY_ROW: ACTIVITY}
+
+
+_NOWHERE = encode_position(Position(0, ""))
+
+
+class _Kept(NamedTuple):
+    key: bytes
+    value: bytes
+
+
+async def _remove_invalid_rows(copy: LocalCopy, positions: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Removes what an older version, which checked nothing, has kept of records that are no rows.
+
+    Their changelogs are followed from their starts, which may still have the rows: the positions become those of no
+    topic, in the batch that removes. Returns the positions.
+    """
+    left = dict(positions)
+    for prefix, subject in _SUBJECTS.items():
+        rows = _all(copy, prefix)
+        while step := list(islice(rows, _ROWS_PER_STEP)):
+            kept = [_Kept(key[1:], value[TIME_BYTES:]) for key, value in step]
+            if refused := refusals(subject.changelog, kept):
+                of_changelog = f"{subject.changelog}|".encode()
+                left |= {key: _NOWHERE for key in positions if key[1:].startswith(of_changelog)}
+                _remove(copy, [step[place][0] for place, _ in refused], left)
+                logger.warning("%s: removed %d records of %s that are no rows", copy.path, len(refused), subject.name)
+            await asyncio.sleep(0)
+    return left
+
+
+def _remove(copy: LocalCopy, keys: list[bytes], positions: dict[bytes, bytes]) -> None:
+    batch = WriteBatch(raw_mode=True)
+    for key in keys:
+        batch.delete(key)
+    for key, position in positions.items():
+        batch.put(key, position)
+    copy.write(batch)
 
 
 def _index(copy: LocalCopy, prefix: bytes, step: list[tuple[bytes, bytes]]) -> None:

@@ -1,6 +1,6 @@
 """Changelogs read from their start, for commands: no group, nothing kept."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -8,15 +8,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from emis_streams import rows, topics
+from emis_streams.changelog_rows import refusals
 from emis_streams.engine.denied import denied
 from emis_streams.engine.stopping import stop
 from emis_streams.errors import Unavailable
 from emis_streams.kafka_refusals import no_topic, unavailable
+from emis_streams.read_topic import fetch_some
 from emis_streams.settings import Settings
 
 _FETCH_RECORDS = 5_000
 _FETCH_BYTES = 4 * 1024 * 1024
-_WAIT_MS = 500
 _FETCH_WAIT_MS = 10
 """A fetch that waits at the end of one partition holds up the first one of the next."""
 
@@ -27,6 +28,8 @@ class Changelogs:
     def __init__(self, consumer: Any, partitions: Collection[TopicPartition]) -> None:
         self._consumer = consumer
         self.partitions = sorted(partitions)
+        self.no_rows: dict[TopicPartition, set[bytes | None]] = {}
+        """Keys whose last record that was read is no row."""
 
     async def begins(self) -> dict[TopicPartition, int]:
         """Where each partition's log begins."""
@@ -44,13 +47,23 @@ class Changelogs:
         self._consumer.seek(tp, start)
         at = start
         while at < end:
-            fetched = await self._consumer.getmany(tp, timeout_ms=_WAIT_MS, max_records=_FETCH_RECORDS)
-            for record in fetched.get(tp, ()):
-                if record.offset < end and record.key is not None and record.value is not None:
-                    into[record.key] = rows.merged(record.value, into.get(record.key))
-            # By position, not by record: compaction may have removed the last ones.
-            at = await self._consumer.position(tp)
+            for fetched in await fetch_some(self._consumer, [tp], _FETCH_RECORDS):
+                self._keep_rows(tp, [record for record in fetched.records if record.offset < end], into)
+                # By position, not by record: compaction may have removed the last ones.
+                at = fetched.end
             yield min(at, end)
+
+    def _keep_rows(self, tp: TopicPartition, records: Sequence[Any], into: dict[bytes, bytes]) -> None:
+        refused = dict(refusals(tp.topic, records))
+        no_rows = self.no_rows.setdefault(tp, set())
+        for place, record in enumerate(records):
+            if place not in refused:
+                into[record.key] = rows.merged(record.value, into.get(record.key))
+                no_rows.discard(record.key)
+            elif record.value is not None or record.key in into:
+                no_rows.add(record.key)
+            else:
+                no_rows.discard(record.key)  # A tombstone where there was no row.
 
 
 @asynccontextmanager

@@ -50,6 +50,8 @@ class PartitionResult(msgspec.Struct, rename="camel"):
     """Rows compared."""
     unreadable: int
     """Rows of the changelog that no replica can have (dead-lettered)."""
+    no_rows: int
+    """Records of the changelog that are no rows and the last ones of their keys: `emis-streams changelogs check`."""
     outside_log: bool
     """Whether the position is after the end of the log, which has lost records then."""
     differences: list[Difference] = []
@@ -61,7 +63,7 @@ class PartitionResult(msgspec.Struct, rename="camel"):
 
     @property
     def is_equal(self) -> bool:
-        return not (self.behind or self.outside_log or self.n_differences)
+        return not (self.behind or self.outside_log or self.n_differences or self.no_rows)
 
 
 class Result(msgspec.Struct, rename="camel"):
@@ -142,6 +144,7 @@ async def _compare(
         end,
         len(expected),
         comparison.unreadable,
+        len(logs.no_rows.get(tp, ())),
         position is not None and position > log_end,
         differences[:LISTED],
         len(differences),
