@@ -1,6 +1,7 @@
 """What one worker is made of, as its pages see it. Put together by `worker.py`."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -90,6 +91,8 @@ class Node:
     sync_latency: "dict[str, SyncLatency]" = field(default_factory=dict)
     """Event time to visible, by the follower's name; the followers feed it."""
     clock: BrokerClock = field(default_factory=BrokerClock)
+    standstill: Callable[[], str | None] = lambda: None
+    """What makes no progress though it should, as the watchdog sees it; None: nothing."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=time.monotonic)
 

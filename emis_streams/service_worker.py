@@ -79,6 +79,9 @@ def compose(app: App, config: Settings) -> Node:
     node.clock = own.clock
     app.parts.append(Part(app, own.name, own.run, own.close))
     app.before_draining.append(own.drain)
+    app.waits.append(own.deliberate_wait)
+    app.standstills.append(own.standing_still)
+    own.standstill = app.standstill
     if own.name in HEARS:
         _add_events(app, config, own, node, HEARS[own.name])
     app.ingests = bool(own.requests.patterns or own.name in HEARS)

@@ -41,6 +41,7 @@ def compose(app: App, config: Settings) -> Node:
     """Puts the parts that the roles need to the app, and the pages to its web server."""
     data_dir.keep_private()
     node = Node(settings=config, roles=config.roles_enabled())
+    node.standstill = app.standstill
     if "ingest" in node.roles:
         node.ingest = agents.ingest
     if "serve" in node.roles:
@@ -92,6 +93,8 @@ def _add_registration(app: App, config: Settings, node: Node) -> None:
     own = TeacherService(config, agents.ingest.dead_letter, node.clock)
     own.not_ready.append(lambda: next(iter(ready_report(node).reasons), None))
     node.service = own
+    own.standstill = node.standstill
+    app.standstills.append(own.standing_still)
     app.parts.append(Part(app, "registration", own.run, own.close))
     app.before_draining.append(own.drain)
 

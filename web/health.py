@@ -96,6 +96,7 @@ async def _view(node: Node, now: datetime) -> View:
         latencies={name: latency.summary(time.monotonic(), threshold) for name, latency in node.sync_latency.items()},
         usage=_resources.usage(),
         skew_seconds=node.clock.skew_seconds(),
+        standstill=node.standstill(),
     )
 
 
@@ -121,6 +122,9 @@ def ready_report(node: Node) -> ReadyReport:
             reasons.append("partitions are not assigned and caught up yet")
         elif status.rebalancing:
             warnings.append("the group is sharing out its partitions anew")
+    standstill = node.standstill()
+    if standstill is not None:  # Pages go on without an ingesting side, and say how old they are.
+        (warnings if "serve" in node.roles else reasons).append(f"no progress: {standstill}")
     return ReadyReport(status="not-ready" if reasons else "ready", reasons=tuple(reasons), warnings=tuple(warnings))
 
 

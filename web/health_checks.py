@@ -34,6 +34,8 @@ class View:
     usage: Usage
     skew_seconds: float | None = None
     """How far this machine's clock is ahead of the brokers'; None if it was not measured."""
+    standstill: str | None = None
+    """What makes no progress though it should, as the watchdog sees it."""
 
     def check(
         self,
@@ -99,6 +101,7 @@ def _checks(view: View) -> Iterator[tuple[str, Check]]:
     for name, summary in view.latencies.items():
         yield ("syncLatency" if name == "read-model" else f"syncLatency:{name}"), sync_latency(view, summary)
     yield "clock", clock(view)
+    yield "progress", progress(view)
     yield "memory", memory(view)
 
 
@@ -256,6 +259,12 @@ def clock(view: View) -> Check:
         return view.check("pass", "clock.ok", value, "s", component="system")
     key = "clock.ahead" if skew > 0 else "clock.behind"
     return view.check("warn", key, value, "s", component="system", seconds=abs(skew))
+
+
+def progress(view: View) -> Check:
+    if view.standstill is not None:
+        return view.check("fail", "progress.none", affects=READS, reason=view.standstill)
+    return view.check("pass", "progress.ok")
 
 
 def memory(view: View) -> Check:

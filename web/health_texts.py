@@ -45,6 +45,8 @@ OUTPUTS: dict[str, str] = {
     "clock.ahead": "This machine's clock is {seconds:.1f} s ahead of the brokers': set it right (chronyd).",
     "clock.behind": "This machine's clock is {seconds:.1f} s behind the brokers': set it right (chronyd).",
     "clock.unknown": "The brokers' clock was not measured yet.",
+    "progress.ok": "Everything goes on.",
+    "progress.none": "No progress: {reason}. The process ends if that goes on.",
     "memory.ok": "{percent:.0f} % of what this process may use.",
     "memory.high": "{percent:.0f} % of what this process may use.",
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 import faust
@@ -36,7 +37,7 @@ class Boot(BootStrategy):
         return [*super().sensors(), *self._watchdog(), *self.app.parts]
 
     def _watchdog(self) -> Iterable[ServiceT]:
-        return [] if self.app.engine_options.watchdog_timeout_seconds is None else [Watchdog(self.app)]
+        return [] if self.app.watchdog is None else [self.app.watchdog]
 
     def agents(self) -> Iterable[ServiceT]:
         return super().agents() if self.app.ingests else []
@@ -73,6 +74,10 @@ class App(faust.App):
         """Services of the application that start before the web views and the consumer, and without them."""
         self.before_draining: list[Callable[[], Awaitable[None]]] = []
         """Called first of all when the worker is told to stop."""
+        self.waits: list[Callable[[], str | None]] = []
+        """Each tells what the application waits for on purpose now, slices with it; None: nothing."""
+        self.standstills: list[Callable[[float, float], str | None]] = []
+        """Each gets a monotonic time and a limit in seconds, and tells what has stood still for longer; or None."""
         defaults: dict[str, Any] = {
             "store": "slices://",
             "Agent": Agent,
@@ -89,6 +94,15 @@ class App(faust.App):
         }
         end_tls_at_once()
         super().__init__(*args, **{**defaults, **kwargs})
+
+    @cached_property
+    def watchdog(self) -> Watchdog | None:
+        """None if the options say none."""
+        return None if self.engine_options.watchdog_timeout_seconds is None else Watchdog(self)
+
+    def standstill(self) -> str | None:
+        """What makes no progress though it should, as the watchdog sees it; None: nothing."""
+        return None if self.watchdog is None else self.watchdog.standstill()
 
     def _new_web(self) -> Web:
         return Web(self)

@@ -290,11 +290,11 @@ class CatchUp(Service):
             fatal.end_process(self.app, "taking part in the group failed", error)
 
     async def _look(self, asker: AIOKafkaConsumer) -> None:
-        if not self._owned or self.started_at is not None:
-            self.brokers_answer_since = None
-            return
         owned = set(self._owned)
         sources = {TopicPartition(tp.topic, tp.partition): tp for tp in self.consumer.assignment()}
+        if not sources or self.started_at is not None:
+            self.brokers_answer_since = None
+            return
         try:
             ends = await asyncio.wait_for(asker.end_offsets([*owned, *sources]), _ASK_SECONDS)
         except (KafkaError, TimeoutError) as error:

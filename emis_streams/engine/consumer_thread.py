@@ -15,6 +15,7 @@ from faust.types import TP
 
 from emis_streams.engine import fatal
 from emis_streams.engine.answers_in_time import limit_answers
+from emis_streams.engine.client_tasks import watch
 from emis_streams.engine.cluster import Described, Topics, ask_for_topics, described, topic_configs
 from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.membership import Membership
@@ -104,6 +105,7 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
                 fatal.end_process(self.app, "stopped before the brokers answered", code=fatal.EXIT_STOPPED)
             await asyncio.wait([connecting], timeout=_STOP_CHECK_SECONDS)
         await connecting
+        watch(self._ensure_consumer())
 
     async def crash(self, reason: BaseException) -> None:
         """Faust would stop the worker in its own order, which can hang, with an exit code that says nothing."""

@@ -77,11 +77,21 @@ class Waiting:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._reminder = Reminder(say)
+        self._n_waiting = 0
         self.reason: str | None = None
+        """None as well once nobody waits any more, whether or not it came."""
 
     async def for_(self, call: Call, *errors: type[Exception]) -> None:
         """Calls until it succeeds (see `patiently`)."""
-        await patiently(call, errors, self._note)
+        self._n_waiting += 1
+        try:
+            await patiently(call, errors, self._note)
+        except BaseException:
+            if self._n_waiting == 1:
+                self.reason = None
+            raise
+        finally:
+            self._n_waiting -= 1
         if self.reason is not None:
             self._say("goes on")
             self._reminder.note("")

@@ -28,6 +28,7 @@ class Slice:
         "delivered_at",
         "generation",
         "pending",
+        "progressed_at",
         "records",
         "tp",
     )
@@ -46,6 +47,8 @@ class Slice:
         self.begun = False
         """Whether an agent has said what it waits for: a slice that was not begun may be dropped."""
         self.delivered_at = time.monotonic()
+        self.progressed_at = self.delivered_at
+        """Monotonic: when it was begun, or something of it was last acknowledged."""
         self.pending = 0
         """Acknowledgements that are still missing."""
         self._chain = chain
@@ -103,6 +106,7 @@ class Slice:
         if self.begun:
             raise RuntimeError(f"done_when was called twice for {self!r}: give it all acknowledgements at once")
         self.begun = True
+        self.progressed_at = time.monotonic()
         self.pending = len(acknowledgements)
         for future in map(asyncio.ensure_future, acknowledgements):
             if future.done():
@@ -118,6 +122,7 @@ class Slice:
             self._on_failure(error)  # It stays pending, so that nothing of it is ever committed.
             return
         self.pending -= 1
+        self.progressed_at = time.monotonic()
         if not self.pending:
             self._finish()
 

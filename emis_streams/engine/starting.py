@@ -6,11 +6,15 @@ from contextlib import suppress
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from emis_streams.engine.client_tasks import watch
+
 _LAST_SECONDS = 1.0
 
 
 async def start(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Starts it. Cancelled meanwhile, waits a moment for it, so that `stop` closes all that it opened.
+    """Starts it, and has its background tasks watched (`client_tasks.py`).
+
+    Cancelled meanwhile, it waits a moment for it, so that `stop` closes all that it opened.
 
     aiokafka forgets the connection by which it asks who the brokers are, if it is cancelled there.
     Raises aiokafka.errors.KafkaError, OSError.
@@ -22,3 +26,4 @@ async def start(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
         with suppress(KafkaError, OSError):  # Nobody waits for it any more; OSError is a time-out, too.
             await asyncio.wait_for(starting, _LAST_SECONDS)
         raise
+    watch(client)

@@ -4,6 +4,8 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer
 
+from emis_streams.engine.client_tasks import forget
+
 _AGAIN_SECONDS = 0.1
 
 
@@ -20,6 +22,7 @@ async def end_fetches(consumer: AIOKafkaConsumer) -> None:
     there raises CancelledError out of `stop`: connections stay open, and whoever stops it seems to be cancelled
     himself. The fetcher's own task takes a cancellation for that of a fetch it waits for; so they are asked again.
     """
+    forget(consumer)
     fetcher = consumer._fetcher
     if fetcher is None:
         return

@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from emis_streams.engine.attempts import Attempts
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.send_any import send_any
 from emis_streams.engine.starting import start
@@ -30,13 +31,13 @@ async def _certain() -> None:
     return
 
 
-async def _started(producer: AIOKafkaProducer) -> AIOKafkaProducer:
+async def _started(producer: AIOKafkaProducer) -> tuple[AIOKafkaProducer, Attempts]:
     try:
         await start(producer)
     except (KafkaError, asyncio.CancelledError):
         await producer.stop()
         raise
-    return producer
+    return producer, Attempts(producer)
 
 
 @dataclass(eq=False)
@@ -75,14 +76,17 @@ class Writer:
         self._producer: AIOKafkaProducer | None = None
         self._producer_of_records: AIOKafkaProducer | None = None
         self._waiting = Waiting(lambda text: logger.warning("sending records: %s", text))
+        self._attempts: list[Attempts] = []
         self._queues: dict[TopicPartition, _Queue] = {}
         self.waiting_since: dict[TopicPartition, float] = {}
         """Monotonic time since when a batch of the partition waits for its acknowledgement."""
 
     async def start(self) -> None:
         if self._producer is None:  # Else only the other one could not be started the last time.
-            self._producer = await _started(self._new_producer(is_idempotent=True))
-        self._producer_of_records = await _started(self._new_producer(is_idempotent=False))
+            self._producer, attempts = await _started(self._new_producer(is_idempotent=True))
+            self._attempts.append(attempts)
+        self._producer_of_records, attempts = await _started(self._new_producer(is_idempotent=False))
+        self._attempts.append(attempts)
 
     def _new_producer(self, *, is_idempotent: bool) -> AIOKafkaProducer:
         """One that never gives up: aiokafka's expires what waits for a partition to get a leader, and for room."""
@@ -104,6 +108,12 @@ class Writer:
             if producer is not None:
                 await producer.stop()
         self._producer = self._producer_of_records = None
+        self._attempts.clear()
+
+    def waits_for(self, within_seconds: float) -> str | None:
+        """What rows or records wait for, deliberately: see `Attempts.waits_for`."""
+        found = (attempts.waits_for(within_seconds) for attempts in self._attempts)
+        return self._waiting.reason or next((reason for reason in found if reason is not None), None)
 
     @property
     def is_started(self) -> bool:

@@ -16,6 +16,7 @@ from emis_streams.services.circuit_breaker import State
 from emis_streams.services.database import Database
 from emis_streams.services.outbox import OutboxPublisher
 from emis_streams.services.outbox_store import OutboxStore
+from emis_streams.services.requests import Requests
 
 _DATABASE_SECONDS = 2.0
 CLOCK_SKEW_WARN_SECONDS = 5.0
@@ -189,6 +190,21 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
         own = report.groups[0]  # Others that read the same topics come after it.
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
         return Finding(status, f"{own.group_id}: {own.reason}", own.total_lag, "records")
+
+    return check
+
+
+def progress(standstill: Callable[[], str | None], requests: Requests) -> HealthCheck:
+    """Whether anything stands still that should go on: requests, a client of the brokers, the outbox."""
+
+    async def check() -> Finding:
+        reason = standstill()
+        if reason is not None:
+            return Finding("fail", f"No progress: {reason}")
+        given_up = requests.given_up_in_a_row
+        if given_up:
+            return Finding("warn", f"Requests given up, and none carried out since: {given_up}", given_up, "requests")
+        return Finding("pass", "Everything goes on.")
 
     return check
 

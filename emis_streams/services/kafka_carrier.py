@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
+from emis_streams.engine.attempts import Attempts
+from emis_streams.engine.client_tasks import forget
 from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import denied
 from emis_streams.engine.patience import in_words
@@ -31,6 +33,7 @@ class Sender:
         """`client`: arguments of every Kafka client."""
         self._client = client
         self._started: AIOKafkaProducer | None = None
+        self._attempts: Attempts | None = None
         self._n_partitions: dict[str, int] = {}
         """Of topics that were sent to; they may have got more since, never fewer."""
 
@@ -42,17 +45,23 @@ class Sender:
         except BaseException:
             await producer.stop()
             raise
+        self._attempts = Attempts(producer)
         self._started = producer
 
     async def stop(self) -> None:
         """What cannot be sent soon is left: who asked is told so or asks again, and an outbox keeps its events."""
         if self._started is None:
             return
+        forget(self._started)
         try:
             await asyncio.wait_for(self._started.flush(), _LAST_SECONDS)
         except TimeoutError:
             await self._started._sender.close()  # Else it waits for each batch's time-out, 40 s.
         await self._started.stop()
+
+    def waits_for(self, within_seconds: float) -> str | None:
+        """What messages wait for, deliberately: see `Attempts.waits_for`."""
+        return None if self._attempts is None else self._attempts.waits_for(within_seconds)
 
     @property
     def _producer(self) -> AIOKafkaProducer:

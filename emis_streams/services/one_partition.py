@@ -8,10 +8,13 @@ from aiokafka.errors import KafkaError
 
 from emis_streams.engine.fetch import fetch, gathering
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.progress import Progress
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 
 _POLL_SECONDS = 1.0
+_ANSWER_SECONDS = 45.0
+"""Records whose header names are not UTF-8 are read again, which brokers may answer so late (`engine/header_names`)."""
 _RECORDS_AT_ONCE = 500
 _BYTES_AT_ONCE = 1_000_000
 
@@ -22,13 +25,14 @@ async def read(
     take: Callable[[Any], None],
     waiting: Waiting,
     on_level: Callable[[], None],
+    progress: Progress,
     *,
     from_start: bool,
 ) -> None:
     """Hands each record to `take`, from the start of the log or from where it ends now, until cancelled.
 
     `client`: arguments of every Kafka client. `on_level` is called when the end that was seen at the start is reached,
-    which is at once without `from_start`. Brokers are waited for, as long as it takes.
+    which is at once without `from_start`. Brokers are waited for, as long as it takes. `progress` notes each step.
     """
     consumer = AIOKafkaConsumer(
         **client, enable_auto_commit=False, auto_offset_reset="earliest", **gathering(linger_seconds=0)
@@ -44,6 +48,7 @@ async def read(
             if not is_level and position >= end:
                 is_level = True
                 on_level()
+            progress.note(_ANSWER_SECONDS)
             position = await _read_some(consumer, tp, take, waiting, position)
     finally:
         await stop(consumer)

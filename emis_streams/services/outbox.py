@@ -26,6 +26,8 @@ _LOOK_SECONDS = 0.25
 _RENEW_SECONDS = LEASE_SECONDS / 4
 _DATABASE_SECONDS = 10.0
 """A database that answers nothing, not even an error, is taken for one that is away."""
+_STEP_SECONDS = 60.0
+"""Most time until opening a producer, sending and deleting have said that they cannot."""
 _LAST_SECONDS = 1.0
 
 
@@ -64,6 +66,12 @@ class OutboxPublisher:
     def waiting_for(self) -> str | None:
         """Why nothing can be sent now; None if nothing keeps it from sending."""
         return self._sending.reason or self._leasing.reason
+
+    def standstill(self, now: float, limit_seconds: float) -> str | None:
+        """Why nothing is sent for longer than the limit, by a monotonic time; None: it is, or is waited for."""
+        if self.waiting_for is not None or now - self.last_progress <= limit_seconds + _STEP_SECONDS:
+            return None
+        return f"the outbox has made no progress for {now - self.last_progress:.0f} s"
 
     async def run(self) -> None:
         """Raises non-retryable errors only."""

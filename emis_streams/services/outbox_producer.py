@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from emis_streams import tracing
+from emis_streams.engine.client_tasks import forget
 from emis_streams.engine.denied import denied
 from emis_streams.engine.patience import in_words
 from emis_streams.engine.starting import start
@@ -46,6 +47,7 @@ class OutboxProducer:
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
                 await start(own._producer)
+                forget(own._producer)  # Its sender ends when another producer fences it: `_send` looks.
         except BaseException as error:
             await own.close()
             if (reason := _reason(error, _OPEN_SECONDS)) is None:

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 
 from emis_streams.broker_clock import LOG_APPEND_TIME, BrokerClock
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.progress import Progress
 from emis_streams.services import one_partition
 from emis_streams.services.errors import NotSent
 from emis_streams.services.kafka_carrier import Sender
@@ -43,6 +44,7 @@ class TopicRegistry:
         self._tp = TopicPartition(topic, 0)
         self._leases = Leases(lease_seconds)
         self._clock = clock or BrokerClock()
+        self.progress = Progress("reading the registry")
         self._waiting = Waiting(lambda text: logger.warning("registry: %s", text))
 
     async def register(self, info: ServiceInfo) -> None:
@@ -69,6 +71,10 @@ class TopicRegistry:
         """Records that told of no instance, since the start."""
         return self._leases.left_out
 
+    def standstill(self, now: float, limit_seconds: float) -> str | None:
+        """Why nothing is read for longer than the limit, by a monotonic time; None: it is, or is waited for."""
+        return None if self._waiting.reason is not None else self.progress.standstill(now, limit_seconds)
+
     @property
     def waiting_for(self) -> str | None:
         """Why brokers cannot be reached now; None if nothing is waited for."""
@@ -92,6 +98,7 @@ class TopicRegistry:
             lambda record: self._leases.apply(record.key, record.value, record.timestamp, time.monotonic()),
             self._waiting,
             self._has_caught_up,
+            self.progress,
             from_start=True,
         )
 

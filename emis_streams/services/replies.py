@@ -17,6 +17,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.progress import Progress
 from emis_streams.engine.throttled_log import ThrottledLog
 from emis_streams.services import messages, one_partition
 from emis_streams.services.errors import NotSent
@@ -74,6 +75,11 @@ class Replies:
         self._given_up_in_order: deque[int] = deque()
         self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
         self._left_out = ThrottledLog(logger)
+        self.progress = Progress("reading replies")
+
+    def standstill(self, now: float, limit_seconds: float) -> str | None:
+        """Why nothing is read for longer than the limit, by a monotonic time; None: it is, or is waited for."""
+        return None if self._waiting.reason is not None else self.progress.standstill(now, limit_seconds)
 
     @property
     def waiting_for(self) -> str | None:
@@ -92,6 +98,7 @@ class Replies:
             lambda record: self.take(record.headers, record.value),
             self._waiting,
             self.positioned.set,
+            self.progress,
             from_start=False,
         )
 

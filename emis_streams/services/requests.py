@@ -33,6 +33,7 @@ DeadLetter = Callable[[Slice, Any, str], Awaitable[None]]
 """Keeps a record of the slice that nobody can answer, with the reason."""
 
 _MOST_AT_ONCE = 256
+_HANDLER_SECONDS = 45.0
 _LONGEST_WAIT_SECONDS = 30.0
 """For brokers that do not take a reply: a topic or partition that a request names may not be there at all."""
 
@@ -48,6 +49,8 @@ class Counts:
     """Not begun, as nobody waited any more."""
     repeated: int = 0
     """Came again while the first one was being carried out: answered with its result."""
+    given_up: int = 0
+    """Not carried out in time: counted as failed, too."""
     unreadable: int = 0
     """Dead letters."""
     unreplied: int = 0
@@ -66,7 +69,9 @@ class _Answer:
 class _Execution:
     """Of a request that is being carried out now."""
 
-    value: bytes
+    request: Request
+    since: float
+    """Monotonic."""
     result: "asyncio.Future[Any] | None" = None
     """Made when the same request comes again and waits for it."""
 
@@ -81,6 +86,16 @@ class _Execution:
             self.result.set_exception(error)
 
 
+class GivenUp(Exception):
+    """The handler of a request did not end in time, or by itself: it is not carried out."""
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody else wants this task to end: a handler may let out the cancellation of what it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Requests:
     """`answers` declares a pattern; `serve` is the agent of the request topic."""
 
@@ -90,10 +105,17 @@ class Requests:
         dead_letter: DeadLetter,
         most_at_once: int = _MOST_AT_ONCE,
         clock: BrokerClock | None = None,
+        handler_seconds: float = _HANDLER_SECONDS,
     ) -> None:
-        """`clock` tells how long a request has been in the log."""
+        """`clock` tells how long a request has been in the log.
+
+        `handler_seconds`: a handler that takes longer is cancelled, and its request given up.
+        """
         self.counts = Counts()
         self._clock = clock or BrokerClock()
+        self.given_up_in_a_row = 0
+        """Requests since one was last carried out."""
+        self._handler_seconds = handler_seconds
         self._sender = sender
         self._dead_letter = dead_letter
         self._answers: dict[str, _Answer] = {}
@@ -103,6 +125,18 @@ class Requests:
         self._unreplied = ThrottledLog(logger)
         self._expired = ThrottledLog(logger)
         self._waiting_for_service = Waiting(lambda text: logger.warning("carrying out: %s", text))
+
+    def waits_for(self) -> str | None:
+        """What requests under way wait for now, deliberately; None: nothing."""
+        return self._waiting.reason or self._waiting_for_service.reason
+
+    def standstill(self, now: float, limit_seconds: float) -> str | None:
+        """The request that is being carried out for longer than the limit, by a monotonic time; None: there is none."""
+        oldest = next(iter(list(self._under_way.values())), None)
+        if oldest is None or now - oldest.since <= limit_seconds:
+            return None
+        request = oldest.request
+        return f"{request.pattern} {request.idempotency_key} is being carried out for {now - oldest.since:.0f} s"
 
     @property
     def patterns(self) -> list[str]:
@@ -192,7 +226,7 @@ class Requests:
         execution = self._under_way.get(key)
         if execution is not None:
             return await self._result_of(execution, request)
-        execution = self._under_way[key] = _Execution(request.value)
+        execution = self._under_way[key] = _Execution(request, time.monotonic())
         try:
             result = await self._carry_out(request)
         except BaseException as error:
@@ -204,7 +238,7 @@ class Requests:
         return result
 
     async def _result_of(self, execution: _Execution, request: Request) -> Any:
-        if not request_content.are_same(execution.value, request.value):
+        if not request_content.are_same(execution.request.value, request.value):
             raise Refused("key-reused", f"idempotency key {request.idempotency_key} came with another content")
         self.counts.repeated += 1
         if execution.result is None:
@@ -215,8 +249,22 @@ class Requests:
         answer = self._answers.get(request.pattern)
         if answer is None:
             raise Refused("unknown-pattern", f"{request.pattern!r} is none of {', '.join(self.patterns)}")
-        result = await answer.handler(messages.data_of(request, answer.type_), request)
+        asked = messages.data_of(request, answer.type_)
+        try:
+            async with asyncio.timeout(self._handler_seconds) as limit:
+                result = await answer.handler(asked, request)
+        except Exception as error:
+            if not limit.expired():
+                raise
+            self.counts.given_up += 1
+            self.given_up_in_a_row += 1
+            raise GivenUp(f"not carried out within {self._handler_seconds:g} s") from error
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            raise GivenUp("its handler was cancelled from inside") from None
         self.counts.carried_out += 1
+        self.given_up_in_a_row = 0
         return result
 
     async def _reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:

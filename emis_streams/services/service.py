@@ -47,6 +47,8 @@ Method = TypeVar("Method", bound=Callable[..., Awaitable[Any]])
 _LAST_WORD_SECONDS = 2.0
 """Most time to tell the registry of leaving: if nobody hears it, the lease runs out."""
 _READY_POLL_SECONDS = 0.1
+_HANDLER_SHARE = 0.75
+"""Of the watchdog's time: a handler that does not end is given up before the process would be."""
 _REQUESTS_KEPT = timedelta(days=7)
 _FORGET_SECONDS = 3_600.0
 _ANSWERS = "_answers_pattern"
@@ -101,11 +103,14 @@ class Service:
         self.breakers = Breakers(limits)
         self.client = ServiceClient(KafkaCarrier(self.sender, self.replies, self.clock), self.breakers)
         self.registry = TopicRegistry(client, self.sender, clock=self.clock)
-        self.requests = Requests(self.sender, dead_letter, clock=self.clock)
+        handler_seconds = _HANDLER_SHARE * config.watchdog_timeout_seconds
+        self.requests = Requests(self.sender, dead_letter, clock=self.clock, handler_seconds=handler_seconds)
         for pattern, type_, handler in self._handlers():
             self.requests.answers(pattern, type_)(handler)
         self.database = self._database()
         self.health_checks: dict[str, HealthCheck] = {}
+        self.standstill: Callable[[], str | None] = lambda: None
+        """What makes no progress though it should: the watchdog of the process says it."""
         self.not_ready: list[Callable[[], str | None]] = []
         """Each says what is waited for until requests can be answered; None: nothing."""
         self._along: list[Run] = []
@@ -145,6 +150,7 @@ class Service:
             self.health_checks["outbox"] = health.outbox(self.own_database.outbox, self.publisher)
         self.health_checks["clock"] = health.clock(self.clock)
         self.health_checks["circuitBreakers"] = health.circuit_breakers(self.breakers)
+        self.health_checks["progress"] = health.progress(lambda: self.standstill(), self.requests)
         self.health_checks["memory"] = health.memory(self._resources)
 
     async def clean_up_resources(self) -> None:
@@ -203,10 +209,24 @@ class Service:
         """What is not there yet that answering needs; empty: it is ready."""
         if not self.has_started.is_set():
             return [f"clients and resources are not initialised: {self._waiting.reason or 'just begun'}"]
-        found = [reason() for reason in self.not_ready]
+        found = [self.standstill(), *(reason() for reason in self.not_ready)]
         if self.asks and not self.replies.positioned.is_set():
             found.append("the end of the reply topic is not known yet")
         return [reason for reason in found if reason is not None]
+
+    def deliberate_wait(self) -> str | None:
+        """What it waits for on purpose now, requests with it; None: nothing."""
+        within_seconds = self.config.watchdog_timeout_seconds
+        return self._waiting.reason or self.requests.waits_for() or self.sender.waits_for(within_seconds)
+
+    def standing_still(self, now: float, limit_seconds: float) -> str | None:
+        """What of it makes no progress for longer than the limit, by a monotonic time; None: nothing."""
+        found = [self.requests.standstill(now, limit_seconds), self.registry.standstill(now, limit_seconds)]
+        if self.asks:
+            found.append(self.replies.standstill(now, limit_seconds))
+        if self.publisher is not None:
+            found.append(self.publisher.standstill(now, limit_seconds))
+        return next((reason for reason in found if reason is not None), None)
 
     # -- its life -------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ async def test_health_has_the_seeds_shape_and_the_checks_beside_it(gateway: Gate
     assert {"timestamp", "uptime"} <= body.keys()
     assert body["memory"].keys() == {"used", "total", "percentage"}
     assert body["cpu"].keys() == {"usage"}
-    assert body["checks"].keys() == {"brokers", "clock", "circuitBreakers", "memory"}
+    assert body["checks"].keys() == {"brokers", "clock", "circuitBreakers", "progress", "memory"}
 
 
 async def test_an_open_breaker_makes_the_service_degraded(gateway: GatewayService) -> None:
