@@ -77,6 +77,24 @@ async def test_done_when_the_last_acknowledgement_comes(partition: Partition, or
     assert partition.failures == []
 
 
+async def test_done_when_is_called_once(partition: Partition) -> None:
+    """Of two agents with the same slice the first one would say for both that it is done."""
+    batch = partition.slice(0, 5)
+    batch.done_when(future())
+    with pytest.raises(RuntimeError, match=r"twice for <Slice events-3 0\.\.5>"):
+        batch.done_when()
+    assert not batch.is_done
+
+
+async def test_a_coroutine_is_an_acknowledgement_as_well(partition: Partition) -> None:
+    batch = partition.slice(0, 5)
+    batch.done_when(called_back())
+    assert not batch.is_done
+    await called_back()
+    await called_back()
+    assert batch.is_done
+
+
 async def test_begun_as_soon_as_the_agent_says_what_it_waits_for(partition: Partition) -> None:
     batch = partition.slice(0, 5)
     assert not batch.begun
