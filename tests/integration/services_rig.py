@@ -59,7 +59,9 @@ class Process(Worker):
 
     def _post(self, path: str, body: Any, headers: dict[str, str]) -> Answer:
         url = f"http://{self.settings.host}:{self.settings.port}{path}"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+        request = urllib.request.Request(
+            url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}, method="POST"
+        )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
                 return answer.status, json.load(answer)
