@@ -15,13 +15,13 @@ from typing import NamedTuple
 from emis_streams.read_model.keys import CLASSES_OF_TEACHER, ID_BYTES, PAIR_BYTES
 from emis_streams.read_model.local_copy import LocalCopy, MovedIndexKey, range_of
 
-MOST_COUNTED_AT_ONCE = 20_000
-"""Index entries that one question may count, at about half a µs each; the rest is counted in the background."""
+MOST_COUNTED_AT_ONCE = 10_000
+"""Entries that one question may count, at one or two µs each; the rest is counted in the background."""
 MOST_REMEMBERED = 1_000
 """Teachers; the one that was asked about longest ago is forgotten."""
 MOST_WANTED = 16
 """Teachers whose count waits for the background; others are taken up when they are asked about again."""
-_STEP_ENTRIES = 4_000
+_STEP_ENTRIES = 2_000
 _REST = 9.0
 """The background rests this many times as long as it counts: it takes a tenth of a processor at most."""
 _HOMEROOM_KEY_BYTES = 1 + PAIR_BYTES
@@ -40,8 +40,10 @@ def positions_of(keys: Iterable[bytes]) -> Iterator[bytes]:
     for key in keys:
         if homeroom is not None and not key.startswith(homeroom):
             yield homeroom
-        homeroom = key if len(key) == _HOMEROOM_KEY_BYTES else None
-        if homeroom is None:
+        if len(key) == _HOMEROOM_KEY_BYTES:
+            homeroom = key
+        else:
+            homeroom = None
             yield key
     if homeroom is not None:
         yield homeroom

@@ -105,17 +105,26 @@ class LocalCopy(OnDisk):
             it.next()
         self._check_end(it)
 
-    def scan_keys(self, first: bytes, end: bytes, *, backwards: bool = False) -> Iterator[bytes]:
-        """Keys from `first` on and before `end`, as of the first step; `backwards`: the last one first."""
+    def scan_keys(self, first: bytes, end: bytes) -> Iterator[bytes]:
+        """Keys from `first` on and before `end`, as of the first step."""
         it = self._iterator(end)
-        it.seek_to_last() if backwards else it.seek(first)
-        step = it.prev if backwards else it.next
+        it.seek(first)
+        is_valid, key_of, step = it.valid, it.key, it.next
+        while is_valid():
+            yield key_of()
+            step()
+        self._check_end(it)
+
+    def scan_keys_backwards(self, first: bytes, end: bytes) -> Iterator[bytes]:
+        """Keys before `end`, the last one first, down to `first`."""
+        it = self._iterator(end)
+        it.seek_to_last()
         while it.valid():
             key: bytes = it.key()
             if key < first:  # rocksdict's lower bound has no effect.
                 return
             yield key
-            step()
+            it.prev()
         self._check_end(it)
 
     def _iterator(self, end: bytes) -> RdictIter:

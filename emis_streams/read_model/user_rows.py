@@ -91,7 +91,7 @@ class UserRows(LocalCopy):
         first, end = range_of(by_time + user_id.encode())
         if after is not None:
             end = self._entry(prefix, user_id, after)
-        entries = islice(self.scan_keys(first, end, backwards=True), limit + 1)
+        entries = islice(self.scan_keys_backwards(first, end), limit + 1)
         ids = [entry[-ID_BYTES:].decode() for entry in entries]
         return ids[:limit], ids[limit - 1] if len(ids) > limit else None
 
