@@ -75,7 +75,7 @@ def changelogs(brokers: str, own_ids: Collection[str]) -> list[Entry]:
 
 
 def _entry(message: Message) -> Entry:
-    kind, key = CHANGELOGS[str(message.topic())], (message.key() or b"").decode()
+    kind, key = CHANGELOGS[str(message.topic())], (message.key() or b"").decode(errors="replace")
     return Entry(kind, message.partition() or 0, message.offset() or 0, key, message.value())
 
 

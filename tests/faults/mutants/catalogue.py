@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.faults.course import Row
 from tests.faults.mutants import rows
+from tests.faults.rows.hostile import HOSTILE
 from tests.faults.rows.outbox import TWO_INSTANCES
 
 PACKAGES = ("agents", "emis_streams", "tables", "web")
@@ -37,6 +38,7 @@ MUTANTS = (
     Mutant("swallowed-send-error", rows.TOO_LARGE),
     Mutant("position-before-data", rows.FLUSHED),
     Mutant("outbox-deletes-up-to-the-last", TWO_INSTANCES),
+    Mutant("null-header-of-a-request", HOSTILE),
     Mutant("tie-by-event-id", rows.PLAIN),
     Mutant("created-not-sent-again", rows.LATE_CREATED),
 )

@@ -5,6 +5,7 @@ from tests.faults.rows import (
     clocks,
     database,
     events,
+    hostile,
     late_created,
     outbox,
     random_faults,
@@ -28,6 +29,7 @@ _BY_SUBJECT = [
     *topics.ROWS,
     *upgrade.ROWS,
     *outbox.ROWS,
+    *hostile.ROWS,
     *random_faults.ROWS,
 ]
 ALL = sorted(_BY_SUBJECT, key=lambda row: row.id not in _EVERYTHING)
