@@ -17,6 +17,7 @@ def test_what_nobody_mends_is_listed_and_gone_after_the_repair(no_worker: Settin
     assert found.returncode == 1, found.stderr
     assert f"  {key}  5 bytes, a row has at least 37: b'hello'" in found.stdout.decode()
     assert "key b'test' is not ClassId" in found.stdout.decode()
+    assert emis_streams(no_worker, "replica", "rebuild").returncode == 0
     verified = emis_streams(no_worker, "replica", "verify", "--wait", "0")
     assert b"are no rows: `emis-streams changelogs check --repair`" in verified.stdout, verified.stderr
     synced = emis_streams(no_worker, "sync", "--dry-run", "-", stdin=b"")
