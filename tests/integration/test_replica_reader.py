@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from emis_streams import topics
 from emis_streams.answers import ClassAssignment, ClassDetail, Gone, TeacherDetail
+from emis_streams.class_list import Cursor
 from emis_streams.errors import Unavailable
 from emis_streams.replica.reader import ReplicaReader
 from emis_streams.replica.writer import ReplicaSink
@@ -111,6 +112,30 @@ async def test_a_teacher_with_many_classes_is_three_queries(
     assert [query.split()[0] for query in queries] == ["SELECT"] * 3
 
 
+@pytest.mark.parametrize("limit", [1, 4, 500])
+async def test_pages_after_each_other_are_the_whole_list(sink: ReplicaSink, reader: ReplicaReader, limit: int) -> None:
+    await keep(
+        sink,
+        teachers={ME: a_teacher()},
+        classes={id_of(50 + n): class_row(1, f"C{n:02}", homeroom=ME) for n in range(12)},
+        assignments={assignment_key(100 + n): teaches(id_of(45 + n // 2)) for n in range(20)},
+    )
+    found: list[tuple[str, str | None]] = []
+    after = None
+    while True:
+        page = await reader.teacher(ME, limit, after)
+        assert isinstance(page, TeacherDetail)
+        assert len(page.class_assignments) <= limit
+        found += [(c.class_id, c.assignment_id) for c in page.class_assignments]
+        if page.next_after is None:
+            break
+        after = Cursor.of(page.next_after)
+    assigned = {(id_of(45 + n // 2), id_of(100 + n)) for n in range(20)}
+    homeroom = {(id_of(50 + n), None) for n in range(5, 12)}
+    assert len(found) == 27
+    assert set(found) == assigned | homeroom
+
+
 @pytest.mark.parametrize("n_assignments", [0, 1])
 async def test_a_teacher_with_few_or_no_classes_is_three_queries_too(
     sink: ReplicaSink, reader: ReplicaReader, queries: list[str], n_assignments: int
@@ -164,6 +189,8 @@ async def test_every_kind_of_class_is_shown_as_what_it_is(sink: ReplicaSink, rea
             entry(2, deleted=True, **synced),
             entry(3),
         ],
+        total=5,
+        total_at_least=5,
     )
 
 
