@@ -63,6 +63,20 @@ def statement_engine(database_url: str, pool_size: int) -> AsyncEngine:
     return create_async_engine(_with_driver(url, "sqlite+aiosqlite"), **_sqlite(url, pool_size), **autocommit)
 
 
+def service_engines(database_url: str, pool_size: int) -> tuple[AsyncEngine, AsyncEngine]:
+    """Of a service's own database: one for transactions, and one for reading, which waits for no transaction.
+
+    On SQLite all transactions take one connection, and wait for it in their order: SQLite's own waiting for its lock
+    is polling, which takes seconds while many wait. What is committed is on the disk: a client was told so.
+    """
+    url = parse(database_url)
+    if dialect_of(url) == "mysql":
+        return writer_engine(database_url, pool_size), statement_engine(database_url, pool_size)
+    writer = create_async_engine(_with_driver(url, "sqlite+aiosqlite"), **_sqlite(url, 1))
+    _take_lock_at_begin(writer.sync_engine, "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL")
+    return writer, statement_engine(database_url, pool_size)
+
+
 def migration_engine(database_url: str) -> Engine:
     """For migrations, which Alembic runs synchronously."""
     url = parse(database_url)
@@ -103,7 +117,7 @@ def _sqlite(url: URL, pool_size: int) -> dict[str, Any]:
     }
 
 
-def _take_lock_at_begin(engine: Engine) -> None:
+def _take_lock_at_begin(engine: Engine, *pragmas: str) -> None:
     """SQLite: a transaction has the writer's lock from its start.
 
     (With the driver's own rule it would begin at the first INSERT: what was read before could have changed.)
@@ -112,7 +126,8 @@ def _take_lock_at_begin(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous = NORMAL")
+        for pragma in pragmas or ("PRAGMA synchronous = NORMAL",):
+            cursor.execute(pragma)
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -16,6 +16,7 @@ import agents
 from emis_streams import data_dir, following, settings, topics
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
+from emis_streams.engine.door import DOOR
 from emis_streams.engine.part import Part
 from emis_streams.engine.store import open_or_set_aside
 from emis_streams.lag import LagMonitor, followers_of
@@ -137,6 +138,7 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
     if isinstance(own, GatewayService):
         web_app.add_routes(services_status.routes)
         web_app.add_routes(gateway.routes_of(own))
+        web_app[DOOR].gate = gateway.gate_of(own)
 
 
 stamina.instrumentation.set_on_retry_hooks([])  # Who calls is told what failed; a retry is no news.

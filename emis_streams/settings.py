@@ -167,6 +167,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker_timeout: Annotated[
         Count, Meta(description="milliseconds until it is tried again with one call")
     ] = 60_000
+    gateway_max_calls: Annotated[
+        Count,
+        Meta(description="most calls of one route under way at once; the gateway allows fewer while they are slow"),
+    ] = 64
+    gateway_call_goal_seconds: Annotated[
+        Positive, Meta(description="latency of requests over Kafka above which the gateway allows fewer at once")
+    ] = 0.1
+    gateway_page_goal_seconds: Annotated[
+        Positive, Meta(description="latency of other services' pages above which the gateway allows fewer at once")
+    ] = 0.02
 
     git_commit: Annotated[str, Meta(description="commit this was built from, as /info tells it")] = ""
 

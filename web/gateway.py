@@ -8,19 +8,20 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from aiohttp import hdrs, web
 
 from emis_streams.engine.door import reads_body
 from emis_streams.ids import with_canonical_ids
+from emis_streams.services.admission import NotAdmitted
 from emis_streams.services.circuit_breaker import CircuitOpen
 from emis_streams.services.client import CallOptions
 from emis_streams.services.errors import CallFailed, Refused
 from emis_streams.services.gateway import GatewayService
-from emis_streams.services.token_bucket import TokenBucket
 from web import parameters
+from web.gateway_admission import Gate, RouteLimits
 from web.gateway_pages import Page, PageEndpoint
 from web.gateway_problems import BAD_GATEWAY, UNAVAILABLE, Refusals, failed
 from web.ids import with_any_id
@@ -50,8 +51,11 @@ class Route:
     location: str | None = None
     """Of what was made, filled in with members of the answer."""
     most_body_bytes: int = 16_384
-    per_second: float = 500.0
-    """Requests from all clients together, as many at once after a rest; more get 429."""
+    user: str | None = None
+    """Member of the body or part of the path that says of whom a request is; else each client's address is a user."""
+    per_second: float | None = None
+    """Requests from all clients together, as many at once after a rest; more get 429. None: no fixed rate."""
+    is_page: ClassVar[bool] = False
 
 
 ROUTES = (
@@ -63,7 +67,7 @@ ROUTES = (
         status=201,
         location="/lessons/{lessonId}",
         most_body_bytes=32_768,
-        per_second=200.0,
+        user="userId",
     ),
     Route(
         method="GET",
@@ -79,6 +83,7 @@ ROUTES = (
         pattern="progress",
         page="/progress/{userId}",
         query=(LIMIT, AFTER),
+        user="userId",
     ),
     Page(
         path="/users/{userId}/activity",
@@ -86,6 +91,7 @@ ROUTES = (
         pattern="activity",
         page="/users/{userId}/activity",
         query=(LIMIT, AFTER),
+        user="userId",
     ),
     Page(
         path="/teachers/{teacherId}",
@@ -93,6 +99,7 @@ ROUTES = (
         pattern="detail",
         page="/api/teachers/{teacherId}",
         query=(CLASSES_LIMIT, CLASSES_AFTER),
+        user="teacherId",
     ),
 )
 
@@ -104,6 +111,11 @@ def routes_of(
 ) -> list[web.RouteDef]:
     """The table as aiohttp takes it; `options` are of each call."""
     return [web.route(r.method, with_any_id(r.path), _endpoint(gateway, r, options).answer) for r in routes]
+
+
+def gate_of(gateway: GatewayService, routes: Iterable[Route | Page] = ROUTES) -> Gate:
+    """Refuses requests of these routes before they are parsed, where their limit says so."""
+    return Gate(gateway, [route for route in routes if route.method == "GET"])
 
 
 def services_of(routes: Iterable[Route | Page] = ROUTES) -> set[str]:
@@ -129,24 +141,27 @@ class _Endpoint:
     """Answers the requests of one route."""
 
     def __init__(self, gateway: GatewayService, route: Route, options: CallOptions) -> None:
-        client = self._client = gateway.client
+        self._client = gateway.client
         self._receive_seconds = gateway.config.web_receive_seconds
         self._route = route
-        self._bucket = TokenBucket(route.per_second, route.per_second)
+        self._limits = RouteLimits(gateway, route)
         self._options = options
-        self._refusals = Refusals(client.breakers, route.service, route.pattern)
+        self._refusals = Refusals(gateway.breakers, route.service, route.pattern)
 
     @reads_body
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        if not self._bucket.take():
-            return self._refusals.too_many(self._bucket.seconds_to_next)
+        if (seconds := self._limits.seconds_to_next()) > 0:
+            return self._refusals.too_many(seconds)
         try:
             data, key = await self._asked(request), _key_of(request)
         except _BadRequest as reason:
             return self._refusals.problem(reason.status, str(reason))
         route = self._route
         try:
-            result = await self._client.send(route.service, route.pattern, data, self._options, key)
+            with self._limits.slot(request, data):
+                result = await self._client.send(route.service, route.pattern, data, self._options, key)
+        except NotAdmitted as reason:
+            return self._refusals.not_admitted(reason)
         except Refused as refusal:
             return self._refusals.problem(
                 _STATUS_OF_REFUSAL.get(refusal.kind, BAD_GATEWAY), refusal.detail, kind=refusal.kind

@@ -7,20 +7,24 @@ import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import ClientError, hdrs, web
 from yarl import URL
 
 from emis_streams.services import registry
+from emis_streams.services.admission import NotAdmitted
 from emis_streams.services.circuit_breaker import CircuitOpen
-from emis_streams.services.errors import CallFailed, NoAnswer, ServiceUnavailable
+from emis_streams.services.client import outcome_of
+from emis_streams.services.errors import CallFailed, NoAnswer, ServiceOverloaded, ServiceUnavailable
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
-from emis_streams.services.token_bucket import TokenBucket
 from web import parameters
+from web.gateway_admission import RouteLimits
 from web.gateway_problems import UNAVAILABLE, Refusals, failed
+from web.limits import OVERLOADED
 from web.parameters import Parameter
 
 log = logging.getLogger(__name__)
@@ -43,8 +47,11 @@ class Page:
     query: tuple[Parameter[Any], ...] = ()
     """Parameters that the page takes; they are passed on as they came."""
     method: str = "GET"
-    per_second: float = 2_000.0
-    """Requests from all clients together, as many at once after a rest; more get 429."""
+    user: str | None = None
+    """Part of `path` that says of whom it is; else each client's address is a user."""
+    per_second: float | None = None
+    """Requests from all clients together, as many at once after a rest; more get 429. None: no fixed rate."""
+    is_page: ClassVar[bool] = True
 
 
 class _Answer(NamedTuple):
@@ -60,12 +67,12 @@ class PageEndpoint:
         self._gateway = gateway
         self._page = page
         self._refusals = Refusals(gateway.breakers, page.service, page.pattern)
-        self._bucket = TokenBucket(page.per_second, page.per_second)
+        self._limits = RouteLimits(gateway, page)
         self._turn = itertools.count()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        if not self._bucket.take():
-            return self._refusals.too_many(self._bucket.seconds_to_next)
+        if (seconds := self._limits.seconds_to_next()) > 0:
+            return self._refusals.too_many(seconds)
         try:
             parameters.read(request.query.items(), self._page.query)
         except parameters.BadParameter as error:
@@ -74,8 +81,13 @@ class PageEndpoint:
         if not asked:  # No failure of theirs, and over with their first heartbeat: the breaker is not told.
             return self._refusals.problem(UNAVAILABLE, f"no worker of {self._page.service} is registered", 1.0)
         try:
-            with self._gateway.breakers.of(self._page.service, self._page.pattern).calling():
+            with (
+                self._limits.slot(request, request.match_info),
+                self._gateway.breakers.of(self._page.service, self._page.pattern).calling(outcome_of),
+            ):
                 answer = await self._first_answer(asked, self._path(request))
+        except NotAdmitted as reason:
+            return self._refusals.not_admitted(reason)
         except CircuitOpen as is_open:
             return self._refusals.problem(UNAVAILABLE, str(is_open), is_open.retry_after_seconds)
         except CallFailed as failure:
@@ -110,9 +122,10 @@ class PageEndpoint:
                 continue
             if answer.status != UNAVAILABLE:
                 return answer
-            said = answer.body[:_SHOWN_BYTES].decode(errors="replace")
-            last = ServiceUnavailable(f"{info.instance} answers {answer.status}: {said}")
+            last = _unavailable(info, answer)
         text = f"{len(asked)} worker(s) of {self._page.service} asked, the last: {last or 'no answer'}"
+        if isinstance(last, ServiceOverloaded):
+            raise ServiceOverloaded(text) from last
         raise (NoAnswer if isinstance(last, TimeoutError) else ServiceUnavailable)(text) from last
 
     async def _ask(self, info: ServiceInfo, path: str) -> _Answer:
@@ -122,6 +135,22 @@ class PageEndpoint:
         url = URL(f"http://{_in_url(info.host)}:{info.port}{path}", encoded=True)
         async with session.get(url, headers={hdrs.ACCEPT: "application/json"}, allow_redirects=False) as response:
             return _Answer(response.status, dict(response.headers), await response.read())
+
+
+class _Problem(msgspec.Struct):
+    """What is looked at of a worker's refusal."""
+
+    title: str = ""
+
+
+def _unavailable(info: ServiceInfo, answer: _Answer) -> ServiceUnavailable | ServiceOverloaded:
+    """Why the worker answers 503: it has too much to do, or what it needs is away."""
+    said = f"{info.instance} answers {answer.status}: {answer.body[:_SHOWN_BYTES].decode(errors='replace')}"
+    try:
+        is_overloaded = msgspec.json.decode(answer.body, type=_Problem).title == OVERLOADED
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # No problem+json: something else stands before the worker.
+        is_overloaded = False
+    return ServiceOverloaded(said) if is_overloaded else ServiceUnavailable(said)
 
 
 def _in_url(host: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from emis_streams.services.admission import RETRY_AFTER_SECONDS, NotAdmitted, ShareReached
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.errors import CallFailed, DeadlineExceeded, NoAnswer, ServiceBroken
 from web.problems import problem
@@ -32,6 +33,11 @@ class Refusals:
         if retry_seconds is not None:
             response.headers[hdrs.RETRY_AFTER] = str(max(1, math.ceil(retry_seconds)))
         return response
+
+    def not_admitted(self, reason: NotAdmitted) -> web.Response:
+        """429 if it is this user's calls that are too many, 503 if it is everybody's."""
+        status = 429 if isinstance(reason, ShareReached) else UNAVAILABLE
+        return self.problem(status, str(reason), RETRY_AFTER_SECONDS)
 
     def too_many(self, seconds_to_next: float) -> web.Response:
         """Whoever asks too much."""

@@ -14,21 +14,12 @@ from web.problems import HEADERS, Handler, problem
 RETRY_AFTER_SECONDS = 1
 SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
 """Answered also under overload: orchestrators and people must be able to see what is going on."""
-_TITLE = "Overloaded"
+OVERLOADED = "Overloaded"
+"""Title of the refusal, by which the gateway tells it from other reasons of a 503."""
 _DETAIL = "This worker has more requests than it can answer soon."
 
 
 def limits_of(settings: Settings) -> Limits:
-    body = _refusal().body
-    assert isinstance(body, bytes)
-    headers = {
-        "Content-Type": "application/problem+json",
-        "Retry-After": str(RETRY_AFTER_SECONDS),
-        "Cache-Control": "no-store",
-        **HEADERS,
-        "Content-Length": str(len(body)),
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
     return Limits(
         max_connections=settings.web_max_connections,
         max_requests=settings.web_max_requests,
@@ -37,13 +28,21 @@ def limits_of(settings: Settings) -> Limits:
         send_seconds=settings.web_send_seconds,
         max_body_bytes=settings.web_max_body_bytes,
         spared=SPARED,
-        refusal=head.encode() + body,
+        refusal=in_bytes(_refusal()),
         headers=HEADERS,
     )
 
 
+def in_bytes(refusal: web.Response) -> bytes:
+    """Headers and body as they are sent, from the second line on, for what is refused before it is parsed."""
+    body = refusal.body
+    assert isinstance(body, bytes)
+    headers = {**refusal.headers, **HEADERS, "Content-Length": str(len(body))}
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n" + body
+
+
 def _refusal() -> web.Response:
-    response = problem(503, _TITLE, _DETAIL)
+    response = problem(503, OVERLOADED, _DETAIL)
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

@@ -8,6 +8,7 @@ from aiohttp import web
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services import registry
+from emis_streams.services.admission import Admission
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
@@ -32,6 +33,24 @@ class ServiceStatus(Camel, frozen=True, kw_only=True):
     """Draining ones too."""
 
 
+class RouteStatus(Camel, frozen=True, kw_only=True):
+    """What the gateway passes on of one kind of request. Counts are since the start."""
+
+    service: str
+    pattern: str
+    under_way: int
+    """Calls that are not answered yet."""
+    limit: int
+    """Calls that may be under way at once, now: fewer while they are slow."""
+    max_calls: int
+    users: int
+    """With calls under way."""
+    refused_by_limit: int
+    """With 503: as many calls were under way as the service manages."""
+    refused_by_share: int
+    """With 429: the same user had its share of them."""
+
+
 class ServicesStatus(Camel, frozen=True, kw_only=True):
     """`GET /services/status`."""
 
@@ -40,6 +59,7 @@ class ServicesStatus(Camel, frozen=True, kw_only=True):
     timestamp: datetime
     services: tuple[ServiceStatus, ...]
     circuit_breakers: dict[str, PatternsReport]
+    routes: tuple[RouteStatus, ...]
 
 
 @routes.get("/services/status")
@@ -142,4 +162,18 @@ def status_of(gateway: GatewayService) -> ServicesStatus:
         timestamp=datetime.now(UTC),
         services=services,
         circuit_breakers=report_of(gateway.breakers),
+        routes=tuple(_route(*key, gateway.admissions[key]) for key in sorted(gateway.admissions)),
+    )
+
+
+def _route(service: str, pattern: str, admission: Admission) -> RouteStatus:
+    return RouteStatus(
+        service=service,
+        pattern=pattern,
+        under_way=admission.in_flight,
+        limit=admission.limit,
+        max_calls=admission.bounds.maximum,
+        users=admission.n_users,
+        refused_by_limit=admission.refused.limit,
+        refused_by_share=admission.refused.share,
     )

@@ -25,6 +25,7 @@ class Connection(asyncio.Protocol):
         "_door",
         "_had_body",
         "_is_broken",
+        "_is_elsewhere",
         "_is_whole",
         "_loop",
         "_n_answered",
@@ -44,6 +45,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._begun = False
+        self._is_elsewhere = False
+        """Whether its handler waits for another process, so that its request does not count."""
         self._is_whole = True
         """Whether everything so far ended where a request without a body does."""
         self._is_broken = False
@@ -67,7 +70,8 @@ class Connection(asyncio.Protocol):
         if self._is_broken:
             return
         if not self._begun and self._part_since is None:
-            if self._door.is_full and self._is_at_the_begin() and self._refused(data):
+            may_refuse = self._door.is_full or self._door.gate is not None
+            if may_refuse and self._is_at_the_begin() and self._refused(data):
                 return
             self._part_since = self._loop.time()
         self._is_whole = self._is_whole and data.endswith(END)
@@ -97,10 +101,11 @@ class Connection(asyncio.Protocol):
         return all_answered and not self._had_body
 
     def _refused(self, data: bytes) -> bool:
-        refusal = self._door.refusal_of(data)
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        refusal = self._door.refusal_of(data, str(peer[0]) if peer else "")
         if refusal is None:
             return False
-        assert self._transport is not None
         answer, stays = refusal
         self._transport.write(answer)
         if not stays:
@@ -124,8 +129,21 @@ class Connection(asyncio.Protocol):
         if self.handler is not None and self.handler._messages:
             self.begin()
 
+    def go_elsewhere(self) -> None:
+        """Its handler waits for another process."""
+        if self._begun and not self._is_elsewhere:
+            self._is_elsewhere = True
+            self._door.n_requests -= 1
+
+    def come_back(self) -> None:
+        """Its handler goes on."""
+        if self._is_elsewhere:
+            self._is_elsewhere = False
+            self._door.n_requests += 1
+
     def _done(self) -> None:
         if self._begun:
+            self.come_back()
             self._begun = False
             self._waits_since = self._loop.time()
             self._door.done(self)

@@ -77,6 +77,11 @@ class _Handler(RequestHandler):
         return response
 
 
+Gate = Callable[[bytes, str], bytes | None]
+"""Looks at a plain GET request and the address that it comes from before it is parsed. Returns the whole answer, if it
+is refused: a tenth of what a refusal by a handler costs, so that many of them keep nobody else waiting."""
+
+
 class Door:
     """Of one server. `counts` says how many requests and connections were turned away, and why."""
 
@@ -84,7 +89,7 @@ class Door:
         self.limits = limits
         self.counts: Counter[Reason] = Counter()
         self.n_requests = 0
-        """Read and not answered yet."""
+        """Read and not answered yet, without those whose handler waits for another process (`elsewhere`)."""
         self._connections: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}
         """Those that wait for their client, the longest first."""
@@ -93,6 +98,8 @@ class Door:
         self._server: web.Server | None = None
         self._watch: asyncio.Task[None] | None = None
         self._spared = tuple(f"{method} {path}".encode() for path in limits.spared for method in ("GET", "HEAD"))
+        self.gate: Gate | None = None
+        """Refuses some requests for reasons of its own, where there is room for more."""
         self._refusal = b"HTTP/1.1 503 Service Unavailable\r\n" + limits.refusal
         self._refusal_and_close = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n" + limits.refusal
 
@@ -174,18 +181,31 @@ class Door:
         finally:
             connection.answered(request.body_exists)
 
-    def refusal_of(self, data: bytes) -> tuple[bytes, bool] | None:
+    @contextmanager
+    def elsewhere(self, request: web.Request) -> Iterator[None]:
+        """While its handler waits for another process: it keeps nobody from this loop, and does not count.
+
+        Whoever uses it bounds these requests: here nothing does.
+        """
+        connection = self._of_handler.get(request.protocol)
+        if connection is None:  # It has gone already.
+            yield
+            return
+        connection.go_elsewhere()
+        try:
+            yield
+        finally:
+            connection.come_back()
+
+    def refusal_of(self, data: bytes, remote: str) -> tuple[bytes, bool] | None:
         """What to answer to the first bytes of a request, and whether the connection stays; None: let it in."""
-        if data.startswith(self._spared):
+        if self.is_full and not data.startswith(self._spared):
+            self.counts["overload"] += 1
+            return (self._refusal, True) if _is_plain(data) else (self._refusal_and_close, False)
+        if self.gate is None or not _is_plain(data):
             return None
-        self.counts["overload"] += 1
-        stays = (
-            data.startswith(b"GET ")
-            and data.find(END) == len(data) - len(END)
-            and b" HTTP/1.1\r\n" in data
-            and _MORE_THAN_A_LINE.search(data) is None
-        )
-        return (self._refusal, True) if stays else (self._refusal_and_close, False)
+        refusal = self.gate(data, remote)
+        return None if refusal is None else (refusal, True)
 
     async def _look_now_and_then(self) -> None:
         loop = asyncio.get_running_loop()
@@ -197,6 +217,16 @@ class Door:
                 if reason is not None:
                     self.counts[reason] += 1
                     connection.end()
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether it is one whole request without a body, on a connection that stays."""
+    return (
+        data.startswith(b"GET ")
+        and data.find(END) == len(data) - len(END)
+        and b" HTTP/1.1\r\n" in data
+        and _MORE_THAN_A_LINE.search(data) is None
+    )
 
 
 DOOR: web.AppKey[Door] = web.AppKey("door", Door)

@@ -1,9 +1,11 @@
 """A circuit breaker for asyncio: who failed several times in a row is left alone for a while, then probed.
 
 Counts calls, not attempts: the retries of one call are inside of it. A cancelled call has no outcome, and one that
-was begun before the last change of state no longer changes anything (decision 0015: why not a library).
+was begun before the last change of state no longer changes anything (decision 0015: why not a library). A call that
+timed out while others were answered was slow, which is overload: only who answers nobody has failed (decision 0017).
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +24,18 @@ class State(StrEnum):
     """No call passes."""
     HALF_OPEN = "HALF_OPEN"
     """A few calls pass, to find out."""
+
+
+class Outcome(StrEnum):
+    """Of a call that raised."""
+
+    ANSWERED = "answered"
+    """The other side refused it: an answer, hence a success."""
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    """A failure, unless another call was answered since this one was begun."""
+    NONE = "none"
+    """Nothing was asked, so that nothing was found out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,8 @@ class Counts:
 
     succeeded: int = 0
     failed: int = 0
+    slow: int = 0
+    """Timed out while others were answered."""
     cancelled: int = 0
     rejected: int = 0
 
@@ -90,6 +106,8 @@ class CircuitBreaker:
         """Number of changes of state."""
         self._opened = 0.0
         self._probes: set[_Call] = set()
+        self._answered = -math.inf
+        """When the last answer came."""
 
     @property
     def state(self) -> State:
@@ -110,19 +128,16 @@ class CircuitBreaker:
         self._change(State.CLOSED, "reset")
 
     @contextmanager
-    def calling(self, is_failure: Callable[[Exception], bool] = lambda _error: True) -> Iterator[None]:
+    def calling(self, outcome_of: Callable[[Exception], Outcome] = lambda _error: Outcome.FAILED) -> Iterator[None]:
         """Around one call. Raises CircuitOpen if it must not be made; what it raises passes through.
 
-        `is_failure` says of an exception whether the other side failed: a refusal of bad input is an answer.
+        `outcome_of` says what an exception tells of the other side.
         """
         call = self._begin()
         try:
             yield
         except Exception as error:
-            if is_failure(error):
-                self._failed(call, error)
-            else:
-                self._succeeded(call)
+            self._raised(call, error, outcome_of(error))
             raise
         except BaseException:  # Cancelled: nobody knows how it would have ended.
             self._cancelled(call)
@@ -150,8 +165,20 @@ class CircuitBreaker:
     def _is_current(self, call: _Call) -> bool:
         return call.generation == self._generation and (self._state is State.CLOSED or call in self._probes)
 
+    def _raised(self, call: _Call, error: Exception, outcome: Outcome) -> None:
+        if outcome is Outcome.ANSWERED:
+            self._succeeded(call)
+        elif outcome is Outcome.NONE:
+            self._cancelled(call)
+        elif outcome is Outcome.TIMED_OUT and self._answered > call.begun:
+            self.counts.slow += 1
+            self._probes.discard(call)
+        else:
+            self._failed(call, error)
+
     def _succeeded(self, call: _Call) -> None:
         self.counts.succeeded += 1
+        self._answered = self._clock()
         if not self._is_current(call):
             return
         if self._state is State.HALF_OPEN:

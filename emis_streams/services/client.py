@@ -20,7 +20,15 @@ from opentelemetry.trace import SpanKind
 from emis_streams import tracing
 from emis_streams.services import messages
 from emis_streams.services.breakers import Breakers
-from emis_streams.services.errors import CallFailed, DeadlineExceeded, NoAnswer, Refused
+from emis_streams.services.circuit_breaker import Outcome
+from emis_streams.services.errors import (
+    CallFailed,
+    DeadlineExceeded,
+    NoAnswer,
+    NotReady,
+    Refused,
+    ServiceOverloaded,
+)
 from emis_streams.services.messages import RawHeader, Request
 from emis_streams.services.retry_budget import RetryBudget
 
@@ -43,7 +51,7 @@ class CallOptions:
 
 
 class Carrier(Protocol):
-    """Brings a request to a service. Raises NotSent, and Refused for what is too large."""
+    """Brings a request to a service. Raises NotSent, NotReady, and Refused for what is too large."""
 
     async def ask(self, service: str, request: Request) -> tuple[Sequence[RawHeader], bytes | None]:
         """Headers and value of the reply, waited for as long as it takes."""
@@ -114,7 +122,7 @@ class ServiceClient:
         breaker = self.breakers.of(service, pattern)
         with (
             tracing.span(f"{service} {pattern}", SpanKind.CLIENT if is_asking else SpanKind.PRODUCER),
-            breaker.calling(_is_failure) if options.circuit_breaker else nullcontext(),
+            breaker.calling(outcome_of) if options.circuit_breaker else nullcontext(),
         ):
             return await call.result()
 
@@ -128,8 +136,13 @@ def _spread(given_key: str | None) -> int:
     return time.monotonic_ns() // _STICKY_NS if given_key is None else crc32(given_key.encode())
 
 
-def _is_failure(error: Exception) -> bool:
-    return not isinstance(error, Refused)
+def outcome_of(error: Exception) -> Outcome:
+    """What the circuit breaker makes of a call that raised: it counts what the service fails at, and nothing else."""
+    if isinstance(error, (Refused, ServiceOverloaded)):
+        return Outcome.ANSWERED
+    if isinstance(error, NotReady):
+        return Outcome.NONE
+    return Outcome.TIMED_OUT if isinstance(error, (NoAnswer, DeadlineExceeded)) else Outcome.FAILED
 
 
 class _Call:

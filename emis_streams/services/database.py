@@ -77,11 +77,14 @@ Now = Callable[[], datetime]
 class Database:
     """Raises Unavailable from whatever asks it, while it is away."""
 
-    def __init__(self, engine: AsyncEngine, outbox: OutboxStore, tables: MetaData, now: Now) -> None:
+    def __init__(
+        self, engine: AsyncEngine, readers: AsyncEngine, outbox: OutboxStore, tables: MetaData, now: Now
+    ) -> None:
         self.has_events = asyncio.Event()
         """Set when a transaction with events was committed."""
         self.outbox = outbox
         self._engine = engine
+        self._readers = readers
         self._tables = tables
         self._now = now
 
@@ -92,7 +95,7 @@ class Database:
         `now` is a clock that all instances of the service share, as what they were asked is forgotten by its time.
         """
         outbox = OutboxStore(database.statement_engine(database_url, _OUTBOX_POOL_SIZE))
-        return cls(database.writer_engine(database_url, _POOL_SIZE), outbox, tables, now)
+        return cls(*database.service_engines(database_url, _POOL_SIZE), outbox, tables, now)
 
     async def prepare(self) -> None:
         """Makes the tables that are missing, and migrates the outbox of an earlier version."""
@@ -100,8 +103,15 @@ class Database:
             await connection.run_sync(create_tables, metadata, outbox_store.metadata, self._tables)
 
     async def close(self) -> None:
+        await self._readers.dispose()
         await self._engine.dispose()
         await self.outbox.close()
+
+    @asynccontextmanager
+    async def reading(self, what: str) -> AsyncIterator[AsyncConnection]:
+        """Each statement sees what is committed, and waits for no transaction."""
+        async with _unavailable(what), self._readers.connect() as connection:
+            yield connection
 
     @asynccontextmanager
     async def transaction(self, what: str) -> AsyncIterator[AsyncConnection]:

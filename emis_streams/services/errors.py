@@ -42,6 +42,18 @@ class ServiceUnavailable(CallFailed):
     """The service answered that it cannot do it now: what it needs itself is away."""
 
 
+class ServiceOverloaded(CallFailed):
+    """The service answered at once that it has too much to do; whoever asks again soon makes that worse."""
+
+    may_retry = False
+
+
+class NotReady(CallFailed):
+    """This process cannot ask yet: it does not know the end of its reply topic. Says nothing about the service."""
+
+    may_retry = False
+
+
 class ServiceBroken(CallFailed):
     """The service answered that it failed by a mistake of its own; it would fail again."""
 

@@ -19,11 +19,13 @@ from emis_streams.engine.patience import in_words
 from emis_streams.engine.starting import start
 from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.services import messages
-from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused
+from emis_streams.services.errors import Denied, NoSuchTopic, NotReady, NotSent, Refused
 from emis_streams.services.messages import Header, Request
 from emis_streams.services.replies import Replies, Reply
 
 _LAST_SECONDS = 2.0
+_POSITION_SECONDS = 4.0
+"""For the end of the reply topic: less than the time-out of an attempt, so that the caller hears the reason."""
 
 
 class Sender:
@@ -131,13 +133,23 @@ class KafkaCarrier:
         self._clock = clock or BrokerClock()
 
     async def ask(self, service: str, request: Request) -> Reply:
-        await self._replies.positioned.wait()
+        if not self._replies.positioned.is_set():
+            await self._positioned()
         with self._replies.expecting(service, request.pattern) as (correlation_id, reply):
             asking = replace(request, correlation_id=correlation_id, reply_to=self._replies.reply_to)
             topic = topics.request_topic(service)
             delivery = await self._sender.send(topic, *self._record(asking), await self._partition(topic, request))
             delivery.add_done_callback(lambda done: _tell_failure(topic, done, reply))
             return await reply
+
+    async def _positioned(self) -> None:
+        """Raises NotReady: the wait is our own, and says nothing about the service."""
+        try:
+            async with asyncio.timeout(_POSITION_SECONDS):
+                await self._replies.positioned.wait()
+        except TimeoutError:
+            reason = self._replies.waiting_for or "its broker does not answer yet"
+            raise NotReady(f"the end of {self._replies.reply_to.topic} is not known: {reason}") from None
 
     async def tell(self, service: str, request: Request) -> None:
         topic = topics.request_topic(service)

@@ -110,7 +110,7 @@ class LessonService(Service):
     async def get_lesson(self, asked: WhichLesson, _request: Request) -> Lesson:
         """Raises Refused (not-found)."""
         query = select(lessons).where(lessons.c.LessonId == str(asked.lesson_id))
-        async with self.own_database.transaction("reading a lesson") as connection:
+        async with self.own_database.reading("reading a lesson") as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise Refused("not-found", f"there is no lesson {asked.lesson_id}")
@@ -123,7 +123,7 @@ class LessonService(Service):
         query = select(lessons).order_by(*order).limit(asked.limit + 1)
         if asked.after is not None:
             query = query.where(_comes_after(await self.get_lesson(WhichLesson(asked.after), request)))
-        async with self.own_database.transaction("reading lessons") as connection:
+        async with self.own_database.reading("reading lessons") as connection:
             rows = (await connection.execute(query)).all()
         found = [_lesson_of(row) for row in rows[: asked.limit]]
         return Lessons(found, found[-1].lesson_id if len(rows) > asked.limit else None)

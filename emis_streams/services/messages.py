@@ -12,7 +12,7 @@ import msgspec
 
 from emis_streams import topics, tracing
 from emis_streams.errors import InvalidEvent
-from emis_streams.services.errors import CallFailed, Refused, ServiceBroken, ServiceUnavailable
+from emis_streams.services.errors import CallFailed, Refused, ServiceBroken, ServiceOverloaded, ServiceUnavailable
 
 T = TypeVar("T")
 Header = tuple[str, bytes]
@@ -31,9 +31,10 @@ before `timeout-ms`, which send and read nothing else; not looked at where there
 """
 IDEMPOTENCY_KEY = "idempotency-key"
 ERROR = "error"
-"""Only of a reply that is one: UNAVAILABLE, BROKEN, or the kind of a refusal."""
+"""Only of a reply that is one: UNAVAILABLE, OVERLOADED, BROKEN, or the kind of a refusal."""
 
 UNAVAILABLE = "unavailable"
+OVERLOADED = "overloaded"
 BROKEN = "broken"
 
 MOST_HEADER_CHARACTERS = 255
@@ -209,6 +210,11 @@ def reply(correlation_id: bytes, result: Any) -> tuple[list[Header], bytes]:
     return [(CORRELATION_ID, correlation_id)], value_of(result)
 
 
+def is_error(headers: Sequence[Header]) -> bool:
+    """Of a reply that this process made."""
+    return any(name == ERROR for name, _ in headers)
+
+
 def error_reply(correlation_id: bytes, error: Exception) -> tuple[list[Header], bytes]:
     """Headers and value of a reply that tells an error; what is inside a service is not told to others."""
     kind, detail = _told(error)
@@ -226,6 +232,8 @@ def _told(error: Exception) -> tuple[str, str]:
         return error.kind or "refused", error.detail
     if isinstance(error, ServiceUnavailable):
         return UNAVAILABLE, str(error)
+    if isinstance(error, ServiceOverloaded):
+        return OVERLOADED, str(error)
     return BROKEN, "the service failed; its log says why"
 
 
@@ -250,4 +258,6 @@ def result_of(headers: Sequence[RawHeader], value: bytes | None) -> Any:
 def _error_of(kind: str, detail: str) -> Refused | CallFailed:
     if kind == UNAVAILABLE:
         return ServiceUnavailable(detail)
+    if kind == OVERLOADED:
+        return ServiceOverloaded(detail)
     return ServiceBroken(detail) if kind == BROKEN else Refused(kind, detail)

@@ -20,9 +20,10 @@ from emis_streams.engine.slices import Slice
 from emis_streams.engine.throttled_log import ThrottledLog
 from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.services import messages, request_content
-from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused, ServiceUnavailable
+from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused, ServiceOverloaded, ServiceUnavailable
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.messages import Arrival, Request
+from emis_streams.services.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ Handler = Callable[[T, Request], Awaitable[Any]]
 DeadLetter = Callable[[Slice, Any, str], Awaitable[None]]
 """Keeps a record of the slice that nobody can answer, with the reason."""
 
-_MOST_AT_ONCE = 256
 _HANDLER_SECONDS = 45.0
+_MOST_EMITTED_AT_ONCE = 256
+"""They wait for what they need, as long as it takes, and must not keep those out that somebody waits for."""
 _LONGEST_WAIT_SECONDS = 30.0
 """For brokers that do not take a reply: a topic or partition that a request names may not be there at all."""
 
@@ -47,6 +49,8 @@ class Counts:
     failed: int = 0
     expired: int = 0
     """Not begun, as nobody waited any more."""
+    overloaded: int = 0
+    """Answered at once that there is too much to do."""
     repeated: int = 0
     """Came again while the first one was being carried out: answered with its result."""
     given_up: int = 0
@@ -103,13 +107,14 @@ class Requests:
         self,
         sender: Sender,
         dead_letter: DeadLetter,
-        most_at_once: int = _MOST_AT_ONCE,
+        room: WaitingRoom | None = None,
         clock: BrokerClock | None = None,
         handler_seconds: float = _HANDLER_SECONDS,
     ) -> None:
-        """`clock` tells how long a request has been in the log.
+        """`room` says how many requests are answered at once, and how long the others wait for it.
 
-        `handler_seconds`: a handler that takes longer is cancelled, and its request given up.
+        `clock` tells how long a request has been in the log. `handler_seconds`: a handler that takes longer is
+        cancelled, and its request given up.
         """
         self.counts = Counts()
         self._clock = clock or BrokerClock()
@@ -120,7 +125,8 @@ class Requests:
         self._dead_letter = dead_letter
         self._answers: dict[str, _Answer] = {}
         self._under_way: dict[tuple[str, str], _Execution] = {}
-        self._room = asyncio.Semaphore(most_at_once)
+        self.room = room or WaitingRoom()
+        self._emitted_at_once = asyncio.Semaphore(_MOST_EMITTED_AT_ONCE)
         self._waiting = Waiting(lambda text: logger.warning("replies: %s", text))
         self._unreplied = ThrottledLog(logger)
         self._expired = ThrottledLog(logger)
@@ -157,22 +163,38 @@ class Requests:
             batch.done_when(*[asyncio.create_task(self._answer_in_turn(batch, record)) for record in batch.records])
 
     async def _answer_in_turn(self, batch: Slice, record: Any) -> None:
-        async with self._room:
-            arrival = self._arrival(batch, record)
-            try:
-                request = messages.request_of(record.headers, record.value, arrival)
-            except InvalidEvent as reason:
-                self.counts.unreadable += 1
-                await self._dead_letter(batch, record, str(reason))
-                return
-            if request.expires_at <= arrival.monotonic:
-                self._leave_out(request, arrival)
-                return
-            with tracing.span(request.pattern, SpanKind.SERVER, parent=tracing.parent_in(record.headers)):
-                if request.reply_to is not None:
-                    await self._reply(request, *await self._answer(request))
-                else:
+        arrival = self._arrival(batch, record)
+        try:
+            request = messages.request_of(record.headers, record.value, arrival)
+        except InvalidEvent as reason:
+            self.counts.unreadable += 1
+            await self._dead_letter(batch, record, str(reason))
+            return
+        if request.expires_at <= arrival.monotonic:
+            self._leave_out(request, arrival)
+            return
+        with tracing.span(request.pattern, SpanKind.SERVER, parent=tracing.parent_in(record.headers)):
+            if request.reply_to is not None:
+                await self._answer_asked(request)
+            else:
+                async with self._emitted_at_once:
                     await self._carry_out_emitted(batch, record, request)
+
+    async def _answer_asked(self, request: Request) -> None:
+        """In its turn, or soon that there is too much to do."""
+        try:
+            begun = await self.room.enter()
+        except ServiceOverloaded as reason:
+            self.counts.overloaded += 1
+            await self._reply(request, *messages.error_reply(request.correlation_id, reason))
+            return
+        is_result = False
+        try:
+            headers, value = await self._answer(request)
+            is_result = not messages.is_error(headers)
+        finally:
+            self.room.leave(begun if is_result else None)
+        await self._reply(request, headers, value)
 
     def _leave_out(self, request: Request, arrival: Arrival) -> None:
         self.counts.expired += 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from emis_streams.services.circuit_breaker import CircuitBreaker, CircuitOpen, Limits, State
+from emis_streams.services.circuit_breaker import CircuitBreaker, CircuitOpen, Limits, Outcome, State
 
 LIMITS = Limits(threshold=3, open_seconds=60.0, probes=2)
 
@@ -92,10 +92,46 @@ def test_a_failed_probe_opens_it_for_the_whole_time_again(breaker: CircuitBreake
 
 def test_an_answer_that_refuses_is_no_failure(breaker: CircuitBreaker) -> None:
     for _ in range(9):
-        with suppress(Failed), breaker.calling(is_failure=lambda _error: False):
+        with suppress(Failed), breaker.calling(lambda _error: Outcome.ANSWERED):
             raise Failed
     assert breaker.state is State.CLOSED
     assert breaker.counts.succeeded == 9
+
+
+def time_out(breaker: CircuitBreaker) -> None:
+    with suppress(Failed), breaker.calling(lambda _error: Outcome.TIMED_OUT):
+        raise Failed
+
+
+def test_calls_that_time_out_and_nobody_answers_open_it(breaker: CircuitBreaker, clock: Clock) -> None:
+    succeed(breaker)
+    clock.now += 1
+    for _ in range(5):
+        time_out(breaker)
+    assert breaker.state is State.OPEN
+
+
+def test_calls_that_time_out_while_others_are_answered_are_slow_and_open_nothing(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    calls = [breaker.calling(lambda _error: Outcome.TIMED_OUT) for _ in range(20)]
+    for call in calls:
+        call.__enter__()
+    clock.now += 1
+    succeed(breaker)
+    clock.now += 4
+    for call in calls:
+        with suppress(Failed):
+            call.__exit__(Failed, Failed(), None)
+    assert (breaker.state, breaker.failures_in_row) == (State.CLOSED, 0)
+    assert (breaker.counts.slow, breaker.counts.failed) == (20, 0)
+
+
+def test_what_asked_nobody_is_neither_success_nor_failure(breaker: CircuitBreaker) -> None:
+    fail(breaker, 4)
+    with suppress(Failed), breaker.calling(lambda _error: Outcome.NONE):
+        raise Failed
+    assert (breaker.state, breaker.failures_in_row) == (State.CLOSED, 4)
 
 
 async def test_a_cancelled_call_is_neither_success_nor_failure(breaker: CircuitBreaker) -> None:

@@ -1,6 +1,7 @@
 """The gateway over HTTP, in front of a carrier that answers as a script says."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,14 +11,23 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from emis_streams.services.breakers import Breakers
-from emis_streams.services.circuit_breaker import Limits
+from emis_streams.services.circuit_breaker import CircuitBreaker, Counts, Limits, State
 from emis_streams.services.client import ServiceClient
-from emis_streams.services.errors import DeadlineExceeded, NotSent, Refused, ServiceBroken, ServiceUnavailable
+from emis_streams.services.errors import (
+    DeadlineExceeded,
+    NotReady,
+    NotSent,
+    Refused,
+    ServiceBroken,
+    ServiceOverloaded,
+    ServiceUnavailable,
+)
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.retry_budget import RetryBudget
 from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.scripted_carrier import Answer, Scripted
+from tests.services import until
 from web import ids, problems
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
@@ -28,31 +38,39 @@ NEW = {"title": "Phân số", "userId": "00000000-0000-4000-8000-000000000001"}
 
 
 class Gateway:
-    def __init__(self, http: TestClient[Any, Any], carrier: Scripted) -> None:
+    def __init__(self, http: TestClient[Any, Any], carrier: Scripted, breakers: Breakers) -> None:
         self.http = http
         self.carrier = carrier
+        self.breakers = breakers
 
     @property
     def asked(self) -> list[tuple[str, str, bytes]]:
         """Service, pattern and data of each request that was sent on."""
         return [(service, request.pattern, request.value) for service, request in self.carrier.requests]
 
+    def breaker(self, pattern: str) -> CircuitBreaker:
+        """Of the lesson service."""
+        return self.breakers.of("lessons", pattern)
+
 
 @asynccontextmanager
 async def gateway(
-    *script: Answer, routes: tuple[Route | Page, ...] = ROUTES, threshold: int = 5, receive_seconds: float = 10.0
+    *script: Answer,
+    routes: tuple[Route | Page, ...] = ROUTES,
+    threshold: int = 5,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Gateway]:
     carrier = Scripted(list(script))
     no_retries = RetryBudget(ratio=0, per_second=0.001)
     client = ServiceClient(carrier, Breakers(Limits(threshold=threshold)), budget=no_retries)
-    service = GatewayService(Settings(web_receive_seconds=receive_seconds), no_dead_letter)
+    service = GatewayService(settings or Settings(), no_dead_letter)
     service.client, service.breakers = client, client.breakers
     app = web.Application()
     problems.setup(app)
     ids.setup(app)
     app.add_routes(routes_of(service, routes))
     async with TestClient(TestServer(app)) as http:
-        yield Gateway(http, carrier)
+        yield Gateway(http, carrier, client.breakers)
 
 
 async def problem_of(response: ClientResponse) -> dict[str, Any]:
@@ -178,7 +196,7 @@ async def test_a_body_that_does_not_come_is_waited_for_for_a_bounded_time() -> N
         yield b"{"
         await asyncio.Event().wait()
 
-    async with gateway(receive_seconds=0.05) as own:
+    async with gateway(settings=Settings(web_receive_seconds=0.05)) as own:
         response = await own.http.post("/lessons", data=never(), headers={"Content-Type": "application/json"})
         assert response.status == 408
 
@@ -209,6 +227,67 @@ async def test_more_requests_than_a_route_takes_are_told_when_to_come_again() ->
         statuses = [(await own.http.get("/few")).status for _ in range(3)]
         assert statuses == [200, 200, 429]
         assert (await own.http.get("/few")).headers["Retry-After"] == "1"
+
+
+def of_user(number: int) -> dict[str, str]:
+    return {"title": "Phân số", "userId": f"00000000-0000-4000-8000-{number:012}"}
+
+
+@asynccontextmanager
+async def slow(settings: Settings) -> AsyncIterator[tuple[Gateway, asyncio.Event]]:
+    """Answers nothing until the event is set."""
+    go_on = asyncio.Event()
+
+    async def answer() -> Any:
+        await go_on.wait()
+        return LESSON
+
+    async with gateway(answer, settings=settings) as own:
+        yield own, go_on
+
+
+async def test_one_users_calls_leave_room_for_another_and_are_refused_at_once() -> None:
+    async with slow(Settings(gateway_max_calls=4)) as (own, go_on):
+        heavy = [asyncio.create_task(own.http.post("/lessons", json=of_user(1))) for _ in range(6)]
+        refused = [await task for task in itertools.islice(asyncio.as_completed(heavy), 4)]
+        assert [response.status for response in refused] == [429] * 4
+        assert {response.headers["Retry-After"] for response in refused} == {"1"}
+        assert "share" in (await problem_of(refused[0]))["detail"]
+        other = asyncio.create_task(own.http.post("/lessons", json=of_user(2)))
+        await until(lambda: len(own.asked) == 3)
+        go_on.set()
+        assert (await other).status == 201
+
+
+async def test_calls_that_a_service_cannot_manage_are_refused_and_no_other_route_or_breaker_sees_them() -> None:
+    async with slow(Settings(gateway_max_calls=4)) as (own, go_on):
+        asking = [asyncio.create_task(own.http.post("/lessons", json=of_user(n))) for n in range(4)]
+        await until(lambda: len(own.asked) == 4)
+        for n in range(10, 20):
+            told = await problem_of(await own.http.post("/lessons", json=of_user(n)))
+            assert (told["status"], told["pattern"], told["circuitBreaker"]) == (503, "create-lesson", "CLOSED")
+        other_route = asyncio.create_task(own.http.get("/lessons/7b0e"))
+        await until(lambda: len(own.asked) == 5)
+        go_on.set()
+        assert (await other_route).status == 200
+        assert [(await task).status for task in asking] == [201] * 4
+        assert own.breaker("create-lesson").counts == Counts(succeeded=4)
+
+
+async def test_a_service_that_has_too_much_to_do_is_not_asked_again_and_opens_no_breaker() -> None:
+    async with gateway(ServiceOverloaded("no turn within 0.5 s"), threshold=2) as own:
+        for n in range(1, 6):
+            response = await own.http.get("/lessons/7b0e")
+            assert (response.status, response.headers["Retry-After"]) == (503, "1")
+            assert len(own.asked) == n
+        assert own.breaker("get-lesson").state is State.CLOSED
+
+
+async def test_a_gateway_that_cannot_ask_yet_says_so_and_opens_no_breaker() -> None:
+    async with gateway(NotReady("the end of emis.reply.gateway is not known"), threshold=2) as own:
+        for _ in range(5):
+            assert (await own.http.get("/lessons/7b0e")).status == 503
+        assert own.breaker("get-lesson").state is State.CLOSED
 
 
 def test_every_address_is_answered_by_one_route() -> None:

@@ -1,6 +1,7 @@
 """What a service tells of itself over HTTP, and pages of other services through the gateway."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from emis_streams.node import NODE, Node
 from emis_streams.services.circuit_breaker import Limits, State
@@ -20,10 +22,13 @@ from emis_streams.services.service import Service
 from emis_streams.services.users import UserService
 from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
+from tests.openapi_site import in_a_thread
 from tests.services import free_port
 from web import circuit_breakers, metrics, pages, service, services_status, site
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
+from web.limits import OVERLOADED
+from web.problems import problem
 
 OPERATOR, READER = "operator-token-of-32-characters!", "reader-token-of-32-characters!!!"
 TEACHER_ID = "0012f031-5c6f-4937-8aaf-ad11557972d1"
@@ -274,6 +279,58 @@ async def test_a_worker_that_hangs_is_told_as_a_time_out(gateway: GatewayService
     async with worker(seconds=5.0) as (port, _), http_of(gateway, PAGE) as http:
         register(gateway, port)
         assert (await get(http, f"/teachers/{TEACHER_ID}"))[0] == 504
+
+
+async def test_a_worker_that_refuses_as_it_has_too_much_opens_no_breaker(gateway: GatewayService) -> None:
+    gateway.breakers._limits = Limits(threshold=2)
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return problem(503, OVERLOADED, "This worker has more requests than it can answer soon.")
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", refuse)
+    async with TestServer(app) as server, http_of(gateway, PAGE) as http:
+        assert server.port is not None
+        register(gateway, server.port)
+        answers = [await get(http, f"/teachers/{TEACHER_ID}") for _ in range(5)]
+    assert [(status, body["circuitBreaker"]) for status, body in answers] == [(503, "CLOSED")] * 5
+
+
+@asynccontextmanager
+async def blocking() -> AsyncIterator[TestServer]:
+    """Its loop does nothing else while it makes a page."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        time.sleep(0.3)  # noqa: ASYNC251
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    async with TestServer(app) as server:
+        yield server
+
+
+async def test_many_slow_pages_of_one_user_open_no_breaker_and_are_seen(gateway: GatewayService) -> None:
+    """Seen: sixteen of 0.4 s each on one loop, of which the last ones time out, and nobody got a page for a minute."""
+    assert gateway.pages is not None
+    gateway.pages._timeout = ClientTimeout(total=1.0)
+    with in_a_thread(blocking()) as url:
+        port = URL(url).port
+        assert port is not None
+        register(gateway, port)
+        async with http_of(gateway, PAGE) as http:
+            answers = await asyncio.gather(*(get(http, f"/teachers/{TEACHER_ID}") for _ in range(16)))
+            _, status = await get(http, "/services/status")
+    statuses = [status for status, _ in answers]
+    assert set(statuses) <= {200, 429, 504}
+    assert min(statuses.count(each) for each in (200, 429)) > 0
+    breaker = gateway.breakers.of(PAGE.service, PAGE.pattern)
+    assert (breaker.state, breaker.counts.failed) == (State.CLOSED, 0)
+    assert breaker.counts.slow == statuses.count(504)
+    (route,) = status["routes"]
+    assert (route["service"], route["pattern"], route["underWay"]) == ("teacher", "detail", 0)
+    assert route["refusedByShare"] == statuses.count(429)
+    assert route["limit"] < route["maxCalls"] == 64
 
 
 async def test_workers_that_all_fail_open_the_breaker(gateway: GatewayService) -> None:

@@ -26,7 +26,7 @@ from emis_streams import admin
 from emis_streams.local.readiness import ask
 from tests.faults.load import attacks
 from tests.faults.load.attacks import ATTACKS, Attack, Target
-from tests.faults.load.open_loop import Client, Outcome, in_this_process
+from tests.faults.load.open_loop import Client, Load, Outcome, get, in_this_process
 from tests.integration.independent import progress
 from tests.integration.worker_rig import Country, Worker, key_of, producing
 from tests.services import kafka_cluster, settings_for, until
@@ -101,13 +101,16 @@ class Rig:
         settings = self.worker.settings
         return Target(settings.host, settings.port, self.paths[0])
 
+    @property
+    def requests(self) -> list[bytes]:
+        return [get(path, self.target.host) for path in self.paths]
+
     async def load(self, rate: float, seconds: float) -> Outcome:
         loop, target = asyncio.get_running_loop(), self.target
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             await loop.run_in_executor(pool, time.time)  # It has started.
-            return await loop.run_in_executor(
-                pool, in_this_process, target.host, target.port, self.paths, rate, seconds
-            )
+            load = Load(target.host, target.port, self.requests, rate, seconds)
+            return (await loop.run_in_executor(pool, in_this_process, load))[0]
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[Watch]:
@@ -176,7 +179,7 @@ def _all_read(bootstrap: str) -> bool:
 
 async def capacity(rig: Rig) -> float:
     """What 64 connections get that ask again and again."""
-    return await Client(rig.target.host, rig.target.port, rig.paths, 0.0).run_closed(3.0, 64)
+    return await Client(rig.target.host, rig.target.port, rig.requests, 0.0).run_closed(3.0, 64)
 
 
 async def sustainable(rig: Rig, closed: float) -> float:

@@ -6,10 +6,11 @@ counted from the time that it was to be sent.
 
 import asyncio
 import itertools
+import json
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 
@@ -17,6 +18,7 @@ HUNG_SECONDS = 5.0
 _TICK_SECONDS = 0.001
 _MOST_CONNECTIONS = 900
 _CONNECT_SECONDS = 3.0
+_ANSWERED = (200, 201)
 
 
 @dataclass
@@ -29,20 +31,25 @@ class Outcome:
     hung: int = 0
     sent_again: int = 0
     latencies_ms: list[float] = field(default_factory=list)
+    answered_ms: list[float] = field(default_factory=list)
+    """Latencies of those that got what they asked for."""
     late_ms: list[float] = field(default_factory=list)
     """How much later than planned the client itself was."""
 
     @property
     def ok(self) -> int:
-        return self.statuses[200]
+        return sum(self.statuses[status] for status in _ANSWERED)
 
     @property
     def n_errors(self) -> int:
-        other = sum(n for status, n in self.statuses.items() if status not in (200, 429, 503))
+        other = sum(n for status, n in self.statuses.items() if status not in (*_ANSWERED, 429, 503))
         return sum(self.errors.values()) + other
 
     def percentile_ms(self, part: float) -> float:
         return _percentile(self.latencies_ms, part)
+
+    def answered_percentile_ms(self, part: float) -> float:
+        return _percentile(self.answered_ms, part)
 
     @property
     def client_late_ms(self) -> float:
@@ -55,13 +62,48 @@ def _percentile(values: list[float], part: float) -> float:
     return round(sorted(values)[min(len(values) - 1, int(part * len(values)))], 1)
 
 
-def in_this_process(host: str, port: int, paths: list[str], rate: float, seconds: float) -> Outcome:
-    """For a process of its own, so that neither probes nor attackers make honest clients late."""
-    return uvloop.run(_run(host, port, paths, rate, seconds))
+def get(path: str, host: str = "127.0.0.1") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\r\n".encode()
 
 
-async def _run(host: str, port: int, paths: list[str], rate: float, seconds: float) -> Outcome:
-    return await Client(host, port, paths, rate).run(seconds)
+def post(path: str, body: Any, host: str = "127.0.0.1") -> bytes:
+    value = json.dumps(body).encode()
+    headers = f"Host: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(value)}\r\n"
+    return f"POST {path} HTTP/1.1\r\n{headers}\r\n".encode() + value
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one kind of clients sends."""
+
+    host: str
+    port: int
+    requests: Sequence[bytes]
+    """Sent in turn, again and again."""
+    rate: float
+    seconds: float
+    source: str | None = None
+    """Address that they come from."""
+
+
+def in_this_process(*loads: Load) -> list[Outcome]:
+    """All at once. For a process of its own, so that neither probes nor attackers make honest clients late."""
+
+    async def run() -> list[Outcome]:
+        clients = [Client(load.host, load.port, load.requests, load.rate, load.source) for load in loads]
+        return await asyncio.gather(*(c.run(load.seconds) for c, load in zip(clients, loads, strict=True)))
+
+    return uvloop.run(run())
+
+
+def capacity_in_this_process(load: Load, n_connections: int) -> float:
+    """Answers per second of a closed loop, where each connection sends its next request at once."""
+
+    async def run() -> float:
+        client = Client(load.host, load.port, load.requests, 0.0, load.source)
+        return await client.run_closed(load.seconds, n_connections)
+
+    return uvloop.run(run())
 
 
 class Connection(asyncio.Protocol):
@@ -113,10 +155,10 @@ class Connection(asyncio.Protocol):
 class Client:
     """Of one phase."""
 
-    def __init__(self, host: str, port: int, paths: Sequence[str], rate: float) -> None:
+    def __init__(self, host: str, port: int, requests: Sequence[bytes], rate: float, source: str | None = None) -> None:
         self._address = host, port
-        head = f"HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\r\n"
-        self._requests = itertools.cycle([f"GET {path} {head}".encode() for path in paths])
+        self._source = None if source is None else (source, 0)
+        self._requests = itertools.cycle(requests)
         self._loop = asyncio.get_running_loop()
         self._free: list[Connection] = []
         self._all: set[Connection] = set()
@@ -158,7 +200,7 @@ class Client:
             await asyncio.sleep(_TICK_SECONDS)
             for _ in range(len(self._free)):
                 self._arrive(self._loop.time())
-        n_done = sum(self.outcome.statuses.values())
+        n_done = self.outcome.ok
         for connection in self._all:
             connection.planned = None
             connection.close()
@@ -181,7 +223,9 @@ class Client:
     async def _open(self) -> None:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                _, connection = await self._loop.create_connection(lambda: Connection(self), *self._address)
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self), *self._address, local_addr=self._source
+                )
         except (OSError, TimeoutError) as error:
             if self._waiting:
                 self._waiting.popleft()
@@ -201,7 +245,10 @@ class Client:
     def answered(self, connection: Connection, status: int, planned: float | None, stays: bool) -> None:
         self.outcome.statuses[status] += 1
         if planned is not None:
-            self.outcome.latencies_ms.append((self._loop.time() - planned) * 1000)
+            took_ms = (self._loop.time() - planned) * 1000
+            self.outcome.latencies_ms.append(took_ms)
+            if status in _ANSWERED:
+                self.outcome.answered_ms.append(took_ms)
         if stays:
             self._take_next(connection)
 
