@@ -2,7 +2,7 @@
 
 Additive increase, multiplicative decrease, as `AIMDLimit` of Netflix concurrency-limits, with CoDel's signal (RFC
 8289): the shortest latency of an interval. One slow call says little; if even the fastest call of an interval took
-longer than the goal, calls wait for one another, and the limit falls. (Decision 0017: why not the other rules.)
+longer than the goal, calls wait for one another, and the limit falls. (Decision 0021: why not the other rules.)
 """
 
 import math

@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.services.circuit_breaker import State
+from emis_streams.services.gateway import GatewayService
 from emis_streams.services.service import Service
 
 CALL = ["service", "pattern"]
@@ -16,6 +17,8 @@ def of(service: Service) -> Iterator[Metric]:
     """Families of one process; a scrape asks nobody."""
     yield from _calls(service)
     yield from _replies(service)
+    if isinstance(service, GatewayService):
+        yield from _admissions(service)
     text = "Requests to this service, by what became of them."
     requests = CounterMetricFamily("emis_requests", text, labels=["outcome"])
     for outcome, n in asdict(service.requests.counts).items():
@@ -49,6 +52,18 @@ def _calls(service: Service) -> Iterator[Metric]:
             calls.add_metric([name, pattern, outcome], n)
     yield calls
     yield states
+
+
+def _admissions(gateway: GatewayService) -> Iterator[Metric]:
+    limits = GaugeMetricFamily("emis_gateway_call_limit", "Calls that may be under way at once, now.", labels=CALL)
+    under_way = GaugeMetricFamily("emis_gateway_calls_under_way", "Calls that are not answered yet.", labels=CALL)
+    refused = CounterMetricFamily("emis_gateway_refused", "Requests refused at once.", labels=[*CALL, "reason"])
+    for (name, pattern), admission in sorted(gateway.admissions.items()):
+        limits.add_metric([name, pattern], admission.limit)
+        under_way.add_metric([name, pattern], admission.in_flight)
+        for reason, n in asdict(admission.refused).items():
+            refused.add_metric([name, pattern, reason], n)
+    yield from (limits, under_way, refused)
 
 
 def _outbox(service: Service) -> Iterator[Metric]:
