@@ -56,7 +56,8 @@ def _hearing(subject: topics.Subject) -> list[Grant]:
     return [
         *_REGISTERING,
         *_topics(subject.events, "Read"),
-        *_topics([subject.changelog, topics.DEAD_LETTER], "Read", "Write"),
+        *_topics([subject.changelog], "Read", "Write", "DescribeConfigs"),
+        *_topics([topics.DEAD_LETTER], "Read", "Write"),
         *_topics([OFFSETS_TOPIC], "Describe"),
         *_groups([topics.app_id(subject.service)], "Read"),
     ]
@@ -65,7 +66,7 @@ def _hearing(subject: topics.Subject) -> list[Grant]:
 GRANTS: dict[str, list[Grant]] = {
     "emis-ingest": [
         *_LOOKING,
-        *_topics(_CHANGELOGS, "Write"),
+        *_topics(_CHANGELOGS, "Write", "DescribeConfigs"),
         *_topics([topics.DEAD_LETTER], "Write"),
         *_groups([topics.APP_ID], "Read"),
     ],

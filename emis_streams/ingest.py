@@ -89,6 +89,7 @@ class Ingest:
             assigned=assigned,
             caught_up=self.app.tables.recovery.completed.is_set(),
             rebalancing=self.app.rebalancing,
+            waits_for=self.app.tables.recovery.waits_for,
             events_total=self.counters.events_total,
             superseded_total=self.counters.superseded_total,
             clock_skew_total=self.counters.clock_skew_total,

@@ -50,6 +50,8 @@ class IngestStatus:
     caught_up: bool
     """Whether its tables were caught up at least once since the start."""
     rebalancing: bool
+    waits_for: str | None
+    """Why nothing is read, or what is wrong with the topics; None: nothing."""
     events_total: int
     superseded_total: int
     """Events that lost against a higher version that was there already."""

@@ -120,7 +120,9 @@ def _add_agents(app: App, own: Service, node: Node) -> None:
 
     def not_assigned() -> str | None:
         status = agents.ingest.status()
-        return None if status.caught_up and status.assigned else "partitions are not assigned yet"
+        if status.caught_up and status.assigned:
+            return None
+        return "partitions are not assigned yet" if status.waits_for is None else f"not ready: {status.waits_for}"
 
     own.not_ready.append(not_assigned)
 

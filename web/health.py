@@ -119,9 +119,14 @@ def ready_report(node: Node) -> ReadyReport:
     if "ingest" in node.roles:
         status = None if node.ingest is None else node.ingest.status()
         if status is None or not status.caught_up:
-            reasons.append("partitions are not assigned and caught up yet")
+            waits_for = None if status is None else status.waits_for
+            because = "" if waits_for is None else f": {waits_for}"
+            reasons.append(f"partitions are not assigned and caught up yet{because}")
         elif status.rebalancing:
-            warnings.append("the group is sharing out its partitions anew")
+            because = "" if status.waits_for is None else f": {status.waits_for}"
+            warnings.append(f"the group is sharing out its partitions anew{because}")
+        elif status.waits_for is not None:
+            warnings.append(status.waits_for)
     standstill = node.standstill()
     if standstill is not None:  # Pages go on without an ingesting side, and say how old they are.
         (warnings if "serve" in node.roles else reasons).append(f"no progress: {standstill}")

@@ -97,6 +97,16 @@ class CatchUp(Service):
         self._meanwhile: asyncio.Task[None] | None = None
         """Reads records of someone else, or sends what a log lost. A rebalance ends it: that may close its stores."""
 
+    @property
+    def waits_for(self) -> str | None:
+        """Why nothing is read: brokers that do not answer, or topics that are missing or not as they have to be."""
+        if self.waiting.reason is not None:
+            return self.waiting.reason
+        follower = self.follower
+        if follower is not None and follower.waiting_for is not None:
+            return follower.waiting_for
+        return "; ".join(self.complaints) or None
+
     # -- what Faust's app and table manager call -----------------------------------------------
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -178,7 +188,7 @@ class CatchUp(Service):
         """What of these topics has to be corrected, missing ones aside. Raises aiokafka.errors.KafkaError."""
         changelogs = {table.changelog for table in tables} & topics.found.keys()
         configs = await self.consumer.topic_configs(changelogs, CHECKED_CONFIGS)
-        for question in questionable_changelogs(tables, configs):
+        for question in questionable_changelogs([t for t in tables if t.changelog in changelogs], configs):
             if question not in self._questioned:
                 self._questioned.add(question)
                 logger.warning("%s", question)

@@ -67,6 +67,12 @@ class Watchdog(Service):
         self._ended.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
+        try:
+            self._watch(loop, loop_thread)
+        except Exception as error:  # noqa: BLE001 - a thread that ends would end nothing but itself
+            fatal.end_process(self._app, "the watchdog failed", error)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, loop_thread: int) -> None:
         while not self._ended.wait(_LOOK_SECONDS):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._see_loop)
@@ -75,7 +81,8 @@ class Watchdog(Service):
                 frames = sys._current_frames().get(loop_thread)
                 where = [f"{at.filename}:{at.lineno} in {at.name}" for at in traceback.extract_stack(frames)]
                 logger.critical("the event loop is at: %s", "; ".join(where) if frames else "unknown")
-                faulthandler.dump_traceback()  # Where the other threads are, the consumer's among them.
+                if sys.__stderr__ is not None:  # Faust's worker puts loggers in the place of sys.stderr.
+                    faulthandler.dump_traceback(sys.__stderr__)  # The other threads, the consumer's among them.
                 fatal.end_process(self._app, stuck, code=fatal.EXIT_STALLED)
 
     def _see_loop(self) -> None:

@@ -28,6 +28,7 @@ def an_ingest(**changes: Any) -> IngestStatus:
         assigned=frozenset({("emis.class.created", n) for n in range(10)}),
         caught_up=True,
         rebalancing=False,
+        waits_for=None,
         events_total=0,
         superseded_total=0,
         clock_skew_total=0,

@@ -69,6 +69,12 @@ async def test_ready_waits_for_the_read_model(path: str) -> None:
 async def test_ready_waits_for_the_tables_and_stays_calm_in_a_rebalance() -> None:
     async with asking(node("ingest", ingest=an_ingest(caught_up=False)), "/readyz") as response:
         assert response.status == 503
+    missing = an_ingest(caught_up=False, waits_for="kept-changelog is missing")
+    async with asking(node("ingest", ingest=missing), "/readyz") as response:
+        assert "kept-changelog is missing" in (await response.json())["reasons"][0]
+    async with asking(node("ingest", ingest=an_ingest(waits_for="kept-changelog is missing")), "/readyz") as response:
+        assert response.status == 200
+        assert (await response.json())["warnings"] == ["kept-changelog is missing"]
     async with asking(node("ingest", ingest=an_ingest(rebalancing=True)), "/readyz") as response:
         assert response.status == 200
         assert (await response.json())["warnings"]
