@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import faust
+import stamina
 from faust.app.base import BootStrategy
 from faust.types import AgentT
 from mode import CrashingSupervisor
@@ -93,6 +94,7 @@ class App(faust.App):
             "topic_disable_leader": True,
         }
         end_tls_at_once()
+        stamina.instrumentation.set_on_retry_hooks([])  # The engine says itself what it waits for.
         super().__init__(*args, **{**defaults, **kwargs})
 
     @cached_property

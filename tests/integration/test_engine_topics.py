@@ -2,6 +2,7 @@
 they are corrected.
 """
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,11 +36,13 @@ async def delete(rig: Rig, name: str) -> None:
 
 @asynccontextmanager
 async def started(rig: Rig) -> AsyncIterator[None]:
-    await rig.app.start()
+    starting = asyncio.create_task(rig.app.start())  # Ends when partitions are taken over.
     try:
         yield
     finally:
         await rig.app.stop()
+        starting.cancel()
+        await asyncio.wait([starting])
 
 
 async def says(rig: Rig, text: str) -> None:
