@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import msgspec
 from aiohttp import hdrs, web
@@ -49,7 +50,8 @@ class Route:
     """Parameters that it takes; what is not given is left to the service."""
     status: int = 200
     location: str | None = None
-    """Of what was made, filled in with members of the answer."""
+    """Where what was made is found: this path, and behind it the member `made` of the answer."""
+    made: str = ""
     most_body_bytes: int = 16_384
     user: str | None = None
     """Member of the body or part of the path that says of whom a request is; else each client's address is a user."""
@@ -65,7 +67,8 @@ ROUTES = (
         service="lessons",
         pattern="create-lesson",
         status=201,
-        location="/lessons/{lessonId}",
+        location="/lessons",
+        made="lessonId",
         most_body_bytes=32_768,
         user="userId",
     ),
@@ -204,7 +207,9 @@ class _Endpoint:
     def _answer(self, result: Any) -> web.Response:
         headers = {hdrs.CACHE_CONTROL: "no-store"}
         if self._route.location is not None:
-            headers[hdrs.LOCATION] = self._route.location.format_map(result)
+            if not isinstance(result, dict) or not isinstance(result.get(self._route.made), str):
+                return self._refusals.problem(BAD_GATEWAY, f"the answer has no {self._route.made}")
+            headers[hdrs.LOCATION] = f"{self._route.location}/{quote(result[self._route.made], safe='')}"
         return web.Response(
             body=msgspec.json.encode(result),
             status=self._route.status,

@@ -88,6 +88,14 @@ async def test_what_was_created_is_answered_with_its_place() -> None:
         assert [(s, p) for s, p, _ in own.asked] == [("lessons", "create-lesson")]
 
 
+@pytest.mark.parametrize("answer", [[], "text", {}, {"lessonId": None}, {"lessonId": 5}, {"lessonid": "x"}])
+async def test_an_answer_that_names_nothing_that_was_made_is_the_services_mistake(answer: Any) -> None:
+    async with gateway(answer) as own:
+        response = await own.http.post("/lessons", json=NEW)
+        assert response.status == 502
+        assert "the answer has no lessonId" in (await problem_of(response))["detail"]
+
+
 async def test_path_and_query_reach_the_service() -> None:
     async with gateway(LESSON) as own:
         await own.http.get("/lessons/7b0e")
