@@ -179,8 +179,8 @@ class ReplicaMachine(FollowerMachine):
         with self.engine.begin() as connection:
             connection.execute(delete(class_infos))
         self.delivered = [delivery for delivery in self.delivered if delivery.tp.topic != topics.CLASSES.changelog]
-        # The follower looks every few seconds (`_look_at_sink`). Here it must before the invariants ask the sink for its
-        # positions: that makes the sink forget them, which otherwise nobody but the follower does.
+        # The follower looks every few seconds (`_look_at_sink`). Here it must before the invariants ask the sink for
+        # its positions: that makes the sink forget them, which otherwise nobody but the follower does.
         self.run(self.follower._keep([]))
 
 
