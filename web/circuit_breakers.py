@@ -34,6 +34,8 @@ class BreakerReport(Camel, frozen=True, kw_only=True):
     success_count: int
     """Since the start, as the other counts."""
     failed_count: int
+    slow_count: int
+    """Timed out while others were answered: overload, which opens nothing."""
     rejected_count: int
     cancelled_count: int
     threshold: int
@@ -92,6 +94,7 @@ def _report(breaker: CircuitBreaker) -> BreakerReport:
         failure_count=breaker.failures_in_row,
         success_count=breaker.counts.succeeded,
         failed_count=breaker.counts.failed,
+        slow_count=breaker.counts.slow,
         rejected_count=breaker.counts.rejected,
         cancelled_count=breaker.counts.cancelled,
         threshold=breaker.limits.threshold,

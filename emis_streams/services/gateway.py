@@ -11,8 +11,8 @@ from emis_streams.services.requests import DeadLetter
 from emis_streams.services.service import Service
 from emis_streams.settings import Settings
 
-_LEAST_CALLS = 8
-"""Of one pattern under way at once, however slow they are."""
+_LEAST_CALLS, _LEAST_PAGES = 20, 8
+"""Of one pattern under way at once, however slow they are: half of it is one user's, who may ask a few at once."""
 _FIRST_PAGES = 16
 """Of one pattern under way at once, before it is known how long they take."""
 _CONNECT_SECONDS, _ANSWER_SECONDS = 0.5, 2.0
@@ -56,7 +56,7 @@ class GatewayService(Service):
     def _bounds(self, *, is_page: bool) -> Bounds:
         """A worker does not queue pages as a service does with requests: their limit begins low."""
         most = self.config.gateway_max_calls
-        least = min(_LEAST_CALLS, most)
+        least = min(_LEAST_PAGES if is_page else _LEAST_CALLS, most)
         seconds = self.config.gateway_page_goal_seconds if is_page else self.config.gateway_call_goal_seconds
         first = min(_FIRST_PAGES, most) if is_page else most
         return Bounds(minimum=least, maximum=most, initial=first, goal_seconds=seconds)

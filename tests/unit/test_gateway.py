@@ -29,7 +29,7 @@ from tests.integration.service_rig import no_dead_letter
 from tests.scripted_carrier import Answer, Scripted
 from tests.services import until
 from web import ids, problems
-from web.gateway import ROUTES, Route, routes_of
+from web.gateway import ROUTES, Route, gate_of, routes_of
 from web.gateway_pages import Page
 
 LESSON_ID = "00000000-0000-4000-8000-000000000007"
@@ -301,3 +301,35 @@ async def test_a_gateway_that_cannot_ask_yet_says_so_and_opens_no_breaker() -> N
 def test_every_address_is_answered_by_one_route() -> None:
     addresses = [(route.method, route.path) for route in ROUTES]
     assert len(set(addresses)) == len(addresses)
+
+
+def plain(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode()
+
+
+async def test_the_gate_refuses_by_route_and_user_what_came_in_one_turn_of_the_loop() -> None:
+    own = GatewayService(Settings(gateway_max_calls=4), no_dead_letter)
+    gate = gate_of(own)
+    told = [gate(plain("/progress/A"), "127.0.0.1") for _ in range(3)]
+    assert told[:2] == [None, None]
+    assert told[2] is not None
+    assert told[2].startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"\r\nRetry-After: 1\r\n" in told[2]
+    assert gate(plain("/progress/a?limit=1"), "127.0.0.1") is not None  # The same user.
+    assert [gate(plain(f"/progress/{user}"), "127.0.0.1") for user in "bc"] == [None, None]
+    full = gate(plain("/progress/d"), "127.0.0.1")
+    assert full is not None
+    assert full.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert gate(plain("/lessons"), "127.0.0.1") is None  # Another route.
+    assert gate(plain("/services/status"), "127.0.0.1") is None  # No route of the table.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert gate(plain("/progress/a"), "127.0.0.1") is None  # No handler has taken a slot: nobody is under way.
+
+
+async def test_a_request_that_names_no_user_is_of_the_address_that_it_comes_from() -> None:
+    gate = gate_of(GatewayService(Settings(gateway_max_calls=4), no_dead_letter))
+    told = [gate(plain("/lessons?limit=1"), "127.0.0.1") for _ in range(3)]
+    assert [each is None for each in told] == [True, True, False]
+    assert gate(plain("/lessons"), "127.0.0.2") is None

@@ -96,6 +96,11 @@ async def a_site(model: ReadModel, **limits: float) -> AsyncIterator[Site]:
         await go_on.wait()
         return web.Response(text="done")
 
+    async def elsewhere(request: web.Request) -> web.Response:
+        with request.app[DOOR].elsewhere(request):
+            await go_on.wait()
+        return web.Response(text="done")
+
     async def then(request: web.Request) -> web.Response:
         assert request.transport is not None
         asyncio.get_running_loop().call_soon(site.in_the_next_turn, request.transport.get_protocol())
@@ -111,6 +116,7 @@ async def a_site(model: ReadModel, **limits: float) -> AsyncIterator[Site]:
         app.add_routes(page.routes)
     app.router.add_get("/waits", waits)
     app.router.add_get("/then", then)
+    app.router.add_get("/elsewhere", elsewhere)
     server = SiteServer(app, host="127.0.0.1")
     await server.start_server()
     site = Site(server, app[DOOR], go_on)
@@ -145,6 +151,51 @@ async def test_more_requests_than_allowed_get_503_at_once_and_probes_get_their_a
         for reader, _ in under_way:
             assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
         assert (await site.ask(_PAGE)).startswith("HTTP/1.1 200")
+
+
+async def test_requests_that_wait_for_another_process_keep_nobody_out(site_with: Any) -> None:
+    async with site_with(web_max_requests=2) as site:
+        under_way = [await site.sent(get("/elsewhere", "Connection: close")) for _ in range(5)]
+        await until(lambda: site.door.n_connections == 5)
+        await until(lambda: site.door.n_requests == 0)
+        assert (await site.ask(_PAGE)).startswith("HTTP/1.1 200")
+        under_way.pop()[1].transport.abort()  # Its client goes away meanwhile.
+        await until(lambda: site.door.n_connections == 4)
+        site.go_on.set()
+        for reader, _ in under_way:
+            assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
+        await until(lambda: site.door.n_requests == 0)
+
+
+REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\nno"
+
+
+async def test_the_gate_refuses_what_it_knows_before_it_is_parsed_and_lets_in_the_rest(site_with: Any) -> None:
+    async with site_with() as site:
+        seen: list[str] = []
+
+        def gate(data: bytes, remote: str) -> bytes | None:
+            seen.append(remote)
+            return REFUSED if data.startswith(b"GET /refused ") else None
+
+        site.door.gate = gate
+        reader, writer = await site.sent(get("/refused"))
+        assert await reader.readexactly(len(REFUSED)) == REFUSED
+        writer.write(get(_PAGE, "Connection: close"))  # The connection stays. This one is none of the gate's.
+        assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
+        assert set(seen) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "headers", [("Connection: close",), ("Content-Length: 1",), ("Transfer-Encoding: chunked",), ("Expect: x",)]
+)
+async def test_the_gate_sees_only_plain_requests(site_with: Any, headers: tuple[str, ...]) -> None:
+    """Of others nobody knows where they end before they are parsed."""
+    async with site_with() as site:
+        site.door.gate = lambda _data, _remote: pytest.fail("asked")
+        reader, writer = await site.sent(get(_PAGE, *headers))
+        writer.write_eof()
+        await read_all(reader)
 
 
 async def test_a_connection_whose_request_was_refused_can_be_used_again(site_with: Any) -> None:

@@ -18,6 +18,7 @@ from web.activity import Activities
 from web.circuit_breakers import BreakerReport
 from web.gateway import ROUTES
 from web.progress import Progress
+from web.services_status import RouteStatus
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi-services.yaml").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -40,6 +41,14 @@ def test_its_paths_and_methods_are_those_that_are_routed() -> None:
     assert written == own | routed
 
 
+def test_every_route_says_that_it_may_be_refused_and_when_to_come_again() -> None:
+    for route in ROUTES:
+        answers = DOCUMENT["paths"][route.path][route.method.lower()]["responses"]
+        for status in ("429", "503", "504"):
+            name = answers[status]["$ref"].rpartition("/")[2]
+            assert "Retry-After" in DOCUMENT["components"]["responses"][name]["headers"], (route.path, status)
+
+
 def properties(schema: dict[str, Any]) -> set[str]:
     return set(schema["properties"])
 
@@ -55,6 +64,7 @@ def properties(schema: dict[str, Any]) -> set[str]:
         (SCHEMAS["Activities"], Activities),
         (SCHEMAS["Activities"]["properties"]["activities"]["items"], Activity),
         (SCHEMAS["CircuitBreaker"], BreakerReport),
+        (SCHEMAS["RouteStatus"], RouteStatus),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -1,8 +1,9 @@
 """`make load`: what the pages do when more is asked of them than they can answer, or by clients that mean no good.
 
 Starts a broker, an ingesting and a serving worker with data; finds the rate that it answers in good time,
-sends twice that, then attacks while some honest clients go on. One JSON line per phase on standard
-output; exit code 1 if a bound is broken. About two minutes; everything is on loopback.
+sends twice that, then attacks while some honest clients go on; then the same for the gateway and its services
+(`gateway.py`). One JSON line per phase on standard output; exit code 1 if a bound is broken. About four minutes;
+everything is on loopback.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ import uvloop
 
 from emis_streams import admin
 from emis_streams.local.readiness import ask
-from tests.faults.load import attacks
+from tests.faults.load import attacks, gateway
 from tests.faults.load.attacks import ATTACKS, Attack, Target
 from tests.faults.load.open_loop import Client, Load, Outcome, get, in_this_process
 from tests.integration.independent import progress
@@ -277,8 +278,9 @@ async def all_phases(rig: Rig) -> bool:
 def main() -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with running() as rig:
-        held = asyncio.run(all_phases(rig))
-    sys.exit(0 if held else 1)
+        pages_hold = asyncio.run(all_phases(rig))
+    gateway_holds = asyncio.run(gateway.holds())
+    sys.exit(0 if pages_hold and gateway_holds else 1)
 
 
 if __name__ == "__main__":
