@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
+
+import psutil
 
 from tests.faults.load.open_loop import Load, Outcome, capacity_in_this_process, get, in_this_process, post
 from tests.integration.services_rig import Process, Services, User
@@ -35,6 +37,8 @@ RAMP = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Of what a closed loop gets."""
 SUSTAINED_ANSWERED = 0.98
 QUIET_SECONDS = 4.0
+MOST_USED_BY_OTHERS_PCT = 15.0
+"""Of the machine's processors, by processes that have nothing to do with this: more, and a broken bound says little."""
 N_CLOSED = 24
 """Connections of the closed loop: within the bounds of every route."""
 N_USERS = 200
@@ -81,6 +85,34 @@ class Rig:
         return {route["pattern"]: route for route in answer["routes"]}
 
 
+class Machine:
+    """How much of its processors others have had since this was made."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._before = _busy_seconds(), _own_seconds()
+
+    def used_by_others_pct(self) -> float:
+        busy, own = _busy_seconds() - self._before[0], _own_seconds() - self._before[1]
+        whole = (time.monotonic() - self._begun) * (psutil.cpu_count() or 1)
+        return round(100 * max(0.0, busy - own) / whole, 1)
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq
+
+
+def _own_seconds() -> float:
+    """Of this process and all that it has started, those that have ended too."""
+    found = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # It has ended just now: its parent has its times.
+            times = process.cpu_times()
+            found += times.user + times.system + times.children_user + times.children_system
+    return found
+
+
 async def _together(*groups: Sequence[Load]) -> list[list[Outcome]]:
     """Each group in a process of its own."""
     loop = asyncio.get_running_loop()
@@ -104,7 +136,7 @@ async def sustained(rig: Rig, route: Route) -> float:
 
 async def overload(rig: Rig, route: Route, rate: float, *, by_one: bool) -> bool:
     """At twice that rate; whether all bounds hold."""
-    before = await rig.limits()
+    before, machine = await rig.limits(), Machine()
     requests, source = (route.one, HEAVY) if by_one else (route.many, None)
     heavy = [rig.load(requests, 2 * rate, OVERLOAD_SECONDS, source)]
     (outcome,), others = await _together(heavy, rig.others(OVERLOAD_SECONDS))
@@ -117,6 +149,9 @@ async def overload(rig: Rig, route: Route, rate: float, *, by_one: bool) -> bool
             broken += _broken_by_others(name, others_outcome, rig.quiet[name])
     for pattern, told in (await rig.breakers()).items():
         broken += [f"breaker {pattern}: {told['history']}"] * (told["status"] != "CLOSED" or bool(told["history"]))
+    used_by_others = machine.used_by_others_pct()
+    if broken and used_by_others > MOST_USED_BY_OTHERS_PCT:
+        broken.append(f"not valid: other processes had {used_by_others} % of this machine's processors")
     limits = (await rig.limits())[route.pattern]
     line = {
         "phase": f"gateway: {route.name}",
@@ -134,6 +169,7 @@ async def overload(rig: Rig, route: Route, rate: float, *, by_one: bool) -> bool
         "others_p99_ms": {name: o.answered_percentile_ms(0.99) for name, o in seen.items()},
         "others_answered_pct": {name: round(100 * o.ok / max(1, len(o.late_ms)), 1) for name, o in seen.items()},
         "client_late_p99_ms": outcome.client_late_ms,
+        "used_by_others_pct": used_by_others,
         "broken": broken,
     }
     print(json.dumps(line), flush=True)
