@@ -11,6 +11,7 @@ from rocksdict import WriteBatch
 from emis_streams.changelog_rows import refusals
 from emis_streams.engine.follower import Position
 from emis_streams.engine.store import encode_position
+from emis_streams.read_model import assignment_index
 from emis_streams.read_model.keys import (
     ACTIVITY_BY_TIME,
     ACTIVITY_ROW,
@@ -18,10 +19,11 @@ from emis_streams.read_model.keys import (
     CLASS,
     CLASSES_OF_TEACHER,
     POSITION,
-    POSITION_WITHOUT_INDEXES,
+    POSITIONS_WITHOUT_INDEXES,
     PROGRESS_BY_TIME,
     PROGRESS_ROW,
     TEACHER,
+    TEACHERS_OF_ASSIGNMENT,
     TIME_BYTES,
     index_key,
 )
@@ -39,21 +41,21 @@ async def add_missing_indexes(copy: LocalCopy) -> None:
     The positions move to where this version looks for them in the last batch: a process that ends before makes the
     indexes again. An older version that is started later finds no position and follows from the start of the log.
     """
-    positions = dict(_all(copy, POSITION_WITHOUT_INDEXES))
+    positions = {key: at for prefix in POSITIONS_WITHOUT_INDEXES for key, at in _all(copy, prefix)}
     if not positions:
         return
     logger.info("%s is of an older version: making its indexes", copy.path)
     positions = await _remove_invalid_rows(copy, positions)
     begin = WriteBatch(raw_mode=True)
-    for prefix in (CLASSES_OF_TEACHER, PROGRESS_BY_TIME, ACTIVITY_BY_TIME):
+    for prefix in (CLASSES_OF_TEACHER, TEACHERS_OF_ASSIGNMENT, PROGRESS_BY_TIME, ACTIVITY_BY_TIME):
         begin.delete_range(prefix, _end(prefix))
     copy.write(begin)
     n_rows = 0
-    for prefix in (CLASS, ASSIGNMENT, PROGRESS_ROW, ACTIVITY_ROW):
+    for prefix in (CLASS, ASSIGNMENT, TEACHERS_OF_ASSIGNMENT, PROGRESS_ROW, ACTIVITY_ROW):
         rows = _all(copy, prefix)
         while step := list(islice(rows, _ROWS_PER_STEP)):
             _index(copy, prefix, step)
-            n_rows += len(step)
+            n_rows += 0 if prefix == TEACHERS_OF_ASSIGNMENT else len(step)
             await asyncio.sleep(0)
     _move_positions(copy, positions)
     logger.info("%s: indexes of %d rows were made", copy.path, n_rows)
@@ -100,7 +102,16 @@ def _remove(copy: LocalCopy, keys: list[bytes], positions: dict[bytes, bytes]) -
 
 
 def _index(copy: LocalCopy, prefix: bytes, step: list[tuple[bytes, bytes]]) -> None:
+    """Of assignments, all rows come first: their teachers are needed for the entries."""
     batch = WriteBatch(raw_mode=True)
+    if prefix == ASSIGNMENT:
+        assignment_index.add_teachers(copy, batch, (key[1:] for key, _ in step))
+        copy.write(batch)
+        return
+    if prefix == TEACHERS_OF_ASSIGNMENT:
+        assignment_index.put_entries(copy, batch, (key[1:] for key, _ in step))
+        copy.write(batch)
+        return
     for key, kept in step:
         entry = index_key(prefix, key[1:], kept[TIME_BYTES:])
         if entry is not None:

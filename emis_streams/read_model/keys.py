@@ -3,16 +3,18 @@
     c<classId>                   class row            t<teacherId>                 teacher row
     a<teacherId>|<assignmentId>  assignment row
     g<userId>|<lessonId>         progress row         y<userId>|<eventId>          activity row
-    q<topic>|<partition>         position in the changelog
+    o<assignmentId>              ids of the teachers that have a row of it, one after the other
+    r<topic>|<partition>         position in the changelog
 
-Indexes have no values. Each is written in the same batch as the row that it is made of:
+Indexes of lists have no values. Each is written in the same batch as the row that it is made of:
 
     h<teacherId>|<classId>                  homeroom teacher of a class
-    h<teacherId>|<classId>|<assignmentId>   assignment, by class
+    h<teacherId>|<classId>|<assignmentId>   assignment, by class, of the teacher who has it
     u<userId>|<time><lessonId>              progress by time (µs since 1970, 8 bytes)
     v<userId>|<time><eventId>               activity by time
 
 Positions of e687981 and before are under `p`: such a copy lacks the indexes of assignments, progress and activity.
+Positions under `q` are of a copy that lacks the teachers of assignments.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -26,9 +28,10 @@ CLASS, TEACHER, ASSIGNMENT, PROGRESS_ROW, ACTIVITY_ROW = b"c", b"t", b"a", b"g",
 HOMEROOM = CLASSES_OF_TEACHER = b"h"
 """Prefix of the index of a teacher's classes: homeroom classes and assignments."""
 PROGRESS_BY_TIME, ACTIVITY_BY_TIME = b"u", b"v"
-POSITION = b"q"
+TEACHERS_OF_ASSIGNMENT = b"o"
+POSITION = b"r"
 """And topic|partition: position in a changelog."""
-POSITION_WITHOUT_INDEXES = b"p"
+POSITIONS_WITHOUT_INDEXES = (b"q", b"p")
 
 ID_BYTES = 36
 TIME_BYTES = 8

@@ -1,7 +1,7 @@
 """Writes the followed changelogs into the local copy: rows, indexes and position in one batch."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka import TopicPartition
 from rocksdict import WriteBatch
@@ -9,7 +9,8 @@ from rocksdict import WriteBatch
 from emis_streams import rows
 from emis_streams.engine.follower import ChangelogSlice, Position
 from emis_streams.engine.store import decode_position, encode_position
-from emis_streams.read_model import indexing
+from emis_streams.read_model import assignment_index, indexing
+from emis_streams.read_model.assignment_index import RowChange
 from emis_streams.read_model.keys import (
     ACTIVITY_ROW,
     ASSIGNMENT,
@@ -61,7 +62,7 @@ class ReadModelSink:
         keys = sorted(part.rows)
         stored = self._model.get_many([prefix + key for key in keys])
         batch = WriteBatch(raw_mode=True)
-        moved: list[MovedIndexKey] = []
+        changes: dict[bytes, RowChange] = {}
         for key, kept in zip(keys, stored, strict=True):
             row, written_ms = part.rows[key]
             new = _merged(row, written_ms, kept)
@@ -69,15 +70,25 @@ class ReadModelSink:
                 continue
             batch.put(prefix + key, new)
             stored_row, new_row = None if kept is None else kept[TIME_BYTES:], new[TIME_BYTES:]
-            if stored_row == new_row:  # A replay: its index entry is there.
-                continue
-            before = None if stored_row is None else index_key(prefix, key, stored_row)
-            after = index_key(prefix, key, new_row)
-            if before != after:
-                moved.append((before, after))
+            if stored_row != new_row:  # Else it is a replay: its index entry is there.
+                changes[key] = RowChange(stored_row, new_row)
+        if prefix == ASSIGNMENT:
+            moved = assignment_index.moved_entries(self._model, batch, changes)
+        else:
+            moved = _moved_entries(prefix, changes)
         _move(batch, moved)
         batch.put(_position_key(part.tp), encode_position(part.position))
         self._model.write(batch, moved)
+
+
+def _moved_entries(prefix: bytes, changes: Mapping[bytes, RowChange]) -> list[MovedIndexKey]:
+    moved: list[MovedIndexKey] = []
+    for key, (stored_row, new_row) in changes.items():
+        before = None if stored_row is None else index_key(prefix, key, stored_row)
+        after = index_key(prefix, key, new_row)
+        if before != after:
+            moved.append((before, after))
+    return moved
 
 
 def _move(batch: WriteBatch, moved: Iterable[MovedIndexKey]) -> None:

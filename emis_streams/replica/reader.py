@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import CompoundSelect, Row, Select, and_, bindparam, or_, select, union_all
+from sqlalchemy import CompoundSelect, Row, Select, and_, bindparam, exists, not_, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from emis_streams import database, rows
@@ -18,6 +18,7 @@ from emis_streams.answers import ClassDetail, Gone, TeacherDetail
 from emis_streams.class_list import DEFAULT_LIMIT, Cursor
 from emis_streams.database_faults import waited_for
 from emis_streams.replica.schema import class_infos, teacher_assignments, teachers
+from emis_streams.replica.version_time import is_after_version
 from emis_streams.teacher_detail import ClassPage, KnownClass, assemble
 
 TIMEOUT_SECONDS = 5.0
@@ -30,9 +31,20 @@ _TEACHER = select(
 ).where(teachers.c.TeacherId == bindparam("teacher_id"))
 
 _A = teacher_assignments.c
+_O = teacher_assignments.alias("of_others").c
+_HAS_LATER_OWNER = exists().where(
+    _O.AssignmentId == _A.AssignmentId,
+    _O.TeacherId != _A.TeacherId,
+    or_(
+        and_(_O.DeletedAt.is_(None), _O.Version > _A.Version),
+        and_(_O.DeletedAt.is_(None), _O.Version == _A.Version, _O.TeacherId > _A.TeacherId),
+        and_(_O.CreatedAt < _O.DeletedAt, is_after_version(_O.CreatedAt, _A.Version)),
+    ),
+)
+"""The rule of `assignment_owner.owner`, as a condition."""
 _ASSIGNMENTS = (
     select(_A.AssignmentId, _A.ClassId, _A.Role, _A.Subject)
-    .where(_A.TeacherId == bindparam("teacher_id"), _A.DeletedAt.is_(None))
+    .where(_A.TeacherId == bindparam("teacher_id"), _A.DeletedAt.is_(None), not_(_HAS_LATER_OWNER))
     .order_by(_A.ClassId, _A.AssignmentId)
 )
 _AFTER_ASSIGNMENT = or_(

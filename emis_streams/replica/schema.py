@@ -78,7 +78,7 @@ teacher_assignments = Table(
     "TeacherAssignments",
     metadata,
     Column("TeacherId", ID, primary_key=True),
-    Column("AssignmentId", ID, primary_key=True),
+    Column("AssignmentId", ID, primary_key=True, index=True),
     Column("ClassId", ID),
     Column("Role", String(50)),
     Column("Subject", String(100)),

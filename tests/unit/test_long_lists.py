@@ -12,7 +12,7 @@ from rocksdict import WriteBatch
 from emis_streams.answers import TeacherDetail
 from emis_streams.class_list import Cursor
 from emis_streams.read_model.entry_counts import MOST_COUNTED_AT_ONCE
-from emis_streams.read_model.keys import POSITION, POSITION_WITHOUT_INDEXES
+from emis_streams.read_model.keys import POSITION, POSITIONS_WITHOUT_INDEXES, TEACHERS_OF_ASSIGNMENT
 from emis_streams.read_model.model import HOMEROOM, ReadModel
 from emis_streams.read_model.sink import ReadModelSink
 from tests.replica_rows import ASSIGNMENTS, CLASSES, CREATED, TEACHERS, class_row, id_of, row_of, slice_of
@@ -100,19 +100,26 @@ async def test_pages_after_each_other_are_the_whole_list_while_other_rows_move(m
     assert set(found) == assigned | homeroom
 
 
-async def test_a_copy_of_an_older_version_gets_its_indexes_and_keeps_its_positions(model: ReadModel) -> None:
+@pytest.mark.parametrize("old_position", POSITIONS_WITHOUT_INDEXES)
+async def test_a_copy_of_an_older_version_gets_its_indexes_and_keeps_its_positions(
+    model: ReadModel, old_position: bytes
+) -> None:
     await with_homeroom_classes(model, 3_000)
     sink = ReadModelSink(model)
     key = f"{PLACEHOLDER}|{id_of(1)}"
     await sink.apply([slice_of(ASSIGNMENTS, {key: row_of(1, CREATED, (id_of(7), "subject-teacher", "Toán"))}, 1)])
     before, positions = page_of(model), await sink.positions([CLASSES, TEACHERS, ASSIGNMENTS])
     older = WriteBatch(raw_mode=True)  # As e687981 wrote it: positions elsewhere, no index of assignments.
-    for key_, value in list(model.scan(POSITION, b"r")):
-        older.put(POSITION_WITHOUT_INDEXES + key_[1:], value)
+    for key_, value in list(model.scan(POSITION, b"s")):
+        older.put(old_position + key_[1:], value)
         older.delete(key_)
     older.delete_range(HOMEROOM, b"i")
+    older.delete_range(TEACHERS_OF_ASSIGNMENT, b"p")
     model.write(older)
     assert page_of(model).class_assignments == []
     assert await ReadModelSink(model).positions([CLASSES, TEACHERS, ASSIGNMENTS]) == positions
     assert page_of(model).class_assignments == before.class_assignments
-    assert list(model.scan_keys(POSITION_WITHOUT_INDEXES, b"q")) == []
+    assert list(model.scan_keys(b"p", POSITION)) == []
+    moved = f"{id_of(2)}|{id_of(1)}"
+    await sink.apply([slice_of(ASSIGNMENTS, {moved: row_of(2, CREATED, (id_of(7), "subject-teacher", "Toán"))}, 2)])
+    assert id_of(1) not in {c.assignment_id for c in page_of(model).class_assignments}
