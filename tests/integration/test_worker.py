@@ -74,6 +74,21 @@ async def test_events_become_a_teachers_page(stack: Stack) -> None:
     assert stack.serving.get(f"/api/teachers/{new_id()}")[0] == 404
 
 
+async def test_an_assignment_that_moves_is_shown_at_the_new_teacher_only(stack: Stack) -> None:
+    """Teachers of different partitions; nobody sends a delete for the former one."""
+    former, new, class_id, assignment_id = (new_id() for _ in range(4))
+    before, after = (an_assignment(teacher_id, class_id, assignment_id) for teacher_id in (former, new))
+
+    def shown(teacher_id: str) -> Any:
+        status, body = stack.serving.get(f"/api/teachers/{teacher_id}")
+        return [c["assignmentId"] for c in body["classAssignments"]] if status == 200 else None
+
+    stack.send([a_teacher(former), a_teacher(new), before])
+    await until(lambda: (shown(former), shown(new)) == ([assignment_id], []))
+    stack.send([after])
+    await until(lambda: (shown(former), shown(new)) == ([], [assignment_id]))
+
+
 async def test_a_killed_worker_leaves_table_changelog_read_model_and_database_equal_to_the_fold_of_the_sources(
     stack: Stack,
 ) -> None:
