@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import BinaryIO
 
@@ -16,8 +17,13 @@ _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff
 
 
 def lines_of(file: BinaryIO) -> AsyncIterator[Sequence[bytes]]:
-    """Some lines at a time, without their line breaks; a slow pipe gives what is there."""
+    """Some lines of text at a time, without their line breaks; a slow pipe gives what is there."""
     return lines_of_blocks(_blocks(file))
+
+
+def raw_lines_of(file: BinaryIO) -> AsyncIterator[Sequence[bytes]]:
+    """Some lines of whatever bytes at a time, without their line breaks; of any length."""
+    return _split(_blocks(file), sys.maxsize)
 
 
 async def lines_of_blocks(

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import click
 
-from emis_streams.cli.lines import chunks_of, lines_of
+from emis_streams.cli.lines import chunks_of, lines_of, raw_lines_of
 from emis_streams.cli.progress import progress
 from emis_streams.engine.topic_names import ALLOWED, is_topic_name
 from emis_streams.pace import Pace
@@ -42,9 +42,10 @@ def produce(file: BinaryIO, rate: float, raw: bool, topic: str | None, key: str 
 
 async def _produce(file: BinaryIO, pace: Pace, topic: str | None, key: bytes | None) -> tuple[int, int]:
     n_sent = n_refused = 0
+    lines = lines_of(file) if topic is None else raw_lines_of(file)
     with progress("lines") as advance:
         async with EventProducer() as producer:
-            async for chunk in chunks_of(lines_of(file), pace.chunk):
+            async for chunk in chunks_of(lines, pace.chunk):
                 if topic is None:
                     refused = await _send_checked(producer, chunk)
                 else:

@@ -17,7 +17,7 @@ from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.events import CONTRACTS
 from emis_streams.partitioner import partition_of
 from emis_streams.producer import EventProducer, records_of
-from emis_streams.read_topic import records_to_end
+from emis_streams.read_topic import fetched_to_end, records_to_end
 from emis_streams.settings import Settings
 from tests.integration.command_line import emis_streams
 
@@ -41,13 +41,19 @@ async def read(settings: Settings, topic: str) -> list[Any]:
     return [record async for group in records_to_end(settings, topic) for record in group]
 
 
+async def read_with_partitions(settings: Settings, topic: str) -> list[tuple[int, Any]]:
+    fetches = fetched_to_end(settings, topic)
+    return [(fetched.tp.partition, record) async for fetched in fetches for record in fetched.records]
+
+
 async def test_a_sent_event_lies_in_its_topic_under_its_key_where_java_would_put_it(no_worker: Settings) -> None:
     event = a_class()
     async with EventProducer(no_worker) as producer:
         delivery = await (await producer.send(event))
-    (record,) = [r for r in await read(no_worker, "emis.class.created") if r.key == event["classId"].encode()]
+    found = await read_with_partitions(no_worker, "emis.class.created")
+    ((partition, record),) = [(p, r) for p, r in found if r.key == event["classId"].encode()]
     assert json.loads(record.value) == event
-    assert record.partition == delivery.partition == partition_of(event["classId"].encode(), topics.PARTITIONS)
+    assert partition == delivery.partition == partition_of(event["classId"].encode(), topics.PARTITIONS)
     assert record.offset == delivery.offset
 
 
@@ -60,11 +66,11 @@ async def test_many_events_arrive_each_once_where_java_would_put_them(no_worker:
     keys = {record.key for record in records_of(events)}
     arrived: Counter[str] = Counter()
     for topic in CONTRACTS:
-        for record in await read(no_worker, topic):
+        for partition, record in await read_with_partitions(no_worker, topic):
             event_id = msgspec.json.decode(record.value)["eventId"] if record.key in keys else None
             if event_id in ids:
                 arrived[event_id] += 1
-                assert record.partition == partition_of(record.key, topics.PARTITIONS)
+                assert partition == partition_of(record.key, topics.PARTITIONS)
     assert arrived == Counter(ids)
     assert generate.n_events(country, 1, 20) == len(events)
 

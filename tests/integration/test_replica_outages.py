@@ -137,5 +137,5 @@ async def test_a_text_too_long_for_its_column_is_refused_whatever_the_server_s_m
     await sink.apply([slice_of(CLASSES, rows, 20)])
     assert names_in(own_url) == {"fits"}
     assert [text.split()[0] for text in refused] == [id_of(5)]
-    assert "ClassName" in refused[0]
+    assert "length <= 200" in refused[0]
     await sink.close()

@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 
 from emis_streams.engine import table
 from emis_streams.engine.follower import Position
+from emis_streams.engine.row_filter import RowCheck
 from emis_streams.engine.store import PartitionStore
 from emis_streams.engine.table import send_all
 
@@ -31,7 +32,7 @@ async def test_every_row_is_sent_and_the_position_forgotten_afterwards(store: Pa
         assert (tp, store.position) == (TP, Position(7, "the log that was"))
         sent.append(dict(rows))
 
-    await send_all(store, TP, send_rows)
+    await send_all(store, TP, send_rows, RowCheck())
     assert [list(rows) for rows in sent] == [[b"0", b"1"], [b"2", b"3"], [b"4"]]
     assert store.position is None
 
@@ -44,7 +45,7 @@ async def test_a_row_that_changes_meanwhile_is_not_sent_as_it_was(store: Partiti
         sent.update(rows)
         store.write({b"4": b"new"})
 
-    await send_all(store, TP, send_rows)
+    await send_all(store, TP, send_rows, RowCheck())
     assert sent == {b"0": b"old", b"1": b"old", b"2": b"old", b"3": b"old", b"4": b"new"}
 
 
@@ -53,5 +54,5 @@ async def test_the_position_is_kept_if_sending_fails(store: PartitionStore) -> N
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await send_all(store, TP, send_rows)
+        await send_all(store, TP, send_rows, RowCheck())
     assert store.position == Position(7, "the log that was")

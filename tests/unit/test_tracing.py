@@ -27,7 +27,7 @@ def by_name(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 def test_a_request_carries_the_trace_of_whoever_sends_it(spans: InMemorySpanExporter) -> None:
     with tracing.span("caller", SpanKind.CLIENT):
-        headers = messages.request_headers(Request("greet", "key", b""))
+        headers = messages.request_headers(Request("greet", "key", b""), 0.0, 0.0)
     with tracing.span("carried out", SpanKind.SERVER, parent=tracing.parent_in(headers)):
         pass
     caller, carried_out = by_name(spans)["caller"].get_span_context(), by_name(spans)["carried out"]
@@ -48,7 +48,7 @@ def test_an_exception_that_passes_makes_the_span_an_error(spans: InMemorySpanExp
 
 def test_while_it_is_off_nothing_is_sent_and_nothing_is_read() -> None:
     with tracing.span("nothing", SpanKind.CLIENT) as span:
-        headers = dict(messages.request_headers(Request("greet", "key", b"")))
+        headers = dict(messages.request_headers(Request("greet", "key", b""), 0.0, 0.0))
     assert (span, tracing.traceparent(), tracing.ids()) == (None, None, None)
     assert tracing.TRACEPARENT not in headers
 
