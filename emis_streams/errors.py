@@ -1,5 +1,10 @@
 """The two errors that rule the flow of events, and the one that stops start-up."""
 
+import msgspec
+
+UNREADABLE_JSON = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+"""What reading a stranger's JSON can raise: no JSON, of another type, bytes that are not UTF-8, nested too deep."""
+
 
 class InvalidEvent(Exception):
     """This record can never be used: dead-letter it and go on with its neighbours."""

@@ -22,8 +22,7 @@ _WITHOUT_SECONDS = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d)([Zz]|[+-]\d\d:?\
 def respelled(value: bytes, integers: Sequence[str] = (), times: Sequence[str] = ()) -> bytes | None:
     """The same JSON object with these members as the decoder reads them; None if there is nothing to respell.
 
-    `integers` and `times` are names of members. Raises msgspec.MsgspecError, UnicodeError or RecursionError for what
-    is no JSON object.
+    `integers` and `times` are names of members. Raises one of UNREADABLE_JSON for what is no JSON object.
     """
     members = _decode(value)
     changed: dict[str, Any] = {name: int(members[name]) for name in integers if _is_integral(members.get(name))}

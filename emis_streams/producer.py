@@ -20,7 +20,7 @@ from aiokafka.structs import RecordMetadata
 from emis_streams import events, settings, topics
 from emis_streams.engine.send_any import send_any
 from emis_streams.engine.topic_names import require_topic_name
-from emis_streams.errors import InvalidEvent
+from emis_streams.errors import UNREADABLE_JSON, InvalidEvent
 from emis_streams.events import CONTRACTS, Contract
 from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.partitioner import partitions_of
@@ -107,7 +107,7 @@ def _unchecked(event: AnyEvent) -> Record:
             return Record(contract, _key_bytes(getattr(event, contract.key)), _encode(event))
         value = event if isinstance(event, bytes) else _encode(event)
         head = _head(value)
-    except (msgspec.MsgspecError, TypeError, UnicodeError, OverflowError, RecursionError) as error:
+    except (*UNREADABLE_JSON, TypeError) as error:
         raise InvalidEvent(f"value: {error}") from None
     contract = CONTRACTS.get(head.event_type) if isinstance(head.event_type, str) else None
     if contract is None:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from emis_streams.dead_letter_headers import Headers
+from emis_streams.errors import UNREADABLE_JSON
 
 REPLAYS = "dlq.replays"
 """The last header of such a record. A refused record cannot have it: the last headers of a dead letter are ours."""
@@ -60,5 +61,5 @@ def noted(value: bytes | None, headers: Headers) -> Sequence[Replay] | None:
         return None
     try:
         return _decode(value)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None

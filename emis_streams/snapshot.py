@@ -16,6 +16,7 @@ import msgspec
 
 from emis_streams import events, rows, topics
 from emis_streams.changelog_rows import refusals
+from emis_streams.errors import UNREADABLE_JSON
 from emis_streams.events import ClassCreated, ClassDeleted, ClassUpdated, Event, Id, Time
 from emis_streams.json_spellings import respelled
 from emis_streams.read_topic import records_to_end
@@ -46,7 +47,7 @@ _decoder = msgspec.json.Decoder(SnapshotClass)
 
 
 def _decode_line(line: bytes) -> SnapshotClass:
-    """Raises msgspec.MsgspecError, UnicodeError or RecursionError with what is wrong with it."""
+    """Raises one of UNREADABLE_JSON with what is wrong with it."""
     try:
         return _decoder.decode(line)
     except msgspec.ValidationError:
@@ -139,7 +140,7 @@ class Comparison:
         for number, line in lines:
             try:
                 updates.append((number, update_of(_decode_line(line))))
-            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            except UNREADABLE_JSON as error:
                 refused.append((number, str(error)))
         keys = [update.class_id.encode() for _number, update in updates]
         values = [msgspec.json.encode(update) for _number, update in updates]

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from emis_streams.engine.door import reads_body
+from emis_streams.errors import UNREADABLE_JSON
 from emis_streams.ids import with_canonical_ids
 from emis_streams.services.admission import NotAdmitted
 from emis_streams.services.circuit_breaker import CircuitOpen
@@ -194,7 +195,7 @@ class _Endpoint:
             raise _BadRequest(413, f"the body is larger than {most} bytes")
         try:
             return msgspec.json.decode(body, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE_JSON as error:
             raise _BadRequest(400, f"the body is no JSON object: {error}") from None
 
     def _query(self, request: web.Request) -> dict[str, Any]:

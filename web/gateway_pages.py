@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import ClientError, hdrs, web
 from yarl import URL
 
+from emis_streams.errors import UNREADABLE_JSON
 from emis_streams.services import registry
 from emis_streams.services.admission import NotAdmitted
 from emis_streams.services.circuit_breaker import CircuitOpen
@@ -148,7 +149,7 @@ def _unavailable(info: ServiceInfo, answer: _Answer) -> ServiceUnavailable | Ser
     said = f"{info.instance} answers {answer.status}: {answer.body[:_SHOWN_BYTES].decode(errors='replace')}"
     try:
         is_overloaded = msgspec.json.decode(answer.body, type=_Problem).title == OVERLOADED
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # No problem+json: something else stands before the worker.
+    except UNREADABLE_JSON:  # No problem+json: something else stands before the worker.
         is_overloaded = False
     return ServiceOverloaded(said) if is_overloaded else ServiceUnavailable(said)
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from emis_streams.dead_letters import DeadLetter
-from emis_streams.errors import InvalidEvent
+from emis_streams.errors import UNREADABLE_JSON, InvalidEvent
 
 _PLACE = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 
@@ -19,7 +19,7 @@ def value_members(value: bytes | None) -> dict[str, Any]:
     try:
         if isinstance(msgspec.json.decode(value), dict):
             return {"event": msgspec.Raw(msgspec.json.format(value, indent=-1))}
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+    except UNREADABLE_JSON:
         pass  # It is no JSON; what it is instead is looked at now.
     try:
         return {"value": value.decode()}
@@ -55,7 +55,7 @@ def correction_of(line: bytes) -> Correction:
     """What a corrected line says: `event`, or else `value` as text. Raises InvalidEvent with what is wrong with it."""
     try:
         read = _decode(line)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+    except UNREADABLE_JSON as error:
         raise InvalidEvent(f"no line of `dead-letters export`: {error}") from None
     place = _PLACE.fullmatch(read.place)
     if place is None:

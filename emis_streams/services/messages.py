@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from emis_streams import topics, tracing
-from emis_streams.errors import InvalidEvent
+from emis_streams.errors import UNREADABLE_JSON, InvalidEvent
 from emis_streams.services.errors import CallFailed, Refused, ServiceBroken, ServiceOverloaded, ServiceUnavailable
 
 T = TypeVar("T")
@@ -63,8 +63,6 @@ class ErrorBody(msgspec.Struct):
 
 
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
-_UNREADABLE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
-"""What reading JSON of strangers can raise; UnicodeDecodeError is a ValueError."""
 
 
 class ReplyTo(msgspec.Struct, frozen=True):
@@ -193,7 +191,7 @@ def value_of(data: Any) -> bytes:
     """Raises TypeError for what JSON cannot say (a number of thousands of digits, half a character)."""
     try:
         return _encode(data)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+    except UNREADABLE_JSON as error:
         raise TypeError(f"JSON cannot say it: {error}") from error
 
 
@@ -201,7 +199,7 @@ def data_of(request: Request, type_: type[T]) -> T:
     """What it asks for, as this type; raises Refused with what is wrong with it."""
     try:
         return msgspec.json.decode(request.value, type=type_)
-    except _UNREADABLE as error:
+    except UNREADABLE_JSON as error:
         raise Refused("invalid", str(error)) from None
 
 
@@ -250,7 +248,7 @@ def result_of(headers: Sequence[RawHeader], value: bytes | None) -> Any:
         if ERROR not in found:
             return _decode(value or b"")
         error = _error_of(_text(found, ERROR), _decode_error(value or b"").detail)
-    except (*_UNREADABLE, InvalidEvent) as reason:
+    except (*UNREADABLE_JSON, InvalidEvent) as reason:
         raise ServiceBroken(f"its reply cannot be read: {reason}") from None
     raise error
 

@@ -7,7 +7,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
-from emis_streams.errors import InvalidEvent
+from emis_streams.errors import UNREADABLE_JSON, InvalidEvent
 
 MOST_INFO_BYTES = 32_768
 """Of what an instance tells of itself: several hundred patterns."""
@@ -61,7 +61,7 @@ def info_of(key: bytes | None, value: bytes) -> ServiceInfo:
         raise InvalidEvent(f"{len(value)} bytes, {MOST_INFO_BYTES} at most")
     try:
         info = _decode(value)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
+    except UNREADABLE_JSON as error:
         raise InvalidEvent(str(error)) from None
     if key != info.instance.encode():
         raise InvalidEvent(f"the key is not {info.instance}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from emis_streams.errors import UNREADABLE_JSON
 from emis_streams.ids import canonical_id, is_id_name
 
 _decode = msgspec.json.Decoder().decode
@@ -19,7 +20,7 @@ def content_of(value: bytes) -> bytes:
     """
     try:
         return _encode(_canonical(_decode(value)))
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+    except UNREADABLE_JSON:
         return value
 
 
