@@ -21,6 +21,16 @@ from emis_streams.read_topic import fetch_some, reader
 from emis_streams.settings import Settings
 
 
+class Unread(msgspec.Struct, rename="camel", frozen=True):
+    """A partition with a transaction that is open: what comes after its first record is read once it has ended."""
+
+    topic: str
+    partition: int
+    offset: int
+    """The last stable offset."""
+    n_unread: int
+
+
 class NoRow(msgspec.Struct, rename="camel", frozen=True):
     """A record of a changelog that is no row, and the last one of its key."""
 
@@ -48,6 +58,7 @@ class Changes:
 
     def __init__(self) -> None:
         self.found: dict[TopicPartition, _Found] = {}
+        self.unread: list[Unread] = []
 
     def no_rows(self) -> list[NoRow]:
         return [
@@ -69,9 +80,9 @@ def _text(key: bytes | None) -> str | None:
 
 
 async def check(settings: Settings) -> Changes:
-    """Reads all changelogs to their ends; raises Unavailable."""
+    """Reads all changelogs to their last stable offsets, as workers do; raises Unavailable."""
     changes = Changes()
-    async with reader(settings) as consumer:
+    async with reader(settings, "read_committed") as consumer, reader(settings) as uncommitted:
         cluster = await consumer._client.fetch_all_metadata()
         names = [name for name in CHANGELOGS if name in cluster.topics()]
         tps = [TopicPartition(name, p) for name in names for p in sorted(cluster.partitions_for_topic(name))]
@@ -80,6 +91,9 @@ async def check(settings: Settings) -> Changes:
             found = await _check(consumer, tp, begins[tp], ends[tp])
             if found.last:
                 changes.found[tp] = found
+        latest = await uncommitted.end_offsets(tps)
+        stable = await consumer.end_offsets(tps)
+    changes.unread = [Unread(*tp, stable[tp], n) for tp in tps if (n := latest[tp] - stable[tp]) > 0]
     return changes
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
@@ -16,16 +16,19 @@ from emis_streams.settings import Settings
 FETCH_RECORDS = 5_000
 FETCH_BYTES = 4 * 1024 * 1024
 WAIT_MS = 500
+Isolation = Literal["read_uncommitted", "read_committed"]
+"""Changelogs are read committed, as workers read them: what a transaction has aborted was never in a table."""
 
 
 @asynccontextmanager
-async def reader(settings: Settings) -> AsyncIterator[Any]:
+async def reader(settings: Settings, isolation: Isolation = "read_uncommitted") -> AsyncIterator[Any]:
     """A consumer without a group; raises Unavailable if no broker answers."""
     consumer = AIOKafkaConsumer(
         **settings.kafka_client(),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        isolation_level=isolation,
         max_partition_fetch_bytes=FETCH_BYTES,
     )
     try:
@@ -47,15 +50,19 @@ async def partitions_of_topic(consumer: Any, settings: Settings, topic: str) -> 
     return [TopicPartition(topic, p) for p in sorted(cluster.partitions_for_topic(topic))]
 
 
-async def records_to_end(settings: Settings, topic: str) -> AsyncIterator[list[Any]]:
+async def records_to_end(
+    settings: Settings, topic: str, isolation: Isolation = "read_uncommitted"
+) -> AsyncIterator[list[Any]]:
     """Records of one partition at a time, those of a partition in order."""
-    async for fetched in fetched_to_end(settings, topic):
+    async for fetched in fetched_to_end(settings, topic, isolation):
         yield fetched.records
 
 
-async def fetched_to_end(settings: Settings, topic: str) -> AsyncIterator[Fetched]:
+async def fetched_to_end(
+    settings: Settings, topic: str, isolation: Isolation = "read_uncommitted"
+) -> AsyncIterator[Fetched]:
     """Records of one partition at a time, those of a partition in order; whatever their headers are."""
-    async with reader(settings) as consumer:
+    async with reader(settings, isolation) as consumer:
         tps = await partitions_of_topic(consumer, settings, topic)
         starts = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)

@@ -206,7 +206,7 @@ def delete_of(class_id: str, at: datetime) -> ClassDeleted:
 async def versions_here(settings: Settings, advance: Callable[[int], None]) -> dict[bytes, bytes]:
     """The version of each class, by the 16 bytes of its id, read from the table's changelog."""
     versions: dict[bytes, bytes] = {}
-    async for records in records_to_end(settings, topics.CLASSES.changelog):
+    async for records in records_to_end(settings, topics.CLASSES.changelog, "read_committed"):
         no_rows = {place for place, _ in refusals(topics.CLASSES.changelog, records)}
         for place, record in enumerate(records):
             if place in no_rows:

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from emis_streams import changelog_check, settings
-from emis_streams.changelog_check import Changes, NoRow
+from emis_streams.changelog_check import Changes, NoRow, Unread
 from emis_streams.cli.logs import visible
 
 
@@ -24,7 +24,8 @@ def check(as_json: bool, repair: bool, yes: bool) -> None:
     """List the records that are no rows and the last ones of their keys: topic, partition, offset, key, reason.
 
     Workers leave them out, and the owner of a partition sends its own row again. What is listed while workers run is
-    under a key that they have no row of. Exit code 0 if nothing is (any more), 1 if something was found.
+    under a key that they have no row of. Exit code 0 if nothing is (any more), 1 if something was found, or if an open
+    transaction hides records.
     """
     if yes and not repair:
         raise click.UsageError("--yes goes with --repair")
@@ -34,9 +35,10 @@ def check(as_json: bool, repair: bool, yes: bool) -> None:
         click.echo(msgspec.json.encode(one) if as_json else _line(one))
     if not as_json:
         click.echo(_summary(found))
-    if found and repair:
-        sys.exit(_repair(changes, found, yes))
-    sys.exit(1 if found else 0)
+    for unread in changes.unread:
+        click.echo(_warning(unread), err=True)
+    code = _repair(changes, found, yes) if found and repair else int(bool(found))
+    sys.exit(1 if changes.unread else code)
 
 
 def _line(one: NoRow) -> str:
@@ -51,6 +53,13 @@ def _summary(found: list[NoRow]) -> str:
     if not found:
         return "Every record that changelogs keep is a row."
     return f"{len(found):,} record(s) are no rows: `emis-streams changelogs check --repair` mends them."
+
+
+def _warning(unread: Unread) -> str:
+    return (
+        f"{unread.topic}:{unread.partition}:{unread.offset}  an open transaction: {unread.n_unread:,} record(s) from "
+        "here on were not looked at, and workers do not read them yet; check again when it has ended"
+    )
 
 
 def _repair(changes: Changes, found: list[NoRow], yes: bool) -> int:

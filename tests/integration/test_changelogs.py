@@ -1,11 +1,28 @@
 """What anybody writes to a changelog: left out by every reader, mended by the owner or by a command."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import Producer
 
 from emis_streams.settings import Settings
 from emis_streams.topics import CLASSES
 from tests.integration.command_line import emis_streams
 from tests.integration.worker_rig import producing
+from tests.services import unique
+
+EVERYTHING_IS_A_ROW = b"Every record that changelogs keep is a row.\n"
+
+
+@contextmanager
+def transaction(broker: str) -> Iterator[Producer]:
+    """One that is begun, and aborted at the end."""
+    producer = Producer({"bootstrap.servers": broker, "transactional.id": unique("stranger")})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    yield producer
+    producer.abort_transaction(30)
 
 
 def test_what_nobody_mends_is_listed_and_gone_after_the_repair(no_worker: Settings) -> None:
@@ -25,4 +42,16 @@ def test_what_nobody_mends_is_listed_and_gone_after_the_repair(no_worker: Settin
     repaired = emis_streams(no_worker, "changelogs", "check", "--repair", "--yes")
     assert repaired.returncode == 0, repaired.stderr
     again = emis_streams(no_worker, "changelogs", "check")
-    assert (again.returncode, again.stdout) == (0, b"Every record that changelogs keep is a row.\n"), again.stderr
+    assert (again.returncode, again.stdout) == (0, EVERYTHING_IS_A_ROW), again.stderr
+
+
+def test_what_a_transaction_has_aborted_was_never_there_and_an_open_one_is_named(no_worker: Settings) -> None:
+    key = str(uuid.uuid4()).encode()
+    with transaction(no_worker.kafka_brokers) as producer:
+        producer.produce(CLASSES.changelog, b"hello", key, partition=0)
+        assert producer.flush(30) == 0
+        checked = emis_streams(no_worker, "changelogs", "check")
+        assert (checked.returncode, checked.stdout) == (1, EVERYTHING_IS_A_ROW), checked.stderr
+        assert b"an open transaction: 1 record(s) from here on" in checked.stderr
+    checked = emis_streams(no_worker, "changelogs", "check")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, EVERYTHING_IS_A_ROW, b"")
