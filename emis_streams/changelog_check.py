@@ -93,7 +93,7 @@ async def check(settings: Settings) -> Changes:
                 changes.found[tp] = found
         latest = await uncommitted.end_offsets(tps)
         stable = await consumer.end_offsets(tps)
-    changes.unread = [Unread(*tp, stable[tp], n) for tp in tps if (n := latest[tp] - stable[tp]) > 0]
+    changes.unread = [Unread(tp.topic, tp.partition, stable[tp], n) for tp in tps if (n := latest[tp] - stable[tp]) > 0]
     return changes
 
 
