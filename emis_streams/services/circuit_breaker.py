@@ -100,6 +100,8 @@ class CircuitBreaker:
         self.history: deque[Change] = deque(maxlen=_KEPT_CHANGES)
         """The last changes of state, the newest at the end."""
         self.failures_in_row = 0
+        self.n_under_way = 0
+        """Calls that have not ended yet."""
         self._clock = clock
         self._state = State.CLOSED
         self._generation = 0
@@ -134,6 +136,7 @@ class CircuitBreaker:
         `outcome_of` says what an exception tells of the other side.
         """
         call = self._begin()
+        self.n_under_way += 1
         try:
             yield
         except Exception as error:
@@ -144,6 +147,8 @@ class CircuitBreaker:
             raise
         else:
             self._succeeded(call)
+        finally:
+            self.n_under_way -= 1
 
     def _begin(self) -> _Call:
         state, now = self.state, self._clock()

@@ -34,6 +34,8 @@ _MANY_EVENTS = 1_000
 """In the outbox: the brokers do not take them, or not as fast as they come."""
 _OLD_EVENT_SECONDS = 60.0
 """The same, seen by one event."""
+_MOST_NAMED = 20
+"""Circuit breakers that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,9 @@ def circuit_breakers(breakers: Breakers) -> HealthCheck:
     async def check() -> Finding:
         broken = [f"{service} {pattern}" for service, pattern, b in breakers if b.state is not State.CLOSED]
         if broken:
-            return Finding(
-                "warn", f"Not called, or only to see whether they answer: {', '.join(broken)}", len(broken), "breakers"
-            )
+            more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+            text = f"Not called, or only to see whether they answer: {', '.join(broken[:_MOST_NAMED])}{more}"
+            return Finding("warn", text, len(broken), "breakers")
         return Finding("pass", "All services that were called answer.", 0, "breakers")
 
     return check

@@ -4,20 +4,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, insert, select
+from sqlalchemy import Column, MetaData, String, Table, event, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.errors import Unavailable
-from emis_streams.services.database import Database, Event, Transaction
+from emis_streams.services.database import Database, Event, Transaction, executed_requests
 from emis_streams.services.errors import Refused
 from emis_streams.services.messages import Request
+from tests.services import until
 
 TABLES = MetaData()
 notes = Table("Notes", TABLES, Column("Text", String(100), primary_key=True))
@@ -120,6 +121,59 @@ async def test_a_request_that_is_old_enough_is_forgotten(database: Database) -> 
     await database.once(asked("old"), lambda _: pytest.fail("it was carried out again"))
     await database.forget_requests(timedelta(0))
     assert await database.once(asked("old"), lambda t: note(t, "b")) == {"noted": "b"}
+
+
+async def keep_old_requests(database: Database, n_rows: int) -> None:
+    """Their keys, as if each had been carried out in January."""
+    row = {"Pattern": "note", "Fingerprint": "f", "Result": "null", "ExecutedAt": datetime(2026, 1, 1)}
+    async with database.transaction("keeping") as connection:
+        await connection.execute(
+            insert(executed_requests), [{**row, "IdempotencyKey": f"old-{n}"} for n in range(n_rows)]
+        )
+
+
+async def n_requests(database: Database) -> int:
+    async with database.reading("counting") as connection:
+        return (await connection.execute(select(func.count()).select_from(executed_requests))).scalar_one()
+
+
+async def test_others_write_while_many_old_requests_are_forgotten(database: Database) -> None:
+    n_old = 4_000
+    await keep_old_requests(database, n_old)
+    forgetting = asyncio.create_task(database.forget_requests(timedelta(hours=1), batch_rows=50))
+
+    async def has_begun() -> bool:
+        return await n_requests(database) < n_old
+
+    await until(has_begun)
+    await database.once(asked("new"), note)
+    assert await n_requests(database) > 1, "it was all forgotten before anybody else could write"
+    assert await forgetting == n_old
+    assert await n_requests(database) == 1
+
+
+@pytest.mark.parametrize("n_old", [1, 99, 100, 101])
+async def test_all_old_requests_are_forgotten_however_they_fill_the_batches(database: Database, n_old: int) -> None:
+    await keep_old_requests(database, n_old)
+    await database.once(asked("new"), note)
+    assert await database.forget_requests(timedelta(hours=1), batch_rows=100) == n_old
+    assert await n_requests(database) == 1
+
+
+async def test_forgetting_finds_old_requests_by_an_index(url: str, database: Database) -> None:
+    await keep_old_requests(database, 2_000)
+    await database.once(asked("new"), note)
+    statements: list[tuple[str, Any]] = []
+    event.listen(
+        database._engine.sync_engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, parameters, *_: statements.append((statement, parameters)),
+    )
+    await database.forget_requests(timedelta(days=36_500))
+    (deletion, parameters), explain = statements[-1], "EXPLAIN QUERY PLAN" if url.startswith("sqlite") else "EXPLAIN"
+    async with database.transaction("explaining") as connection:
+        plan = str((await connection.exec_driver_sql(f"{explain} {deletion}", parameters)).all())
+    assert "ix_ExecutedRequests_ExecutedAt" in plan, plan
 
 
 @pytest.mark.parametrize("days", [8, -8])
