@@ -105,8 +105,10 @@ class Brokers:
         return {t["topic"]: _topic(t) for t in await self._admin.describe_topics() if t["error_code"] == 0}
 
     async def group_names(self) -> set[str]:
-        """All consumer groups that the brokers know."""
-        return {entry[0] for entry in await self._admin.list_consumer_groups()}
+        """All consumer groups that the brokers know; of others nothing is remembered."""
+        names = {entry[0] for entry in await self._admin.list_consumer_groups()}
+        self._coordinators = {name: node for name, node in self._coordinators.items() if name in names}
+        return names
 
     async def groups(self, names: Collection[str]) -> dict[str, GroupFacts]:
         """Members and committed offsets of groups; `Absent` for one that its coordinator does not know."""

@@ -36,6 +36,7 @@ class Watch:
             for tp in partitions_of(group, m, watched):
                 seen[group, tp] = self._observed(group, tp, m)
         self.seen = seen
+        self._level_at = {key: at for key, at in self._level_at.items() if key in seen}
 
     def _observed(self, group: str, tp: TopicPartition, m: Measurement) -> deque[Observation]:
         facts = m.groups[group]

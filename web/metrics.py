@@ -16,6 +16,7 @@ from emis_streams.node import NODE
 from web.limits import DoorCollector
 from web.parameters import takes
 from web.problems import Handler
+from web.request_labels import UNKNOWN_ROUTE, method_of, route_of
 
 routes = web.RouteTableDef()
 
@@ -81,10 +82,8 @@ async def durations(request: web.Request, handler: Handler) -> web.StreamRespons
         status = error.status
         raise
     finally:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource is not None else "unknown"
-        method = request.method if request.method in hdrs.METH_ALL else "other"
-        request.app[DURATIONS].observe(method, route, status, time.perf_counter() - started)
+        route = route_of(request) or UNKNOWN_ROUTE
+        request.app[DURATIONS].observe(method_of(request), route, status, time.perf_counter() - started)
 
 
 def setup(app: web.Application) -> None:

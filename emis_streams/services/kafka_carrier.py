@@ -27,6 +27,9 @@ _LAST_SECONDS = 2.0
 _POSITION_SECONDS = 4.0
 """For the end of the reply topic: less than the time-out of an attempt, so that the caller hears the reason."""
 
+_MOST_TOPICS = 1_000
+"""Requests name the topics of their replies; when there are more, all are forgotten and asked for again."""
+
 
 class Sender:
     """One producer for requests and replies. Twice the same message harms nobody: each has its key."""
@@ -37,7 +40,7 @@ class Sender:
         self._started: AIOKafkaProducer | None = None
         self._attempts: Attempts | None = None
         self._n_partitions: dict[str, int] = {}
-        """Of topics that were sent to; they may have got more since, never fewer."""
+        """Of topics that were sent to, _MOST_TOPICS at most; they may have got more since, never fewer."""
 
     async def start(self) -> None:
         """Raises aiokafka.errors.KafkaError."""
@@ -102,8 +105,13 @@ class Sender:
             found = await described(self._producer.client, [topic])
         except UnknownTopicOrPartitionError:
             raise NoSuchTopic(f"there is no topic {topic}; `emis-streams topics` makes it") from None
-        self._n_partitions[topic] = found[topic].n_partitions
+        self._remember(topic, found[topic].n_partitions)
         return found[topic].n_partitions
+
+    def _remember(self, topic: str, n_partitions: int) -> None:
+        if topic not in self._n_partitions and len(self._n_partitions) >= _MOST_TOPICS:
+            self._n_partitions.clear()
+        self._n_partitions[topic] = n_partitions
 
     async def send_and_wait(
         self, topic: str, key: bytes, value: bytes | None, headers: list[Header], partition: int | None = None

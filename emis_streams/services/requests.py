@@ -173,12 +173,16 @@ class Requests:
         if request.expires_at <= arrival.monotonic:
             self._leave_out(request, arrival)
             return
-        with tracing.span(request.pattern, SpanKind.SERVER, parent=tracing.parent_in(record.headers)):
+        with tracing.span(self._span_name(request), SpanKind.SERVER, parent=tracing.parent_in(record.headers)):
             if request.reply_to is not None:
                 await self._answer_asked(request)
             else:
                 async with self._emitted_at_once:
                     await self._carry_out_emitted(batch, record, request)
+
+    def _span_name(self, request: Request) -> str:
+        """The pattern, if it is one of ours: any other is whatever somebody has written."""
+        return request.pattern if request.pattern in self._answers else "unknown"
 
     async def _answer_asked(self, request: Request) -> None:
         """In its turn, or soon that there is too much to do."""

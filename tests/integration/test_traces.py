@@ -1,6 +1,7 @@
 """One trace over a real broker: from who asks to who carries out, and on to the events that come of it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from opentelemetry.trace import SpanKind
 
 from emis_streams import topics, tracing
 from emis_streams.services import messages
+from emis_streams.services.errors import Refused
 from emis_streams.services.lessons import LessonService, NewLesson
 from emis_streams.services.messages import Request
+from emis_streams.services.requests import Counts
 from emis_streams.settings import Settings
 from tests.integration.engine_rig import admin
 from tests.integration.service_rig import ASKING, Answering, asking, no_dead_letter
@@ -49,6 +52,19 @@ async def test_who_carries_a_request_out_is_a_child_of_who_asked(
     context = asked.get_span_context()
     assert context is not None
     assert carried_out.parent.span_id == context.span_id
+
+
+async def test_patterns_that_nobody_answers_make_up_no_names_of_spans(
+    broker: str, squares: Answering, spans: InMemorySpanExporter
+) -> None:
+    async with asking(broker) as asker:
+        for number in range(20):
+            with pytest.raises(Refused, match="is none of square"):
+                await asker.client.send(squares.name, f"pattern-{number}", None)
+    carried_out = [span.name for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+    assert carried_out == ["unknown"] * 20
+    counted = asdict(squares.requests.counts)
+    assert counted == {**asdict(Counts()), "refused": 20}, "metrics have a series for each of these"
 
 
 async def test_events_in_the_outbox_keep_the_trace_of_the_request(tmp_path: Path, spans: InMemorySpanExporter) -> None:

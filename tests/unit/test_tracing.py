@@ -75,6 +75,25 @@ async def test_an_http_request_is_a_child_of_its_callers_span(spans: InMemorySpa
     assert dict(found.attributes or {})["http.response.status_code"] == 200
 
 
+async def test_clients_make_up_no_names_of_spans(spans: InMemorySpanExporter) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    web_tracing.setup(app)
+    app.router.add_get("/lessons/{lesson_id}", answer)
+    async with TestClient(TestServer(app)) as http:
+        for number in range(20):
+            for method, path in (("GET", "lessons"), ("GET", "nowhere"), ("PURGE", "lessons"), ("PROPFIND", "nowhere")):
+                async with http.request(method, f"/{path}/{number}"):
+                    pass
+    assert {span.name for span in spans.get_finished_spans()} == {"GET /lessons/{lesson_id}", "GET", "HTTP"}
+    attributes = [dict(span.attributes or {}) for span in spans.get_finished_spans()]
+    assert {found["http.request.method"] for found in attributes} == {"GET", "_OTHER"}
+    assert {found.get("http.route") for found in attributes} == {"/lessons/{lesson_id}", None}
+    assert {found.get("http.request.method_original") for found in attributes} == {"PURGE", "PROPFIND", None}
+
+
 def test_json_logs_tell_trace_and_span(spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up_logging(Settings(log_format="json"))
     handler: Any = logging.getLogger().handlers[0]
