@@ -10,7 +10,7 @@ import pymysql  # type: ignore[import-untyped]
 
 from benchmarks.data import SOURCES
 from benchmarks.stage import Stage
-from benchmarks.tables import VERSION_BYTES, SourceFold, Versions, compare
+from benchmarks.tables import TIME_AND_RANK_BYTES, SourceFold, Versions, compare
 from benchmarks.watching import Progress, watch
 from emis_streams import topics
 from emis_streams.local.process import Child
@@ -110,5 +110,8 @@ def _positions(database: "pymysql.Connection[Any]") -> int:
 
 def _versions(database: "pymysql.Connection[Any]") -> Versions:
     with database.cursor(pymysql.cursors.SSCursor) as cursor:
-        cursor.execute("SELECT ClassId, Version FROM ClassInfos")
-        return {class_id.encode(): bytes.fromhex(version)[:VERSION_BYTES] for class_id, version in cursor}
+        cursor.execute("SELECT ClassId, Version, SourceEventId FROM ClassInfos")
+        return {
+            class_id.encode(): bytes.fromhex(version)[:TIME_AND_RANK_BYTES] + bytes.fromhex(event_id.replace("-", ""))
+            for class_id, version, event_id in cursor
+        }

@@ -34,8 +34,13 @@ _SHAPE = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
 _ID_SHAPE = b"00000000-0000-0000-0000-000000000000"
 _HEAD = struct.Struct(">QB16sLQ")
 """Event time, rank, what decides between equal ones, CRC-32, time of creation."""
-_TRAILER, _TRAILER_BEGINS = slice(-rows.TRAILER_BYTES, -rows.TRAILER_BYTES + 2), b"\xc4\x11"
-"""Where a body of format 2 has these bytes; looked at here for speed, by `rows.content_of` then."""
+_TRAILER_HEAD, _OF_FORMAT_2 = slice(-rows.TRAILER_BYTES, -rows.TRAILER_BYTES + 3), b"\xc4\x11" + rows.FORMAT_2
+_CONTENT = slice(1, -rows.TRAILER_BYTES)
+_HEADER_CRC = [crc32(bytes([header - 1 & 0xFF])) for header in range(256)]
+"""By the header of an array with a trailer: the CRC-32 of the header that it has without.
+
+For speed, `_content_hashes` says the same here as `rows.content_of` says of one row; a test holds them together.
+"""
 
 
 class Record(Protocol):
@@ -133,11 +138,21 @@ def _are_rows(form: _Form, keys: Sequence[Any], values: Sequence[Any]) -> bool:
     bodies = [value[rows.BODY_AT :] for value in values]
     if not form.kinds.issuperset(zip(ranks, [not body for body in bodies], strict=True)):
         return False
-    if tuple([_content_hash(body) if body[_TRAILER] == _TRAILER_BEGINS else crc32(body) for body in bodies]) != hashes:
+    if _content_hashes(bodies) != hashes:
         return False
     decode = form.decode
     decoded = [decode(body) for body in bodies if body]
     return _are_ids([i for name in form.ids for body in decoded if (i := getattr(body, name)) is not None])
+
+
+def _content_hashes(bodies: Sequence[bytes]) -> tuple[int, ...]:
+    """CRC-32 of the fields of each body; something else for a body of an unknown format."""
+    return tuple(
+        [
+            crc32(body[_CONTENT], _HEADER_CRC[body[0]]) if body[_TRAILER_HEAD] == _OF_FORMAT_2 else crc32(body)
+            for body in bodies
+        ]
+    )
 
 
 def _are_ids(ids: Sequence[str]) -> bool:

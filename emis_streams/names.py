@@ -17,6 +17,12 @@ def is_visible(text: str) -> bool:
 def may_have_invisible(texts: Sequence[str]) -> bool:
     """Whether one of them may not be visible: one cheap look at many, which is right when it says no."""
     joined = "\n".join(texts)
-    if _WITHOUT_A_WORD.search(joined) is not None:
+    if not _begin_with_a_word(texts) and _WITHOUT_A_WORD.search(joined) is not None:
         return True
     return not joined.isascii() and any(character in joined for character in _BLANK)
+
+
+def _begin_with_a_word(texts: Sequence[str]) -> bool:
+    """As nearly all names do; a tenth of the time that a search takes."""
+    firsts = "".join([text[:1] for text in texts])
+    return len(firsts) == len(texts) and (firsts.isalnum() or not texts)

@@ -331,11 +331,16 @@ def test_a_slice_gives_what_its_records_give_one_by_one(
     assert decode(contract, keys, values, [NOW_MS] * len(values)) == one_by_one(contract, keys, values)
 
 
-def test_a_good_slice_is_decoded_with_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def never_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_arguments: Any) -> Decoded:
         raise AssertionError("each record was looked at by itself")
 
     monkeypatch.setattr(events, "_decode_one_by_one", never)
+
+
+@pytest.mark.usefixtures("never_one_by_one")
+def test_a_good_slice_is_decoded_with_one_call() -> None:
     ids = [an_id() for _ in range(500)]
     decoded = decode(CREATED, [i.encode() for i in ids], [json_of(a_class(classId=i)) for i in ids], [NOW_MS] * 500)
     assert decoded.keys == [i.encode() for i in ids]
@@ -354,17 +359,27 @@ EXAMPLES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("topic", EXAMPLES)
-def test_each_other_topic_has_its_contract(topic: str) -> None:
-    fields, row_key = EXAMPLES[topic]
-    own = an_id()
+def example(topic: str, own_id: str) -> dict[str, Any]:
+    fields, _row_key = EXAMPLES[topic]
     event = {"eventId": an_id(), "eventType": topic, "timestamp": NOW.isoformat()}
-    event |= {name: own if value == "{id}" else value for name, value in fields.items()}
-    decoded = decode_one(json_of(event), own.encode(), CONTRACTS[topic])
+    return event | {name: own_id if value == "{id}" else value for name, value in fields.items()}
+
+
+@pytest.mark.parametrize("topic", EXAMPLES)
+@pytest.mark.usefixtures("never_one_by_one")
+def test_each_other_topic_has_its_contract(topic: str) -> None:
+    _fields, row_key = EXAMPLES[topic]
+    own = an_id()
+    decoded = decode_one(json_of(example(topic, own)), own.encode(), CONTRACTS[topic])
     assert decoded.refused == []
     assert decoded.keys == [row_key.replace("{id}", own).encode()]
     assert (decoded.bodies == [b""]) == topic.endswith(".deleted")
-    assert "is not the" in refusal(decode_one(json_of(event), an_id().encode(), CONTRACTS[topic]))
+
+
+@pytest.mark.parametrize("topic", EXAMPLES)
+def test_a_key_that_is_not_the_one_of_the_event_is_refused(topic: str) -> None:
+    value = json_of(example(topic, an_id()))
+    assert "is not the" in refusal(decode_one(value, an_id().encode(), CONTRACTS[topic]))
 
 
 def test_a_delete_may_say_anything_else() -> None:
