@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -11,6 +12,14 @@ from emis_streams.ids import canonical_id, is_id_name
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_encode_in_order = msgspec.json.Encoder().encode
+
+_ID_FORMS_OF_0_1_0: tuple[Callable[[str], str], ...] = (
+    str.upper,
+    lambda id_: id_.replace("-", ""),
+    lambda id_: id_.replace("-", "").upper(),
+)
+"""The forms of an id, beside the canonical one, that releases up to 0.1.0 accepted; mixed case is left out."""
 
 
 def content_of(value: bytes) -> bytes:
@@ -41,9 +50,29 @@ def are_same(value: bytes, other: bytes) -> bool:
 
 def fingerprint(value: bytes) -> str:
     """SHA-256 of what is asked for, in hexadecimal."""
-    return hashlib.sha256(content_of(value)).hexdigest()
+    return _sha256(content_of(value))
 
 
 def is_fingerprint_of(kept: str, value: bytes) -> bool:
-    """Whether it was kept for this content. Releases up to 0.1.0 kept that of the bytes as they came."""
-    return kept in (fingerprint(value), hashlib.sha256(value).hexdigest())
+    """Whether it was kept for this content, by this release or by one up to 0.1.0."""
+    return kept == fingerprint(value) or kept in _fingerprints_of_0_1_0(value)
+
+
+def _fingerprints_of_0_1_0(value: bytes) -> Iterator[str]:
+    """Of the bytes as they came. A gateway of that release passed ids on as the client had written them."""
+    yield _sha256(value)
+    try:
+        members = _decode(value)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return
+    if isinstance(members, dict):
+        for form in _ID_FORMS_OF_0_1_0:
+            yield _sha256(_encode_in_order({name: _id_as(form, name, member) for name, member in members.items()}))
+
+
+def _id_as(form: Callable[[str], str], name: str, value: Any) -> Any:
+    return form(value) if is_id_name(name) and isinstance(value, str) and canonical_id(value) else value
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

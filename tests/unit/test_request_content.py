@@ -6,10 +6,12 @@ import random
 import unicodedata
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emis_streams.ids import with_canonical_ids
 from emis_streams.services.request_content import are_same, content_of, fingerprint, is_fingerprint_of
 
 ASKED = '{"title": "Phân số", "userId": "0c0000ab-0000-4000-8000-00000000000f", "pages": 3}'.encode()
@@ -35,6 +37,14 @@ OTHER = {
     "no JSON": ASKED.decode() + "x",
 }
 
+_ID = "0c0000ab-0000-4000-8000-00000000000f"
+ID_FORMS_OF_0_1_0 = {
+    "canonical": ASKED.decode(),
+    "in capitals": ASKED.decode().replace(_ID, _ID.upper()),
+    "without hyphens": ASKED.decode().replace(_ID, _ID.replace("-", "")),
+    "in capitals without hyphens": ASKED.decode().replace(_ID, _ID.replace("-", "").upper()),
+}
+
 
 @pytest.mark.parametrize("value", SAME.values(), ids=SAME)
 def test_spelled_otherwise_it_is_the_same(value: str) -> None:
@@ -50,6 +60,17 @@ def test_other_content_is_not_the_same(value: str) -> None:
 
 def test_what_an_older_release_kept_is_still_known() -> None:
     assert is_fingerprint_of(hashlib.sha256(ASKED).hexdigest(), ASKED)
+
+
+@pytest.mark.parametrize("body", ID_FORMS_OF_0_1_0.values(), ids=ID_FORMS_OF_0_1_0)
+def test_a_retry_through_a_new_gateway_is_the_request_that_an_old_one_passed_on(body: str) -> None:
+    """A rolling upgrade: the first attempt met old instances, which pass ids on and keep them as they are written."""
+    passed_on_by_old = msgspec.json.encode(msgspec.json.decode(body))
+    passed_on_by_new = msgspec.json.encode(with_canonical_ids(msgspec.json.decode(body)))
+    kept = hashlib.sha256(passed_on_by_old).hexdigest()
+    assert is_fingerprint_of(kept, passed_on_by_new)
+    assert not is_fingerprint_of(kept, passed_on_by_new.replace(b"Ph", b"ph"))
+    assert not is_fingerprint_of(kept, passed_on_by_new.replace(b"0c0000ab", b"0c0000ac"))
 
 
 _JSON = st.recursive(
