@@ -87,6 +87,7 @@ GRANTS: dict[str, list[Grant]] = {
         *_topics([topics.reply_topic(_ASKING)], "Write"),
         *_topics([topic.name for topic in topics.lesson_event_topics()], "Write"),
         *_topics([topics.DEAD_LETTER], "Write"),
+        *_topics([OFFSETS_TOPIC], "Describe"),
         *_groups([topics.app_id("lessons")], "Read"),
         Grant(("Write",), "transactional-id", topics.outbox_transactional_ids("lessons")),
     ],

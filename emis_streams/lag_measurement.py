@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiokafka import TopicPartition
 
@@ -67,6 +67,11 @@ def watched_by(service: str) -> Watched:
         dead_letter=topics.DEAD_LETTER,
         expected=frozenset({group}),
     )
+
+
+def watched_requests(service: str) -> Watched:
+    """What a service that answers requests watches itself: it may write dead letters, and need not read them."""
+    return replace(watched_by(service), dead_letter=None)
 
 
 @dataclass(frozen=True)

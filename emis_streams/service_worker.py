@@ -20,7 +20,7 @@ from emis_streams.engine.door import DOOR
 from emis_streams.engine.part import Part
 from emis_streams.engine.store import open_or_set_aside
 from emis_streams.lag import LagMonitor, followers_of
-from emis_streams.lag_measurement import watched_by
+from emis_streams.lag_measurement import Watched, watched_by, watched_requests
 from emis_streams.node import NODE, Node
 from emis_streams.read_model.user_rows import UserRows
 from emis_streams.services import health
@@ -59,6 +59,9 @@ class Hears:
     page: ModuleType
 
 
+_REQUESTS_POLL_SECONDS = 5.0
+"""Nobody is shown the age of requests: only standstills of 10 s and more are looked for."""
+
 HEARS = {
     "progress": Hears(topics.PROGRESS, "agents.progress", progress),
     "users": Hears(topics.ACTIVITY, "agents.activity", activity),
@@ -88,6 +91,7 @@ def compose(app: App, config: Settings) -> Node:
     app.ingests = bool(own.requests.patterns or own.name in HEARS)
     if app.ingests:
         _add_agents(app, own, node)
+        _add_lag_monitor(app, config, own, node)
     _add_pages(app, own, node)
     return node
 
@@ -108,9 +112,21 @@ def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hea
 
     app.parts.append(Part(app, "local copy", follower.follow, close))
     own.not_ready.append(lambda: None if copy.caught_up else "the local copy has not caught up yet")
-    node.lag = LagMonitor(config, lambda: followers_of(node), watched_by(own.name), clock=node.clock)
+
+
+def _add_lag_monitor(app: App, config: Settings, own: Service, node: Node) -> None:
+    """How far behind its group is, and why: events of others, or requests."""
+    topics_watched, poll_seconds = _watched_by(own)
+    node.lag = LagMonitor(config, lambda: followers_of(node), topics_watched, poll_seconds, node.clock)
     app.parts.append(Part(app, "lag monitor", node.lag.run))
     own.health_checks["consumerLag"] = health.consumer_lag(node.lag.snapshot)
+
+
+def _watched_by(own: Service) -> tuple[Watched, float]:
+    """What the lag monitor of this service watches, and the seconds between two measurements."""
+    if own.name in HEARS:
+        return watched_by(own.name), 1.0
+    return watched_requests(own.name), _REQUESTS_POLL_SECONDS
 
 
 def _add_agents(app: App, own: Service, node: Node) -> None:
@@ -136,6 +152,7 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
         web_app.add_routes(page.routes)
     if own.name in HEARS:
         web_app.add_routes(HEARS[own.name].page.routes)
+    if node.lag is not None:
         web_app.add_routes(consumer_lag.routes)
     if isinstance(own, GatewayService):
         web_app.add_routes(services_status.routes)

@@ -181,7 +181,7 @@ def circuit_breakers(breakers: Breakers) -> HealthCheck:
 
 
 def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
-    """How far what the service hears of others is behind; `measured` is the last measurement."""
+    """How far the service's own group is behind; `measured` is the last measurement."""
 
     async def check() -> Finding:
         report = measured()
@@ -191,7 +191,8 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
             return Finding("warn", report.error)
         own = report.groups[0]  # Others that read the same topics come after it.
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
-        return Finding(status, f"{own.group_id}: {own.reason}", own.total_lag, "records")
+        where = own.group_id if own.reason_partition is None else f"{own.group_id}, {own.reason_partition}"
+        return Finding(status, f"{where}: {own.state}: {own.reason}", own.total_lag, "records")
 
     return check
 

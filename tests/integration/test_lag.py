@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from confluent_kafka import Producer
 
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
@@ -24,6 +23,7 @@ from emis_streams.lag_report import GroupLag, LagReport, PartitionLag
 from emis_streams.lag_watch import WINDOW_SECONDS
 from emis_streams.local import kafka_jars
 from emis_streams.node import FollowerStatus
+from tests.integration.open_transaction import open_transaction
 from tests.services import free_port, kafka_cluster, settings_for, unique, until
 
 N_PARTITIONS = 3
@@ -278,21 +278,6 @@ def test_the_command_line_says_in_one_line_that_no_broker_answers() -> None:
 def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "emis_streams", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
-
-
-@contextmanager
-def open_transaction(broker: str, topic: str, partition: int, n_records: int) -> Iterator[None]:
-    """A producer that begins, sends, and then neither commits nor aborts."""
-    producer = Producer({"bootstrap.servers": broker, "transactional.id": unique("hangs")})
-    producer.init_transactions(20)
-    producer.begin_transaction()
-    for _ in range(n_records):
-        producer.produce(topic, b"{}", partition=partition)
-    assert producer.flush(20) == 0
-    try:
-        yield
-    finally:
-        producer.abort_transaction(20)
 
 
 def of_events() -> tuple[Watched, str, str]:

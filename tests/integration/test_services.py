@@ -11,8 +11,9 @@ from uuid import uuid4
 import pytest
 
 from emis_streams import dead_letters
-from emis_streams.topics import LESSON_AVAILABLE, PARTITIONS, USER_ACTIVITY
+from emis_streams.topics import LESSON_AVAILABLE, PARTITIONS, USER_ACTIVITY, request_topic
 from tests.integration.engine_rig import producer
+from tests.integration.open_transaction import open_transaction
 from tests.integration.otlp_collector import Collector, collecting
 from tests.integration.services_rig import Process, Services, User
 from tests.services import until
@@ -76,6 +77,32 @@ async def test_a_lesson_is_created_found_and_shown_in_progress_and_activity(serv
         assert await user.gateway.ask(f"/lessons/{lesson['lessonId']}") == (200, lesson)
         assert (await user.gateway.ask("/lessons?limit=1"))[1]["lessons"] == [lesson]
         assert (await user.gateway.ask(f"/lessons/{uuid4()}"))[0] == 404
+
+
+async def test_a_transaction_that_holds_requests_is_named_in_the_health_of_the_service(
+    services: Services, user: User
+) -> None:
+    """As workers name one that holds events: partition, state, reason. Requests are answered again when it ends."""
+    topic = request_topic("lessons")
+    async with services.process("lessons").running() as lessons:
+
+        async def lag_is(status: str, *said: str) -> bool:
+            _, health = await lessons.ask("/health")
+            check = health["checks"]["consumerLag"]
+            return check["status"] == status and all(text in check["output"] for text in said)
+
+        assert (await user.create())[0] == 201
+        with open_transaction(services.broker, topic, 3, 1):
+            held = (
+                "emis-lesson",
+                f"{topic}",
+                "OPEN_TRANSACTION",
+                "An open transaction has held the last stable offset",
+            )
+            await until(lambda: lag_is("warn", *held), 60)
+            assert (await lessons.ask("/api/consumer-lag"))[1]["groups"][0]["state"] == "OPEN_TRANSACTION"
+        await until(lambda: lag_is("pass"), 60)
+        await user.created(8)
 
 
 async def test_one_trace_leads_from_the_post_to_the_last_consumer(
