@@ -8,14 +8,18 @@ from threading import Lock
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from emis_streams import database, database_urls
 from emis_streams.database_faults import reason_of
 from emis_streams.errors import Unavailable
+from emis_streams.replica.additions import add_missing
 from emis_streams.replica.schema import metadata
 
+VERSION_TABLE = "ReplicaSchemaVersion"
 _FOLDER = Path(__file__).parent
 _LOCK_NAME = "emis-streams-replica-migrate"
 _LOCK_WAIT_SECONDS = 60
@@ -25,7 +29,7 @@ _one_at_a_time = Lock()
 
 
 def upgrade(database_url: str) -> None:
-    """Makes or changes the tables; does nothing if they are as they should be.
+    """Makes or changes the tables; does nothing if they are as they should be, or if a newer release changed them.
 
     Raises Unavailable while the database cannot be reached, InvalidSetting for a URL that cannot be one.
     """
@@ -34,8 +38,10 @@ def upgrade(database_url: str) -> None:
         with _one_at_a_time, engine.connect() as connection, _alone(connection), connection.begin():
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if not _is_of_newer_release(connection, config):
+                command.upgrade(config, "head")
             _check_tables(connection)
+            add_missing(connection)
     except (SQLAlchemyError, OSError) as error:
         where = database.shown(engine.url)
         raise Unavailable(
@@ -43,6 +49,13 @@ def upgrade(database_url: str) -> None:
         ) from error
     finally:
         engine.dispose()
+
+
+def _is_of_newer_release(connection: Connection, config: Config) -> bool:
+    """Whether the schema has a revision that this release does not know: both run side by side during an upgrade."""
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    return not known.issuperset(context.get_current_heads())
 
 
 def _check_tables(connection: Connection) -> None:

@@ -93,9 +93,14 @@ replica_positions = Table(
     Column("Partition", Integer, primary_key=True, autoincrement=False),
     Column("NextOffset", BigInteger, nullable=False),
     Column("TopicId", String(64), nullable=False),
+    Column("WrittenOffset", BigInteger),
     **OPTIONS,
 )
-"""How far each partition of a changelog was followed: the truth about that, beside the rows."""
+"""How far each partition of a changelog was followed: the truth about that, beside the rows.
+
+`WrittenOffset` is the same offset. Writers of 0.1.0 do not know it and leave it behind: what they wrote since is
+written again, as they read event ids of rows of format 2 wrongly (docs/decisions/0017-ties.md).
+"""
 
 TABLES: dict[topics.Subject, Table] = {
     topics.CLASSES: class_infos,

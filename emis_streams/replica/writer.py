@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from aiokafka import TopicPartition
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Table, and_, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -16,6 +16,7 @@ from emis_streams.database_faults import Fault, fault_of, reason_of, waited_for
 from emis_streams.engine.follower import ChangelogSlice, Position, PositionsChanged
 from emis_streams.errors import Unavailable
 from emis_streams.replica import migrate, statements
+from emis_streams.replica.positions import forget, is_at, kept_positions, take_back
 from emis_streams.replica.schema import BY_CHANGELOG, TABLES, replica_positions
 from emis_streams.replica.upserts import STATEMENT_ROWS, OnRefused, Upserts
 
@@ -90,10 +91,11 @@ class ReplicaSink:
         async with self._one_at_a_time:
             await asyncio.to_thread(migrate.upgrade, self._database_url)
             async with self._connected("reading the replica's positions") as connection:
-                kept = await _positions(connection, tps)
+                await take_back(connection, tps)
+                kept = await kept_positions(connection, tps)
                 self._witnesses |= await _witnesses(connection, {BY_CHANGELOG[tp.topic] for tp in tps})
                 emptied = {tp.topic for tp in kept if not self._witnesses[BY_CHANGELOG[tp.topic]]}
-                await _forget(connection, replica_positions.c.Topic.in_(sorted(emptied)))
+                await forget(connection, replica_positions.c.Topic.in_(sorted(emptied)))
             self._kept = {tp: at for tp, at in kept.items() if tp.topic not in emptied}
             return dict(self._kept)
 
@@ -107,7 +109,7 @@ class ReplicaSink:
             if kept is None:
                 return
             async with self._connected("resetting the replica's position") as connection:
-                await _forget(connection, _is_at(tp, kept))
+                await forget(connection, is_at(tp, kept))
             del self._kept[tp]
 
     @asynccontextmanager
@@ -134,7 +136,7 @@ class ReplicaSink:
         """Forgets all positions of these subjects, those of other workers too: each fills its own part again."""
         if gone:
             async with self._connected("forgetting positions whose rows are gone") as connection:
-                await _forget(connection, replica_positions.c.Topic.in_(sorted(s.changelog for s in gone)))
+                await forget(connection, replica_positions.c.Topic.in_(sorted(s.changelog for s in gone)))
 
     async def _apply_share(self, share: _Share) -> None:
         try:
@@ -154,7 +156,7 @@ class ReplicaSink:
 
         A position may also be the wanted one already: the commit before was cut off after it was done.
         """
-        kept = await _positions(connection, wanted, for_update=True)
+        kept = await kept_positions(connection, wanted, for_update=True)
         for tp, new in wanted.items():
             if kept.get(tp) not in (self._kept.get(tp), new):
                 raise PositionsChanged(f"position of {tp} in the database is {kept.get(tp)}, not {self._kept.get(tp)}")
@@ -164,7 +166,8 @@ class ReplicaSink:
             raise _RowsGone(gone)
 
     async def _keep_positions(self, connection: AsyncConnection, share: _Share) -> None:
-        values = [(tp.topic, tp.partition, at.next_offset, at.topic_id) for tp, at in share.positions().items()]
+        positions = share.positions().items()
+        values = [(tp.topic, tp.partition, at.next_offset, at.topic_id, at.next_offset) for tp, at in positions]
         if values:
             await connection.exec_driver_sql(self._upsert_positions, values)
 
@@ -184,18 +187,6 @@ def share_out(slices: Sequence[ChangelogSlice], n_most: int) -> list[_Share]:
         least.slices += own.slices
         least.n_rows += own.n_rows
     return shares
-
-
-async def _positions(
-    connection: AsyncConnection, tps: Iterable[TopicPartition], *, for_update: bool = False
-) -> dict[TopicPartition, Position]:
-    """Those that are kept."""
-    wanted = list(tps)
-    if not wanted:
-        return {}
-    query = select(replica_positions).where(_is_one_of(wanted))
-    found = await connection.execute(query.with_for_update() if for_update else query)
-    return {TopicPartition(r.Topic, r.Partition): Position(r.NextOffset, r.TopicId) for r in found}
 
 
 async def _witnesses(
@@ -230,24 +221,6 @@ def _all_there(table: Table, rows: Iterable[_Key]) -> ColumnElement[bool]:
             for row in rows
         )
     )
-
-
-async def _forget(connection: AsyncConnection, which: ColumnElement[bool]) -> None:
-    await connection.execute(delete(replica_positions).where(which))
-
-
-def _is_one_of(tps: Iterable[TopicPartition]) -> ColumnElement[bool]:
-    by_topic: dict[str, list[int]] = {}
-    for tp in tps:
-        by_topic.setdefault(tp.topic, []).append(tp.partition)
-    columns = replica_positions.c
-    return or_(*(and_(columns.Topic == t, columns.Partition.in_(sorted(ps))) for t, ps in sorted(by_topic.items())))
-
-
-def _is_at(tp: TopicPartition, position: Position) -> ColumnElement[bool]:
-    columns = replica_positions.c
-    at = and_(columns.NextOffset == position.next_offset, columns.TopicId == position.topic_id)
-    return and_(_is_one_of([tp]), at)
 
 
 def _as_told(error: Exception) -> Exception:

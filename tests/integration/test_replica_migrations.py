@@ -48,6 +48,36 @@ def test_migrated_tables_are_the_ones_that_the_code_knows(database_url: str) -> 
     engine.dispose()
 
 
+_DROP_INDEX = "DROP INDEX `ix_TeacherAssignments_AssignmentId`"
+AS_IN_0_1_0 = {
+    "sqlite": ("ALTER TABLE ReplicaPositions DROP COLUMN WrittenOffset", _DROP_INDEX),
+    "mysql": ("ALTER TABLE ReplicaPositions DROP COLUMN WrittenOffset", f"{_DROP_INDEX} ON TeacherAssignments"),
+}
+
+
+def test_tables_of_the_last_release_get_what_is_new_and_keep_its_revision(database_url: str) -> None:
+    """It has to find the revision that it knows: workers of both releases run side by side during an upgrade."""
+    migrate.upgrade(database_url)
+    dialect = "sqlite" if database_url.startswith("sqlite") else "mysql"
+    position = "INSERT INTO ReplicaPositions (Topic, `Partition`, NextOffset, TopicId) VALUES ('t', 3, 7, 'id')"
+    execute(database_url, *AS_IN_0_1_0[dialect], position)
+    for _ in range(2):
+        migrate.upgrade(database_url)
+        test_migrated_tables_are_the_ones_that_the_code_knows(database_url)
+    engine = database.migration_engine(database_url)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM ReplicaSchemaVersion")) == "0001"
+        assert connection.scalar(text("SELECT WrittenOffset FROM ReplicaPositions")) == 7
+    engine.dispose()
+
+
+def test_tables_of_a_newer_release_are_left_as_they_are(database_url: str) -> None:
+    migrate.upgrade(database_url)
+    execute(database_url, "UPDATE ReplicaSchemaVersion SET version_num = '0999'")
+    migrate.upgrade(database_url)
+    assert tables_of(database_url) == {*metadata.tables, "ReplicaSchemaVersion"}
+
+
 def upgrade_when(both_are_ready: Barrier, database_url: str) -> None:
     both_are_ready.wait(60)
     migrate.upgrade(database_url)

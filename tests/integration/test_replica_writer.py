@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import TopicPartition
 from hypothesis import HealthCheck, strategies
-from sqlalchemy import Engine, delete, select, text, update
+from sqlalchemy import Engine, and_, delete, insert, select, text, update
 
 from emis_streams import database, topics
 from emis_streams.engine.follower import Position, PositionsChanged
@@ -252,6 +252,43 @@ async def test_a_position_that_another_worker_has_moved_is_not_forgotten(sink: R
     await other.reset(CLASSES)
     assert await sink.positions([CLASSES]) == {}
     await other.close()
+
+
+def written_by_0_1_0(tp: TopicPartition, next_offset: int) -> Any:
+    """What a writer of that release does to a position: it knows no `WrittenOffset`."""
+    own = and_(replica_positions.c.Topic == tp.topic, replica_positions.c.Partition == tp.partition)
+    return update(replica_positions).where(own).values(NextOffset=next_offset)
+
+
+TEACHER = {id_of(1): row_of(1, CREATED, ("Hoa", None, None))}
+
+
+async def test_what_a_writer_of_the_last_release_wrote_is_followed_again(
+    sink: ReplicaSink, engine: Engine, database_url: str
+) -> None:
+    """It reads event ids of rows of format 2 wrongly (decision 0017); an equal version is written again."""
+    await sink.apply([slice_of(CLASSES, {id_of(50): class_row(1)}, 5), slice_of(TEACHERS, TEACHER, 3)])
+    right = classes_in(engine, "SourceEventId")
+    wrong = update(class_infos).values(SourceEventId="ffffffff-ffff-ffff-0000-000000000005")
+    change(engine, wrong, written_by_0_1_0(CLASSES, 9))
+    next_one = await open_sink(database_url, [])
+    assert await next_one.positions([CLASSES, TEACHERS]) == {
+        CLASSES: Position(5, TOPIC_ID),
+        TEACHERS: Position(3, TOPIC_ID),
+    }
+    await next_one.apply([slice_of(CLASSES, {id_of(50): class_row(1)}, 9)])
+    assert classes_in(engine, "SourceEventId") == right
+    assert (await next_one.positions([CLASSES]))[CLASSES] == Position(9, TOPIC_ID)
+    await next_one.close()
+
+
+async def test_a_partition_that_only_the_last_release_wrote_is_followed_from_its_start(
+    sink: ReplicaSink, engine: Engine
+) -> None:
+    own = {"Topic": CLASSES.topic, "Partition": CLASSES.partition, "NextOffset": 9, "TopicId": TOPIC_ID}
+    await sink.apply([slice_of(CLASSES, {id_of(50): class_row(1)}, 5)])
+    change(engine, delete(replica_positions), insert(replica_positions).values(own))
+    assert await sink.positions([CLASSES]) == {}
 
 
 EMPTIED: dict[str, Callable[[], list[Any]]] = {

@@ -4,13 +4,12 @@ from alembic import context
 from sqlalchemy import Connection
 
 from emis_streams import database, settings
+from emis_streams.replica.migrate import VERSION_TABLE
 from emis_streams.replica.schema import metadata
-
-_VERSION_TABLE = "ReplicaSchemaVersion"
 
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, version_table=_VERSION_TABLE)
+    context.configure(connection=connection, target_metadata=metadata, version_table=VERSION_TABLE)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -19,7 +18,7 @@ def _run_offline(dialect: str) -> None:
     context.configure(
         dialect_name=dialect,
         target_metadata=metadata,
-        version_table=_VERSION_TABLE,
+        version_table=VERSION_TABLE,
         literal_binds=True,
     )
     with context.begin_transaction():

@@ -148,10 +148,10 @@ async def _evidence(scene: Scene, n_faults: int) -> Evidence:
 
 
 def _published(brokers: str, scene: Scene) -> list[Published]:
-    """Of this row's users."""
+    """Of this row's users; other rows write to these topics too, and not only text (row 45)."""
     own = {lesson.user_id for lesson in scene.load.accepted}
     records = independent.records(brokers, list(lessons.TOPICS))
-    found = [Published(str(r.topic()), (r.key() or b"").decode(), r.value() or b"") for r in records]
+    found = [Published(str(r.topic()), (r.key() or b"").decode("utf-8", "replace"), r.value() or b"") for r in records]
     return [record for record in found if record.key in own]
 
 

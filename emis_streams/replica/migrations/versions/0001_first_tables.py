@@ -1,6 +1,7 @@
 """The first tables.
 
-MySQL keeps each table as soon as it is made, so what was made before an interruption is passed over.
+MySQL keeps each table as soon as it is made, so what was made before an interruption is passed over. Tables that an
+earlier release made get what was added since from `replica/additions.py`.
 """
 
 from typing import Any
@@ -73,9 +74,11 @@ def upgrade() -> None:
         sa.Column("Partition", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("NextOffset", sa.BigInteger, nullable=False),
         sa.Column("TopicId", sa.String(64), nullable=False),
+        sa.Column("WrittenOffset", sa.BigInteger),
         **_OPTIONS,
     )
     _create_index("ix_ClassInfos_HomeroomTeacherId", "ClassInfos", "HomeroomTeacherId")
+    _create_index("ix_TeacherAssignments_AssignmentId", "TeacherAssignments", "AssignmentId")
 
 
 def _create_index(name: str, table: str, column: str) -> None:
