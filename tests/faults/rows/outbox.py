@@ -128,10 +128,10 @@ async def _run(course: Course, n_instances: int, faults: list[Fault]) -> Evidenc
                 await fault(scene)
             await scene.more_lessons()
         await until(lambda: scene.unsent() == 0, _LIMIT_SECONDS, "all events are sent")
-        return await _evidence(scene, len(faults))
+        return await evidence(scene, len(faults))
 
 
-async def _evidence(scene: Scene, n_faults: int) -> Evidence:
+async def evidence(scene: Scene, n_faults: int) -> Evidence:
     kept = [str(row[0]) for row in scene.query("SELECT LessonId FROM Lessons")]
     told = await asyncio.to_thread(_published, scene.course.stage.brokers, scene)
     n_again = lessons.check(scene.load.accepted, kept, told, scene.course.findings)
