@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.faults.course import Row
 from tests.faults.mutants import rows
+from tests.faults.rows.clocks import ONE_WAY
 from tests.faults.rows.hostile import HOSTILE
 from tests.faults.rows.outbox import TWO_INSTANCES
 
@@ -41,6 +42,7 @@ MUTANTS = (
     Mutant("null-header-of-a-request", HOSTILE),
     Mutant("tie-by-event-id", rows.PLAIN),
     Mutant("created-not-sent-again", rows.LATE_CREATED),
+    Mutant("times-by-the-machines-clock", ONE_WAY),
 )
 
 

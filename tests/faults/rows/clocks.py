@@ -5,7 +5,7 @@ import json
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -72,6 +72,11 @@ class Scene:
         if not holds:
             self.broken.append(f"{'first' if self.sign > 0 else 'other'} way: {text}")
 
+    def lose(self, what: str, text: str) -> None:
+        """Something that was accepted, or is still waited for, is not done."""
+        self.require(False, text)
+        self.course.findings.add("lost", what, text)
+
     async def get(self, name: str, path: str) -> tuple[int, Any]:
         return await asyncio.to_thread(self.services[name].get, path)
 
@@ -84,11 +89,14 @@ class Scene:
         return int(float(found[1])) if found else -1
 
 
-async def services_clocks(course: Course, seconds: float) -> Evidence:
-    """Lessons are made, shown, looked up and asked for again, with each clock wrong to one side, then to the other."""
+async def services_clocks(course: Course, seconds: float, signs: Sequence[int] = (1, -1)) -> Evidence:
+    """Lessons are made, shown, looked up and asked for again, with each clock wrong to one side, then to the other.
+
+    `signs` says which sides: 1 is that of `_AHEAD`.
+    """
     async with service_stage(course) as stage:
         scene = Scene(course, seconds, _services(stage))
-        for sign in (1, -1):
+        for sign in signs:
             scene.sign = sign
             await scene.start(*scene.services)
             await _looked_at(scene)
@@ -101,7 +109,7 @@ async def services_clocks(course: Course, seconds: float) -> Evidence:
         "left_out": scene.n_expired,
         "skews_s": [round(skew, 1) for skew in scene.skews],
     }
-    return Evidence(bit=len(wrong) == 2 * len(_AHEAD) and all(wrong), said=said, broken=scene.broken)
+    return Evidence(bit=len(wrong) == len(signs) * len(_AHEAD) and all(wrong), said=said, broken=scene.broken)
 
 
 def _services(stage: ServiceStage) -> dict[str, FaultService]:
@@ -116,7 +124,9 @@ async def _looked_at(scene: Scene) -> None:
         await until(lambda: len(load.accepted) >= _LESSONS, 60, "lessons are accepted")
     scene.n_accepted += len(load.accepted)
     scene.require(load.n_refused == 0, f"{load.n_refused} calls were not answered with 201")
-    scene.require(await scene.expired() == 0, f"{await scene.expired()} requests expired that were waited for")
+    n_expired = await scene.expired()
+    if n_expired:
+        scene.lose("lessons", f"{n_expired} requests expired that were waited for")
     await _lessons_are_shown(scene, load)
     await _asked_again(scene)
     await watching
@@ -170,7 +180,7 @@ async def _lessons_are_shown(scene: Scene, load: LessonLoad) -> None:
         try:
             await until(all_shown, _SHOWN_SECONDS, f"{path} shows what was accepted", _POLL_SECONDS)
         except NotInTime as late:
-            scene.require(False, str(late))
+            scene.lose(path, str(late))
     scene.shown_after.append(asyncio.get_running_loop().time() - began)
 
 
@@ -216,6 +226,9 @@ async def _post(scene: Scene, key: str, body: Mapping[str, str]) -> tuple[int, A
         return answer.status, json.loads(await answer.text())
 
 
+_one_way = partial(services_clocks, seconds=700, signs=(1,))
+ONE_WAY = Row("clocks-one-way", "services' clocks are wrong by 700 s, to one side", _one_way)
+"""For the mutants: half of row 52b, that in which the service that makes events is ahead."""
 ROWS = [
     Row("52a", "services' clocks are wrong by 12 s, to either side", partial(services_clocks, seconds=12)),
     Row("52b", "services' clocks are wrong by 700 s, to either side", partial(services_clocks, seconds=700)),
