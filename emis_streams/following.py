@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from aiokafka import TopicPartition
 
-from emis_streams import rows, topics
+from emis_streams import invalid_records, rows, topics
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.changelog_rows import row_filter
 from emis_streams.dead_letter_headers import as_dead_letter, headers_for
@@ -114,5 +114,5 @@ class FollowerView:
             positions={(tp.topic, tp.partition): at for tp, at in self._follower.next_offsets.items()},
             records_total=self._follower.records_total,
             waiting_for=self._follower.waiting_for,
-            invalid_records_total=self._follower.row_filter.n_invalid,
+            invalid_records=invalid_records.of_filter(self._follower.row_filter),
         )

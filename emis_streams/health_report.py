@@ -7,7 +7,7 @@ check says comes three times: `output` in English, `outputKey` and `outputParams
 from datetime import datetime
 from typing import Literal
 
-from emis_streams.lag_report import Camel, HistoryPoint, LagReport, LatencySummary, ReasonParams
+from emis_streams.lag_report import Camel, HistoryPoint, InvalidRecords, LagReport, LatencySummary, ReasonParams
 
 Health = Literal["healthy", "degraded", "unhealthy"]
 CheckStatus = Literal["pass", "warn", "fail"]
@@ -94,4 +94,6 @@ class ConsumerLag(LagReport, frozen=True, kw_only=True):
     """`GET /api/consumer-lag`: a lag report, the sync latencies of this worker, and the trend."""
 
     sync_latency: dict[str, LatencySummary]
+    invalid_records: tuple[InvalidRecords, ...]
+    """Partitions of changelogs that hold records that are no rows: see `emis-streams changelogs check`."""
     history: tuple[HistoryPoint, ...]

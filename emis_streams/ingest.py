@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from emis_streams import topics
+from emis_streams import invalid_records, topics
 from emis_streams.app import App
 from emis_streams.dead_letter_headers import as_dead_letter, headers_for
 from emis_streams.engine.slices import Slice
@@ -98,5 +98,5 @@ class Ingest:
             unknown_fields_total=self.counters.unknown_fields_total,
             set_by_others_total=consumer.set_by_others_total,
             lost_to_retention={(tp.topic, tp.partition): n for tp, n in consumer.lost_to_retention.items()},
-            invalid_records_total=self.app.tables.row_filter.n_invalid,
+            invalid_records=invalid_records.of_filter(self.app.tables.row_filter),
         )

@@ -148,6 +148,17 @@ class DeadLetters(Camel, frozen=True, kw_only=True):
     last_at: datetime | None
 
 
+class InvalidRecords(Camel, frozen=True, kw_only=True):
+    """Records of a changelog partition that are no rows: read since the start of this worker, and left out."""
+
+    topic: str
+    partition: int
+    count: int
+    last_offset: int
+    last_reason: str
+    last_read_at: datetime
+
+
 class BrokerState(Camel, frozen=True, kw_only=True):
     """The brokers as asked; the lists name topics of ours."""
 

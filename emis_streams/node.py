@@ -1,7 +1,7 @@
 """What one worker is made of, as its pages see it. Put together by `worker.py`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -13,6 +13,7 @@ from emis_streams.settings import Role, Settings
 
 if TYPE_CHECKING:
     from emis_streams.lag import LagMonitor
+    from emis_streams.lag_report import InvalidRecords
     from emis_streams.read_model.model import ReadModel
     from emis_streams.read_model.user_rows import UserRows
     from emis_streams.replica.reader import ReplicaReader
@@ -33,8 +34,12 @@ class FollowerStatus:
     records_total: int
     waiting_for: str | None
     """Reason, while it deliberately waits for something that cannot be reached."""
-    invalid_records_total: int = 0
-    """Records of the changelogs that were no rows, and left out."""
+    invalid_records: "Sequence[InvalidRecords]" = ()
+    """Records of the changelogs that were no rows, and left out, by partition."""
+
+    @property
+    def invalid_records_total(self) -> int:
+        return sum(one.count for one in self.invalid_records)
 
 
 class Follows(Protocol):
@@ -66,8 +71,12 @@ class IngestStatus:
     """Partitions that went on where another program had set the group: what it was set over was never read."""
     lost_to_retention: dict[tuple[str, int], int]
     """Records that the log no longer had when this worker took the partition over: ask for `sync`."""
-    invalid_records_total: int = 0
-    """Records of the own changelogs that were no rows, and left out."""
+    invalid_records: "Sequence[InvalidRecords]" = ()
+    """Records of the own changelogs that were no rows, and left out, by partition."""
+
+    @property
+    def invalid_records_total(self) -> int:
+        return sum(one.count for one in self.invalid_records)
 
 
 class Ingests(Protocol):

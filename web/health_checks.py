@@ -1,12 +1,12 @@
 """The rules of health: from what the parts of this worker and the brokers say to checks. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from emis_streams import topics
+from emis_streams import invalid_records, topics
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
-from emis_streams.lag_report import FollowerLag, GroupLag, LagReport, LatencySummary, ReasonParams
+from emis_streams.lag_report import FollowerLag, GroupLag, InvalidRecords, LagReport, LatencySummary, ReasonParams
 from emis_streams.node import FollowerStatus, IngestStatus
 from emis_streams.resources import MEMORY_WARN_PERCENT, Usage
 from emis_streams.services.health import CLOCK_SKEW_WARN_SECONDS
@@ -36,6 +36,8 @@ class View:
     """How far this machine's clock is ahead of the brokers'; None if it was not measured."""
     standstill: str | None = None
     """What makes no progress though it should, as the watchdog sees it."""
+    invalid: Sequence[InvalidRecords] = ()
+    """What the readers of this worker have met in changelogs that is no row."""
 
     def check(
         self,
@@ -95,6 +97,7 @@ def _checks(view: View) -> Iterator[tuple[str, Check]]:
     if replica_check is not None:
         yield "replica", replica_check
     yield "deadLetters", dead_letters(view)
+    yield "changelogs", changelogs(view)
     ingest_group = view.group(topics.APP_ID)
     if ingest_group is not None:
         yield "consumerLag", consumer_lag(view, ingest_group)
@@ -223,6 +226,17 @@ def dead_letters(view: View) -> Check:
     status: CheckStatus = "warn" if recent else "pass"
     key = "dead_letters.recent" if recent else "dead_letters.ok"
     return view.check(status, key, letters.count, "records", count=letters.count)
+
+
+def changelogs(view: View) -> Check:
+    """Answers are right: such records are left out. They say that somebody writes where only workers may."""
+    n = sum(one.count for one in view.invalid)
+    if not view.invalid:
+        return view.check("pass", "changelogs.ok", n, "records")
+    where = invalid_records.in_words(view.invalid)
+    if invalid_records.is_recent(view.invalid, view.now):
+        return view.check("warn", "changelogs.recent", n, "records", count=n, where=where)
+    return view.check("pass", "changelogs.old", n, "records", count=n, where=where)
 
 
 def consumer_lag(view: View, group: GroupLag) -> Check:

@@ -36,6 +36,15 @@ OUTPUTS: dict[str, str] = {
         "Records were refused within the last hour, {count} in all: see `emis-streams dead-letters list`."
     ),
     "dead_letters.unknown": "The dead-letter topic cannot be asked.",
+    "changelogs.ok": "Every record of the changelogs that was read since the start is a row.",
+    "changelogs.recent": (
+        "{count} records of changelogs that are no rows were left out since the start, the last within the hour: "
+        "{where}. See `emis-streams changelogs check --repair`."
+    ),
+    "changelogs.old": (
+        "{count} records of changelogs that are no rows were left out since the start, none within the last hour: "
+        "{where}."
+    ),
     "lag.over": "{lag} records behind: more than {limit}.",
     "lag.unsynced": "A partition was not level with its source for at least {seconds:.0f} s: more than {limit:.0f} s.",
     "latency.ok": "An event is visible after {seconds:.2f} s on average.",

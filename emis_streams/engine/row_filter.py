@@ -35,6 +35,17 @@ class RowCheck:
     """What operators can do about records that are no rows; the end of a log line."""
 
 
+@dataclass
+class Invalid:
+    """The records of one partition that were read and are no rows."""
+
+    n: int
+    last_offset: int
+    last_reason: str
+    last_read_at: float
+    """Unix seconds."""
+
+
 class RowFilter:
     """Finds the records that are no rows, counts them, and logs the first of each partition.
 
@@ -47,9 +58,13 @@ class RowFilter:
         self._check_of = check_of
         self._seen: dict[tuple[str, int, str], int] = {}
         """Next offset by topic, partition and topic id: records that are read twice are counted once."""
-        self.n_invalid = 0
-        self.last_invalid_at: float | None = None
-        """Unix seconds at which the last one was read."""
+        self.invalid: dict[tuple[str, int], Invalid] = {}
+        """By topic and partition, since the start."""
+
+    @property
+    def n_invalid(self) -> int:
+        """Of all partitions."""
+        return sum(invalid.n for invalid in self.invalid.values())
 
     def places(self, fetched: Fetched, topic_id: str) -> frozenset[int]:
         """Places of the records that are no rows."""
@@ -71,8 +86,8 @@ class RowFilter:
         ]
         if not new:
             return
-        self.n_invalid += len(new)
-        self.last_invalid_at = time.time()
+        n_before = invalid.n if (invalid := self.invalid.get((tp.topic, tp.partition))) else 0
+        self.invalid[tp.topic, tp.partition] = Invalid(n_before + len(new), *new[-1], last_read_at=time.time())
         self._seen[place_of] = new[-1][0] + 1
         if seen is None:
             offset, reason = new[0]

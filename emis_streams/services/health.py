@@ -1,7 +1,7 @@
 """How well a service is: one check for each part, each asked when somebody wants to know."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,7 +9,8 @@ import emis_streams
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
-from emis_streams.lag_report import LagReport
+from emis_streams.invalid_records import WAY_OUT, in_words, is_recent
+from emis_streams.lag_report import InvalidRecords, LagReport
 from emis_streams.resources import MEMORY_WARN_PERCENT, Resources, Usage
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import State
@@ -193,6 +194,23 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
         where = own.group_id if own.reason_partition is None else f"{own.group_id}, {own.reason_partition}"
         return Finding(status, f"{where}: {own.state}: {own.reason}", own.total_lag, "records")
+
+    return check
+
+
+def changelogs(met: Callable[[], Sequence[InvalidRecords]]) -> HealthCheck:
+    """Whether the changelogs of the service's tables hold records that are no rows; `met`: by partition."""
+
+    async def check() -> Finding:
+        found = met()
+        if not found:
+            return Finding(
+                "pass", "Every record of the changelogs that was read since the start is a row.", 0, "records"
+            )
+        n = sum(one.count for one in found)
+        text = f"{n} records of changelogs that are no rows were left out since the start: {in_words(found)}"
+        status: CheckStatus = "warn" if is_recent(found, datetime.now(UTC)) else "pass"
+        return Finding(status, f"{text}. See {WAY_OUT}.", n, "records")
 
     return check
 

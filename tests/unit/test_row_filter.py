@@ -51,7 +51,15 @@ def test_the_first_of_a_partition_is_logged_with_its_place_and_the_way_out(caplo
     assert line.startswith("changelog:4:11 is no row: no digit.")
     assert line.endswith(". Ask Lan")
     assert found.n_invalid == 3
-    assert found.last_invalid_at is not None
+
+
+def test_each_partition_has_its_count_and_its_last_record() -> None:
+    found = a_filter()
+    found.places(fetched((b"a", b"x"), (b"b", b"1"), (b"c", b"y")), "id")
+    found.places(fetched((b"a", b"z"), base=20), "id")
+    found.places(Fetched(TopicPartition("changelog", 5), 0, 1, fetched((b"a", b"x"), base=0).records), "id")
+    seen = {place: (one.n, one.last_offset, one.last_reason) for place, one in found.invalid.items()}
+    assert seen == {("changelog", 4): (3, 20, "no digit"), ("changelog", 5): (1, 0, "no digit")}
 
 
 def test_what_is_read_twice_is_counted_once_but_not_what_a_new_topic_holds() -> None:
@@ -66,7 +74,7 @@ def test_what_is_read_twice_is_counted_once_but_not_what_a_new_topic_holds() -> 
 def test_tombstones_are_passed_over_without_being_counted() -> None:
     found = a_filter()
     assert found.places(fetched((b"a", None)), "id") == {0}
-    assert (found.n_invalid, found.last_invalid_at) == (0, None)
+    assert (found.n_invalid, found.invalid) == (0, {})
 
 
 def test_without_a_check_null_keys_and_values_are_no_rows() -> None:
