@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from emis_streams.engine.row_filter import RowFilter
 from emis_streams.lag_report import InvalidRecords
-from emis_streams.node import Node
 
 RECENT_SECONDS = 3600.0
 """So long health warns of the last one."""
@@ -27,12 +26,6 @@ def of_filter(row_filter: RowFilter) -> tuple[InvalidRecords, ...]:
         )
         for (topic, partition), invalid in sorted(row_filter.invalid.items())
     )
-
-
-def of_node(node: Node) -> tuple[InvalidRecords, ...]:
-    """What tables, local copy and replica of a process have met; each partition once, as the one that met most."""
-    readers = [node.ingest, node.read_model_follower, node.replica_follower]
-    return merged(one for reader in readers if reader is not None for one in reader.status().invalid_records)
 
 
 def merged(found: Iterable[InvalidRecords]) -> tuple[InvalidRecords, ...]:

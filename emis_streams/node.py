@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from emis_streams.broker_clock import BrokerClock
+from emis_streams.invalid_records import merged
 from emis_streams.settings import Role, Settings
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class Node:
     @property
     def uptime_seconds(self) -> float:
         return time.monotonic() - self.began
+
+    def invalid_records(self) -> "tuple[InvalidRecords, ...]":
+        """What tables, local copy and replica have met in changelogs; each partition once, as who met most there."""
+        readers = (self.ingest, self.read_model_follower, self.replica_follower)
+        return merged(one for reader in readers if reader is not None for one in reader.status().invalid_records)
 
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)

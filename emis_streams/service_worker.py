@@ -13,7 +13,7 @@ from aiohttp import web as aiohttp_web
 from faust.web.base import BlueprintManager
 
 import agents
-from emis_streams import data_dir, following, invalid_records, settings, topics
+from emis_streams import data_dir, following, settings, topics
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.door import DOOR
@@ -120,7 +120,7 @@ def _add_lag_monitor(app: App, config: Settings, own: Service, node: Node) -> No
     node.lag = LagMonitor(config, lambda: followers_of(node), topics_watched, poll_seconds, node.clock)
     app.parts.append(Part(app, "lag monitor", node.lag.run))
     own.health_checks["consumerLag"] = health.consumer_lag(node.lag.snapshot)
-    own.health_checks["changelogs"] = health.changelogs(lambda: invalid_records.of_node(node))
+    own.health_checks["changelogs"] = health.changelogs(node.invalid_records)
 
 
 def _watched_by(own: Service) -> tuple[Watched, float]:

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from emis_streams import invalid_records
 from emis_streams.health_report import ConsumerLag
 from emis_streams.lag_report import LagReport, LatencySummary
 from emis_streams.node import NODE, Node
@@ -56,7 +55,7 @@ def consumer_lag(node: Node, with_history: bool = True) -> ConsumerLag | None:
     return ConsumerLag(
         **_fields(report),
         sync_latency=sync_latencies(node),
-        invalid_records=invalid_records.of_node(node),
+        invalid_records=node.invalid_records(),
         history=tuple(node.lag.history()) if with_history else (),
     )
 

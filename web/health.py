@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 import emis_streams
-from emis_streams import invalid_records, topics
+from emis_streams import topics
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Cpu, HealthReport, InfoReport, LiveReport, Memory, ReadyReport
 from emis_streams.node import NODE, Node
@@ -97,7 +97,7 @@ async def _view(node: Node, now: datetime) -> View:
         usage=_resources.usage(),
         skew_seconds=node.clock.skew_seconds(),
         standstill=node.standstill(),
-        invalid=invalid_records.of_node(node),
+        invalid=node.invalid_records(),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Literal
 
 from aiohttp import web
 
-from emis_streams import invalid_records
 from emis_streams.lag_report import (
     DeadLetters,
     GroupLag,
@@ -56,7 +55,7 @@ def lag_page(request: web.Request) -> web.Response:
     values = {
         "report": report,
         "looks": LOOKS,
-        "invalid": invalid_records.of_node(request.app[NODE]),
+        "invalid": request.app[NODE].invalid_records(),
         "figures": [] if report is None else lag_figures(t, request.app[NODE], report),
         "reason": lambda verdict: reason(t, verdict),
         "group_about": lambda group: about_group(t, group),

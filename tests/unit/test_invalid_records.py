@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from emis_streams.engine.fetch import Fetched
 from emis_streams.engine.row_filter import RowFilter
-from emis_streams.invalid_records import in_words, merged, of_filter, of_node
+from emis_streams.invalid_records import in_words, merged, of_filter
 from emis_streams.lag_report import InvalidRecords
 from emis_streams.node import FollowerStatus, Node
 from emis_streams.services import health
@@ -60,7 +60,7 @@ def a_worker(*found: InvalidRecords) -> Node:
 
 
 def test_what_several_readers_have_met_is_told_once_for_each_partition() -> None:
-    assert of_node(a_worker(met(2), met(5, TEACHERS.changelog))) == (met(2), met(5, TEACHERS.changelog))
+    assert a_worker(met(2), met(5, TEACHERS.changelog)).invalid_records() == (met(2), met(5, TEACHERS.changelog))
     assert merged([met(2), met(7), met(3), met(1, partition=1)]) == (met(1, partition=1), met(7))
 
 
