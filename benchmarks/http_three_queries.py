@@ -12,18 +12,13 @@ from aiohttp import web
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from emis_streams.replica.schema import class_infos, teacher_assignments, teachers
+from emis_streams.replica.reader import ASSIGNMENTS
+from emis_streams.replica.schema import class_infos, teachers
 
 _POOL_SIZE = 20
 _TEACHER = select(teachers.c.TeacherId, teachers.c.FullName, teachers.c.Email, teachers.c.SchoolId).where(
     teachers.c.TeacherId == bindparam("teacher_id")
 )
-_ASSIGNMENTS = select(
-    teacher_assignments.c.AssignmentId,
-    teacher_assignments.c.ClassId,
-    teacher_assignments.c.Role,
-    teacher_assignments.c.Subject,
-).where(teacher_assignments.c.TeacherId == bindparam("teacher_id"), teacher_assignments.c.DeletedAt.is_(None))
 _CLASSES = select(
     class_infos.c.ClassId,
     class_infos.c.ClassName,
@@ -45,7 +40,7 @@ async def teacher(request: web.Request) -> web.Response:
         found = (await connection.execute(_TEACHER, {"teacher_id": teacher_id})).mappings().one_or_none()
         if found is None:
             raise web.HTTPNotFound
-        assigned = (await connection.execute(_ASSIGNMENTS, {"teacher_id": teacher_id})).mappings().all()
+        assigned = (await connection.execute(ASSIGNMENTS, {"teacher_id": teacher_id})).mappings().all()
         wanted = {"class_ids": [assignment["ClassId"] for assignment in assigned]}
         classes = {row["ClassId"]: row for row in (await connection.execute(_CLASSES, wanted)).mappings()}
     answer: dict[str, Any] = dict(found)

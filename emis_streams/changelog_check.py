@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from emis_streams import rows
 from emis_streams.changelog_rows import CHANGELOGS, refusals
@@ -19,6 +19,8 @@ from emis_streams.engine.fetch import Fetched
 from emis_streams.kafka_refusals import unavailable
 from emis_streams.read_topic import fetch_some, reader
 from emis_streams.settings import Settings
+
+_MOST_UNPACKED_BYTES = 2**31 - 1
 
 
 class Unread(msgspec.Struct, rename="camel", frozen=True):
@@ -151,17 +153,28 @@ async def _read(consumer: Any, tp: TopicPartition, begin: int, end: int) -> Asyn
 
 
 async def repair(settings: Settings, changes: Changes) -> int:
-    """Sends what mends the changelogs; how many records that were. Raises Unavailable, KafkaError.
+    """Sends what mends the changelogs; how many records the brokers took. Raises Unavailable, KafkaError.
+
+    Packed, as keys of strangers may be larger unpacked than a topic takes: then what replaces them fits as well.
 
     May run beside workers. A newer row that arrives meanwhile is followed by an older one then: its owner sees that it
     went back, and sends its own row again.
     """
-    producer = AIOKafkaProducer(**settings.kafka_client(), acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(
+        **settings.kafka_client(),
+        acks="all",  # Not idempotent: after one record that is refused, all others would be.
+        compression_type="gzip",
+        max_request_size=_MOST_UNPACKED_BYTES,
+    )
     try:
         await producer.start()
         sent = [await producer.send(tp.topic, value, key, tp.partition) for tp, key, value in changes.records()]
-        await asyncio.gather(*sent)
-        return len(sent)
+        ended = await asyncio.gather(*sent, return_exceptions=True)
+        failures = [error for error in ended if isinstance(error, BaseException)]
+        for error in failures:
+            if not isinstance(error, MessageSizeTooLargeError):
+                raise error
+        return len(sent) - len(failures)
     except KafkaConnectionError as error:
         raise await unavailable(settings, error) from None
     finally:

@@ -4,15 +4,13 @@ Pages follow each other by class id and assignment id: an order that a changed n
 is skipped or repeated for the changes of others. Within a page, entries are sorted by class name.
 """
 
-import re
 from typing import NamedTuple, Self
+
+from emis_streams.ids import canonical_id
 
 DEFAULT_LIMIT = 500
 """More than any honest teacher has: such a list is one page, sorted by class name."""
 MOST_LIMIT = 500
-
-_ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_TEXT = re.compile(f"({_ID})(?:\\.({_ID}))?")
 
 
 class Cursor(NamedTuple):
@@ -24,11 +22,11 @@ class Cursor(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """From the text of `nextAfter`. Raises ValueError for any other text."""
-        found = _TEXT.fullmatch(text)
-        if found is None:
+        """From the text of `nextAfter`, its ids in any usual form. Raises ValueError for any other text."""
+        ids = [canonical_id(part) for part in text.split(".", 2)]
+        if len(ids) > 2 or None in ids:
             raise ValueError("the nextAfter of the page before")
-        return cls(found[1], found[2] or "")
+        return cls(*(id_ for id_ in ids if id_ is not None))
 
     def __str__(self) -> str:
         return f"{self.class_id}.{self.assignment_id}" if self.assignment_id else self.class_id

@@ -71,7 +71,7 @@ def check(given: Sequence[AnyEvent]) -> Checked:
     refused: list[tuple[int, InvalidEvent]] = []
     for place, event in enumerate(given):
         try:
-            records[place] = _unchecked(event)
+            records[place] = _sized(_unchecked(event))
         except InvalidEvent as reason:
             refused.append((place, reason))
     for topic, places in _by_topic(records).items():
@@ -113,6 +113,14 @@ def _unchecked(event: AnyEvent) -> Record:
     if contract is None:
         raise InvalidEvent(f"eventType: {head.event_type!r} is none of {', '.join(CONTRACTS)}")
     return Record(contract, _key_bytes(getattr(head, contract.key)), value)
+
+
+def _sized(record: Record) -> Record:
+    """Raises InvalidEvent for what its topic would not take: a field that is not known may be of any size."""
+    n_bytes = len(record.key) + len(record.value)
+    if n_bytes > topics.MAX_RECORD_BYTES:
+        raise InvalidEvent(f"{n_bytes:,} bytes, {topics.MAX_RECORD_BYTES:,} at most")
+    return record
 
 
 def _key_bytes(key: Any) -> bytes:

@@ -28,6 +28,8 @@ DEAD_LETTER_RETENTION_MS = 30 * DAY_MS
 CHANGELOG_MIN_COMPACTION_LAG_MS = DAY_MS
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default; also what the sources are created with."""
+MAX_RECORD_BYTES = MAX_MESSAGE_BYTES - 1024
+"""Key and value of a record that such a topic takes, unpacked; the rest is room for headers and what Kafka adds."""
 DEAD_LETTER_MAX_MESSAGE_BYTES = MAX_MESSAGE_BYTES + 64 * 1024
 """Room for the headers, so that nothing is too big to be dead-lettered."""
 

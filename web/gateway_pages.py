@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from aiohttp import ClientError, hdrs, web
+from aiohttp import ClientError, ClientPayloadError, ClientResponse, hdrs, web
 from yarl import URL
 
 from emis_streams.errors import UNREADABLE_JSON
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _PASSED_ON = (hdrs.CONTENT_TYPE, hdrs.CACHE_CONTROL, hdrs.RETRY_AFTER)
 _MOST_INSTANCES = 3
 _SHOWN_BYTES = 200
+_MOST_ANSWER_BYTES = 4 << 20
+"""The largest page is a quarter of it. Whoever writes to the registry names hosts, which may answer without end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,18 @@ class PageEndpoint:
             raise ServiceUnavailable("the gateway has not started yet")
         url = URL(f"http://{_in_url(info.host)}:{info.port}{path}", encoded=True)
         async with session.get(url, headers={hdrs.ACCEPT: "application/json"}, allow_redirects=False) as response:
-            return _Answer(response.status, dict(response.headers), await response.read())
+            return _Answer(response.status, dict(response.headers), await _body_of(response))
+
+
+async def _body_of(response: ClientResponse) -> bytes:
+    """Raises ClientPayloadError for more than an answer of a page can have."""
+    parts, n_bytes = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        n_bytes += len(part)
+        if n_bytes > _MOST_ANSWER_BYTES:
+            raise ClientPayloadError(f"the answer is larger than {_MOST_ANSWER_BYTES} bytes")
+    return b"".join(parts)
 
 
 class _Problem(msgspec.Struct):

@@ -5,7 +5,7 @@ it and what is allowed: a typing error is never taken for the default.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Generic, TypeVar
@@ -14,9 +14,9 @@ from aiohttp import web
 
 from emis_streams.class_list import DEFAULT_LIMIT, MOST_LIMIT, Cursor
 from emis_streams.ids import canonical_id
+from web.problems import Handler
 
 Value = TypeVar("Value")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 DECLARED = "parameters"
 """Attribute of a handler: its Parameters."""

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, cast
 import click
 import msgspec
 from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import dead_letters as letters_
@@ -210,7 +211,7 @@ def put(place_and_file: tuple[str, ...]) -> None:
     file = cast(BinaryIO, click.File("rb").convert(place_and_file[-1], None, None))
     if len(place_and_file) == 2:
         letter = _found(PLACE.convert(place_and_file[0], None, None))
-        (record,) = records_of([file.read().strip()])
+        record = _corrected(letter, file.read().strip())
         (delivery,) = asyncio.run(_send_corrected([(letter, record)]))
         click.echo(f"sent to {delivery.topic}:{delivery.partition}:{delivery.offset}")
         return
@@ -245,11 +246,21 @@ def _checked(
             correction = correction_of(line)
             if (letter := letters.get(correction.place)) is None:
                 raise InvalidEvent(f"there is no dead letter {correction.place[0]}:{correction.place[1]}")
-            (record,) = records_of([correction.event])
-            good.append((letter, record))
+            good.append((letter, _corrected(letter, correction.event)))
         except InvalidEvent as reason:
             refused[number] = str(reason)
     return good, refused
+
+
+def _corrected(letter: DeadLetter, event: bytes) -> Record:
+    """The event as a record, which gets the letter's own headers. Raises InvalidEvent."""
+    (record,) = records_of([event])
+    n_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, letter.own_headers)
+    if n_bytes > topics.MAX_MESSAGE_BYTES:
+        raise InvalidEvent(
+            f"{n_bytes:,} bytes with the headers of the dead letter, {topics.MAX_MESSAGE_BYTES:,} at most"
+        )
+    return record
 
 
 async def _send_corrected(corrected: Sequence[tuple[DeadLetter, Record]]) -> list[RecordMetadata]:

@@ -5,6 +5,7 @@ import sys
 from typing import BinaryIO
 
 import click
+from aiokafka.errors import MessageSizeTooLargeError
 
 from emis_streams.cli.lines import chunks_of, lines_of, raw_lines_of
 from emis_streams.cli.progress import progress
@@ -49,14 +50,23 @@ async def _produce(file: BinaryIO, pace: Pace, topic: str | None, key: bytes | N
                 if topic is None:
                     refused = await _send_checked(producer, chunk)
                 else:
-                    refused = 0
-                    for _number, line in chunk:
-                        await producer.send_record(topic, key, line)
+                    refused = await _send_raw(producer, chunk, topic, key)
                 n_sent += len(chunk) - refused
                 n_refused += refused
                 advance(len(chunk))
                 await pace.wait(len(chunk))
     return n_sent, n_refused
+
+
+async def _send_raw(producer: EventProducer, chunk: list[Numbered], topic: str, key: bytes | None) -> int:
+    n_refused = 0
+    for number, line in chunk:
+        try:
+            await producer.send_record(topic, key, line)
+        except MessageSizeTooLargeError:
+            click.echo(f"line {number}: {len(line):,} bytes, larger than a record may be", err=True)
+            n_refused += 1
+    return n_refused
 
 
 async def _send_checked(producer: EventProducer, chunk: list[Numbered]) -> int:

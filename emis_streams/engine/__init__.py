@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from emis_streams.engine.hints import Hint
     from emis_streams.engine.options import Options
     from emis_streams.engine.part import Part
+    from emis_streams.engine.row_size import MOST_ROW_BYTES, RowTooLarge, fits
     from emis_streams.engine.slices import Slice
     from emis_streams.engine.table import Table
     from emis_streams.engine.writer import Writer
 
 __all__ = [
+    "MOST_ROW_BYTES",
     "SCHEME",
     "App",
     "ChangelogSlice",
@@ -46,10 +48,12 @@ __all__ = [
     "Part",
     "Position",
     "PositionsChanged",
+    "RowTooLarge",
     "Sink",
     "Slice",
     "Table",
     "Writer",
+    "fits",
 ]
 
 SCHEME = "slices"
@@ -65,6 +69,7 @@ _MODULES = {
     "Slice": "slices",
     "Table": "table",
     "Writer": "writer",
+    **dict.fromkeys(("MOST_ROW_BYTES", "RowTooLarge", "fits"), "row_size"),
     **dict.fromkeys(("ChangelogSlice", "Follower", "Merge", "Position", "PositionsChanged", "Sink"), "follower"),
 }
 """Where the public names are. Imported when asked for: a command that needs one module needs no Faust."""

@@ -13,6 +13,7 @@ from emis_streams.engine.config_error import ConfigError
 from emis_streams.engine.database_errors import DatabaseError
 from emis_streams.engine.follower import ChangelogSlice, Merge, Position
 from emis_streams.engine.row_filter import RowCheck
+from emis_streams.engine.row_size import RowTooLarge, require_sizes
 from emis_streams.engine.slices import Slice
 from emis_streams.engine.store import PartitionStore, Store
 from emis_streams.engine.topic_checks import TableTopics
@@ -127,12 +128,14 @@ class Table(faust.Table):
     def write(self, batch: Slice, rows: Mapping[bytes, bytes]) -> "asyncio.Future[None]":
         """Keeps the rows; the future resolves when the brokers have acknowledged the changelog.
 
-        Raises ConfigError if the slice is not of a source topic of this table, TypeError for what is not bytes.
+        Raises ConfigError if the slice is not of a source topic of this table, TypeError for what is not bytes, and
+        RowTooLarge: then nothing is kept.
         """
         self._check_source(batch)
         try:
+            require_sizes(self.name, rows)
             self.store.partition(batch.partition).write(rows)
-        except DatabaseError:
+        except (DatabaseError, RowTooLarge):
             raise
         except Exception as error:
             self._check_rows(rows, error)

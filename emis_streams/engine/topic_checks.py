@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from emis_streams.engine.cluster import Described
 from emis_streams.engine.config_error import ConfigError
 from emis_streams.engine.hints import Hint, hint
+from emis_streams.engine.row_size import MOST_BATCH_BYTES
 
-CHECKED_CONFIGS = ("cleanup.policy", "retention.ms", "retention.bytes", "min.insync.replicas", "min.compaction.lag.ms")
+CHECKED_CONFIGS = (
+    "cleanup.policy",
+    "retention.ms",
+    "retention.bytes",
+    "min.insync.replicas",
+    "min.compaction.lag.ms",
+    "max.message.bytes",
+)
 _UNLIMITED = "-1"
 
 Configs = Mapping[str, Mapping[str, str]]
@@ -67,6 +75,12 @@ def unfit_changelogs(tables: Iterable[TableTopics], found: Mapping[str, Describe
         if name in found and 0 < found[name].n_replicas < least:
             n_replicas = found[name].n_replicas
             yield f"{name} has {n_replicas} replicas and min.insync.replicas={least}: nothing can be written to it"
+        most_bytes = int(config.get("max.message.bytes", MOST_BATCH_BYTES))
+        if most_bytes < MOST_BATCH_BYTES:
+            yield (
+                f"{name} has max.message.bytes={most_bytes}: batches of rows of table {table.table} have up to "
+                f"{MOST_BATCH_BYTES}"
+            )
 
 
 def _deletes(config: Mapping[str, str]) -> bool:

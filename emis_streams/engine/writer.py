@@ -18,12 +18,12 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from emis_streams.engine.attempts import Attempts
 from emis_streams.engine.patience import Waiting
+from emis_streams.engine.row_size import MOST_BATCH_BYTES
 from emis_streams.engine.send_any import send_any
 from emis_streams.engine.starting import start
 
 logger = logging.getLogger(__name__)
 
-_MAX_BATCH_BYTES = 1_000_000
 _FOREVER_MS = 1_000_000_000
 
 
@@ -95,8 +95,8 @@ class Writer:
             enable_idempotence=is_idempotent,
             acks="all",
             compression_type=self._compression,
-            max_batch_size=_MAX_BATCH_BYTES,
-            max_request_size=2 * _MAX_BATCH_BYTES,
+            max_batch_size=MOST_BATCH_BYTES,
+            max_request_size=2 * MOST_BATCH_BYTES,
             metadata_max_age_ms=60_000,
         )
         producer._message_accumulator._batch_ttl = math.inf

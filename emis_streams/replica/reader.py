@@ -42,11 +42,12 @@ _HAS_LATER_OWNER = exists().where(
     ),
 )
 """The rule of `assignment_owner.owner`, as a condition."""
-_ASSIGNMENTS = (
+ASSIGNMENTS = (
     select(_A.AssignmentId, _A.ClassId, _A.Role, _A.Subject)
     .where(_A.TeacherId == bindparam("teacher_id"), _A.DeletedAt.is_(None), not_(_HAS_LATER_OWNER))
     .order_by(_A.ClassId, _A.AssignmentId)
 )
+"""Of the teacher `teacher_id`, in the order of pages."""
 _AFTER_ASSIGNMENT = or_(
     _A.ClassId > bindparam("class_id"),
     and_(_A.ClassId == bindparam("class_id"), _A.AssignmentId > bindparam("assignment_id")),
@@ -131,7 +132,7 @@ class _Page(NamedTuple):
 
 def _assignments(limit: int, after: Cursor | None) -> Select[Any]:
     """One more than fit on the page, to see whether there are more."""
-    query = _ASSIGNMENTS if after is None else _ASSIGNMENTS.where(_AFTER_ASSIGNMENT)
+    query = ASSIGNMENTS if after is None else ASSIGNMENTS.where(_AFTER_ASSIGNMENT)
     return query.limit(limit + 1)
 
 

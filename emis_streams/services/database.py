@@ -34,8 +34,6 @@ metadata = MetaData()
 _POOL_SIZE = 4
 _OUTBOX_POOL_SIZE = 3
 """Requests that wait for a connection do not keep events from being sent."""
-_MOST_EVENT_BYTES = topics.MAX_MESSAGE_BYTES - 1024
-"""Room for what the brokers add."""
 _FORGOTTEN_AT_ONCE = 500
 """Requests whose keys one transaction deletes: some ten milliseconds of a disk."""
 _FORGET_REST = 3.0
@@ -68,8 +66,11 @@ class Transaction:
     async def emit(self, event: Event) -> None:
         """It is sent after the commit, at least once. Raises Refused if no topic would take it, InvalidTopicName."""
         require_topic_name(event.topic)
-        if len(event.key) + len(event.value) > _MOST_EVENT_BYTES:
-            raise Refused("too-large", f"an event of {len(event.value)} bytes for {event.topic}")
+        n_bytes = len(event.key.encode()) + len(event.value)
+        if n_bytes > topics.MAX_RECORD_BYTES:
+            raise Refused(
+                "too-large", f"an event of {n_bytes} bytes for {event.topic}, {topics.MAX_RECORD_BYTES} at most"
+            )
         await outbox_store.add(self._connection, event)
         self.n_events += 1
 

@@ -16,7 +16,7 @@ from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.database import Database
 from emis_streams.services.outbox import OutboxPublisher
-from emis_streams.services.outbox_store import OutboxStore
+from emis_streams.services.outbox_store import MOST_COUNTED, OutboxStore
 from emis_streams.services.requests import Requests
 
 _DATABASE_SECONDS = 2.0
@@ -128,7 +128,8 @@ def outbox(store: OutboxStore, publisher: OutboxPublisher) -> HealthCheck:
         except (Unavailable, TimeoutError) as error:
             return Finding("warn", f"How many events are still to be sent is unknown: {_no_answer(error)}")
         is_late = backlog.n_events > _MANY_EVENTS or backlog.oldest_seconds > _OLD_EVENT_SECONDS
-        text = f"{backlog.n_events} events are still to be sent"
+        more = " or more" if backlog.n_events == MOST_COUNTED else ""
+        text = f"{backlog.n_events}{more} events are still to be sent"
         if backlog.n_events:
             text += f", the oldest for {backlog.oldest_seconds:.0f} s"
         text += f"; {_sender(publisher, leader)}"

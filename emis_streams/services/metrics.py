@@ -70,7 +70,9 @@ def _outbox(service: Service) -> Iterator[Metric]:
     publisher = service.publisher
     n_sent = 0 if publisher is None else publisher.counts.sent
     yield CounterMetricFamily("emis_outbox_events", "Events that the outbox has sent.", n_sent)
-    unsent = GaugeMetricFamily("emis_outbox_unsent_events", "Events in the outbox's database.", labels=[])
+    unsent = GaugeMetricFamily(
+        "emis_outbox_unsent_events", "Events in the outbox's database; 10,000 at most are counted.", labels=[]
+    )
     oldest = GaugeMetricFamily("emis_outbox_oldest_seconds", "Age of the oldest unsent event.", labels=[])
     leader = GaugeMetricFamily("emis_outbox_is_leader", "1: this instance sends the events.", labels=[])
     if publisher is not None and publisher.backlog is not None:

@@ -98,6 +98,17 @@ async def test_a_changelog_with_fewer_replicas_than_have_to_be_in_sync(rig: Rig)
         await says(rig, "has 1 replicas and min.insync.replicas=2: nothing can be written to it")
 
 
+async def test_a_changelog_that_is_too_small_for_batches_of_rows(rig: Rig) -> None:
+    await make(rig, rig.topic)
+    await make(rig, rig.changelog, config={**COMPACT, "max.message.bytes": "100000"})
+    await rig.produce({"k": row(1)})
+    async with started(rig):
+        await says(rig, f"{rig.changelog} has max.message.bytes=100000: batches of rows of table kept have up to")
+        async with admin(rig.broker) as client:
+            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, rig.changelog, COMPACT)])
+        await goes_on(rig)
+
+
 @pytest.mark.parametrize("config", [{"min.compaction.lag.ms": "0"}, {"message.timestamp.type": "LogAppendTime"}])
 async def test_a_changelog_that_works_otherwise_is_worked_on(rig: Rig, config: dict[str, str]) -> None:
     await make(rig, rig.topic)

@@ -12,6 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 
+from emis_streams.engine import MOST_ROW_BYTES
 from emis_streams.local import Child
 from tests.integration.engine_rig import admin, producer, reader
 from tests.services import unique, until
@@ -77,6 +78,27 @@ async def test_counts_are_exact_though_workers_are_killed_again_and_again(
     assert sum(sent.values()) == N_ROUNDS * PER_ROUND
     assert counted == dict(sent)
     assert "Traceback" not in log
+
+
+async def test_records_of_any_size_end_no_worker_and_the_others_are_counted(
+    visits: str, broker: str, tmp_path: Path
+) -> None:
+    """A batch of the producer is packed: what was in it is larger than any topic takes."""
+    at_work = worker(visits, broker, tmp_path, 1)
+    sizes = (900_000, MOST_ROW_BYTES, 3_000_000)
+    hostile = [(bytes([65 + n]) * size, b"seen") for n, size in enumerate(sizes)]
+    hostile += [(b"user-1", b"x" * size) for size in sizes]
+    try:
+        at_work.start()
+        async with producer(broker, compression_type="gzip", max_request_size=8_000_000) as client:
+            for key, value in [*hostile, (b"user-2", b"seen")]:
+                await client.send_and_wait(f"{visits}-pages", value, key)
+        await until(lambda: all_committed(broker, visits), 60)
+        assert at_work.running, at_work.log_tail()
+        counted = await counts(broker, visits)
+    finally:
+        at_work.stop()
+    assert counted == {"A" * 900_000: 1, "user-1": len(sizes), "user-2": 1}
 
 
 async def produce(broker: str, name: str, dice: random.Random, sent: Counter[str]) -> None:

@@ -9,12 +9,13 @@ import os
 from collections.abc import AsyncIterable
 from typing import Any
 
-from emis_streams.engine import App, Options, Slice, Table
+from emis_streams.engine import App, Options, Slice, Table, fits
 
 NAME = os.environ["VISITS_NAME"]
 PARTITIONS = 4
 TOPICS = (f"{NAME}-pages", f"{NAME}-logins")
-"""Key: user. Whatever the value is, it is one visit."""
+"""Key: user. Whatever the value is, it is one visit. A key that is too long for a row is no user's."""
+_LONGEST_ROW = json.dumps(dict.fromkeys(TOPICS, (2**63, 2**63))).encode()
 
 app = App(
     NAME,
@@ -61,7 +62,7 @@ async def count(slices: AsyncIterable[Slice]) -> None:
 
 def counted(batch: Slice) -> dict[bytes, bytes]:
     """The rows of the users in the slice, with what of it they have not counted yet."""
-    keyed = [record for record in batch.records if record.key is not None]
+    keyed = [record for record in batch.records if record.key is not None and fits(record.key, _LONGEST_ROW)]
     rows = {key: parse(row or b"{}") for key, row in visits.stored(batch, [record.key for record in keyed]).items()}
     for record in keyed:
         _count(rows[record.key], batch.topic, record)

@@ -85,6 +85,16 @@ def test_a_changelog_with_fewer_replicas_than_have_to_be_in_sync_is_unfit() -> N
     ]
 
 
+@pytest.mark.parametrize(("n_bytes", "is_unfit"), [("999999", True), ("1000000", False), ("1048588", False)])
+def test_a_changelog_that_takes_no_full_batch_is_unfit(n_bytes: str, is_unfit: bool) -> None:
+    said = [*unfit_changelogs([TABLE], topics(), {"counts-changelog": {"max.message.bytes": n_bytes}})]
+    assert (
+        said
+        == [f"counts-changelog has max.message.bytes={n_bytes}: batches of rows of table counts have up to 1000000"]
+        * is_unfit
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
