@@ -77,9 +77,8 @@ def lessons(n: int) -> Iterator[tuple[str, Fields]]:
 
 async def _opened(folder: Path, kind: Callable[[Path], Copy], happened: Iterator[tuple[str, Fields]]) -> Copy:
     """A local copy in the folder with what has happened; one that is there already is used again."""
-    has_rows = folder.exists()
     copy = kind(folder)
-    if not has_rows:
+    if next(copy.scan_keys(b"", b"\xff"), None) is None:
         await fill(copy, happened)
     copy.note_caught_up()
     return copy

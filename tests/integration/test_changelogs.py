@@ -25,6 +25,15 @@ def transaction(broker: str) -> Iterator[Producer]:
     producer.abort_transaction(30)
 
 
+def test_a_key_that_no_topic_takes_unpacked_is_mended_as_well(no_worker: Settings) -> None:
+    with producing(no_worker.kafka_brokers, {"compression.type": "gzip", "message.max.bytes": 8_000_000}) as client:
+        client.produce(CLASSES.changelog, b"hello", b"A" * 3_000_000)
+    assert emis_streams(no_worker, "changelogs", "check").returncode == 1
+    repaired = emis_streams(no_worker, "changelogs", "check", "--repair", "--yes")
+    assert repaired.returncode == 0, repaired.stderr
+    assert emis_streams(no_worker, "changelogs", "check").returncode == 0
+
+
 def test_what_nobody_mends_is_listed_and_gone_after_the_repair(no_worker: Settings) -> None:
     key = str(uuid.uuid4())
     with producing(no_worker.kafka_brokers) as client:

@@ -68,6 +68,16 @@ async def test_a_dead_letter_reads_back_as_it_was_sent(no_worker: Settings) -> N
     assert abs((datetime.now(UTC) - letter.time).total_seconds()) < 60
 
 
+async def test_a_correction_that_is_too_large_with_the_letters_headers_is_refused(no_worker: Settings) -> None:
+    letter = await refuse(no_worker, key=b"k", value=b"no", headers=(("trace", b"x" * 900_000),))
+    deleted = {"eventId": str(uuid.uuid4()), "eventType": "emis.class.deleted", "classId": str(uuid.uuid4())}
+    event = json.dumps({**deleted, "timestamp": datetime.now(UTC).isoformat(), "note": "x" * 200_000})
+    put = emis_streams(no_worker, "dead-letters", "put", letter.place, "-", stdin=event.encode())
+    assert put.returncode == 1
+    assert b"with the headers of the dead letter" in put.stderr
+    assert b"Traceback" not in put.stderr
+
+
 async def test_the_list_says_where_from_and_why(no_worker: Settings) -> None:
     reason = f"key unlike classId {uuid.uuid4()}"
     letter = await refuse(no_worker, key=new_key(), value=b"{}", reason=reason)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.errors import ProducerFenced
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from emis_streams.local import KafkaCluster
 from emis_streams.services import outbox as outbox_module
@@ -19,7 +19,8 @@ from emis_streams.services.database import Database, Event
 from emis_streams.services.errors import NotSent
 from emis_streams.services.health import outbox as outbox_check
 from emis_streams.services.outbox_producer import OutboxProducer
-from emis_streams.services.outbox_store import LEASE_SECONDS
+from emis_streams.services.outbox_store import LEASE_SECONDS, MOST_COUNTED
+from emis_streams.services.outbox_store import outbox as outbox_table
 from emis_streams.topics import outbox_transactional_id
 from tests.integration.engine_rig import admin
 from tests.integration.outbox_rig import TABLES, Instance, Outbox, first_occurrences
@@ -270,6 +271,15 @@ async def test_health_says_how_many_events_wait_for_how_long_and_who_sends_them(
         await until(outbox.is_empty)
         assert "(pid " in (await check()).text
         assert (await outbox_check(two.database.outbox, two.publisher)()).text.endswith("this instance sends them.")
+
+
+async def test_a_long_outbox_is_counted_up_to_a_bound(one: Instance) -> None:
+    values = {"Topic": "t", "EventKey": "k", "Event": "{}", "Token": "x"}
+    async with one.database.transaction("filling") as connection:
+        await connection.execute(insert(outbox_table), [values] * (MOST_COUNTED + 1))
+    backlog = await one.database.outbox.backlog()
+    assert backlog.n_events == MOST_COUNTED
+    assert (await outbox_check(one.database.outbox, one.publisher)()).text.startswith("10000 or more events")
 
 
 async def test_health_says_why_events_wait(url: str) -> None:

@@ -138,6 +138,13 @@ def test_a_line_is_sent_byte_for_byte_with_fields_that_nobody_knows(no_worker: S
     assert value == file.read_bytes()
 
 
+def test_a_raw_line_that_no_topic_takes_is_named_and_the_others_are_sent(no_worker: Settings) -> None:
+    lines = b"one\n" + b"x" * 2_000_000 + b"\nthree\n"
+    done = emis_streams(no_worker, "produce", "-", "--raw", "--topic", "emis.class.deleted", stdin=lines)
+    assert (done.returncode, done.stdout) == (1, b"2 sent, 1 refused\n"), done.stderr
+    assert b"line 2: 2,000,000 bytes, larger than a record may be" in done.stderr
+
+
 def test_raw_lines_are_sent_as_they_are(no_worker: Settings) -> None:
     key = str(uuid.uuid4())
     done = emis_streams(

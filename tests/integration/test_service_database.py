@@ -190,13 +190,20 @@ async def test_a_request_is_not_forgotten_early_whatever_the_instances_own_clock
     await other.close()
 
 
-async def test_an_event_that_no_topic_takes_is_refused_before_anything_is_kept(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"), [("a", b"x" * topics.MAX_RECORD_BYTES), ("𠀀" * (topics.MAX_RECORD_BYTES // 4 + 1), b"")]
+)
+async def test_an_event_that_no_topic_takes_is_refused_before_anything_is_kept(
+    database: Database, key: str, value: bytes
+) -> None:
     async def emit_too_much(transaction: Transaction) -> None:
-        await transaction.emit(Event("emis.noted", "a", b"x" * topics.MAX_MESSAGE_BYTES))
+        await note(transaction)
+        await transaction.emit(Event("emis.noted", key, value))
 
     with pytest.raises(Refused) as told:
         await database.once(asked(), emit_too_much)
     assert told.value.kind == "too-large"
+    assert await noted(database) == []
 
 
 async def test_what_the_database_refuses_is_a_mistake_and_not_an_outage(database: Database) -> None:

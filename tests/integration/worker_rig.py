@@ -130,7 +130,7 @@ class Stack:
 
 
 @contextmanager
-def producing(broker: str) -> Iterator[Producer]:
+def producing(broker: str, options: Mapping[str, Any] | None = None) -> Iterator[Producer]:
     refused: list[Any] = []
     producer = Producer(
         {
@@ -139,6 +139,7 @@ def producing(broker: str) -> Iterator[Producer]:
             "enable.idempotence": True,
             "linger.ms": 5,
             "on_delivery": lambda error, _message: refused.append(error) if error else None,
+            **(options or {}),
         }
     )
     yield producer

@@ -100,6 +100,15 @@ def test_what_breaks_the_contract_is_refused_with_the_reason(event: Any, reason:
     assert reason in str(refused.value)
 
 
+def test_an_event_that_no_topic_takes_is_refused_by_its_size() -> None:
+    deleted = {name: a_class()[name] for name in ("eventId", "timestamp", "classId")} | {
+        "eventType": "emis.class.deleted"
+    }
+    assert records_of([{**deleted, "note": "x" * 1_000_000}]), "fields that are not known are ignored"
+    with pytest.raises(InvalidEvent, match=r"event 2 of 3: 1,1\d\d,\d\d\d bytes, 1,047,564 at most"):
+        records_of([deleted, {**deleted, "note": "x" * 1_100_000}, deleted])
+
+
 def test_of_many_the_bad_one_is_named_by_its_place() -> None:
     with pytest.raises(InvalidEvent, match=r"^event 2 of 3: value: .*className"):
         records_of([a_class(), a_class(className=""), a_class()])

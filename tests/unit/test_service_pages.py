@@ -241,6 +241,28 @@ async def test_a_page_is_the_workers_own_answer(gateway: GatewayService) -> None
     assert asked == [f"/api/teachers/{TEACHER_ID}?limit=7&after={TEACHER_ID}"]
 
 
+async def test_an_answer_without_end_is_not_read_to_its_end(gateway: GatewayService) -> None:
+    """Whoever writes to the registry names the host that is asked."""
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while sent < 1 << 30:
+            await response.write(bytes(1 << 16))
+            sent += 1 << 16
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", endless)
+    async with TestServer(app) as server, http_of(gateway, PAGE) as http:
+        register(gateway, server.port or 0)
+        status, body = await get(http, f"/teachers/{TEACHER_ID}")
+    assert (status, body["service"]) == (503, "teacher")
+    assert sent < 64 << 20
+
+
 async def test_what_stands_in_a_path_cannot_leave_its_place(gateway: GatewayService) -> None:
     async with worker() as (port, asked), http_of(gateway, PAGE) as http:
         register(gateway, port)
