@@ -35,6 +35,7 @@ class Child:
         folder: Path,
         *,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         death_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name = name
@@ -42,6 +43,7 @@ class Child:
         self.log_path = folder / f"{name}.log"
         self.pid_path = folder / f"{name}.pid"
         self._env = {**os.environ, **(env or {})}
+        self._cwd = cwd
         self._death_signal = death_signal
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,6 +59,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._env,
+                cwd=self._cwd,
                 start_new_session=True,  # Ctrl-C is for the parent, which stops its children in order
             )
         _write_pid(self.pid_path, self._process.pid)

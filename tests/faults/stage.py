@@ -80,7 +80,8 @@ class FaultWorker:
 
     def _child(self, command: Command, environment: Mapping[str, str]) -> Child:
         env = {**environment_of(self.settings), "PYTHONPATH": str(self.code), **environment}
-        return Child(self.name, command, self.folder, env=env, death_signal=signal.SIGKILL)
+        # `emis-streams run` imports from where it is started, too.
+        return Child(self.name, command, self.folder, env=env, cwd=self.code, death_signal=signal.SIGKILL)
 
     @property
     def port(self) -> int:
