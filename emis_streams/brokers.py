@@ -17,6 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 
 from emis_streams.broker_clock import LOG_APPEND_TIME
+from emis_streams.engine.decompression import BatchTooLarge
 from emis_streams.engine.stopping import stop
 from emis_streams.lag_report import Owner
 
@@ -184,7 +185,7 @@ class Brokers:
             left = max(0.01, deadline - asyncio.get_running_loop().time())
             try:
                 record = await asyncio.wait_for(self._records.getone(tp), left)
-            except (KafkaError, TimeoutError, UnicodeDecodeError) as error:
+            except (KafkaError, TimeoutError, UnicodeDecodeError, BatchTooLarge) as error:
                 log.info("No record to tell the time at %s: %r", tp, error)
                 continue
             found[tp] = record

@@ -48,6 +48,7 @@ class NodeCollector(Collector):
         if node.service is not None:
             yield from service_metrics.of(node.service)
         yield from service_metrics.clock_skew(node.clock)
+        yield service_metrics.records_left_out()
         if node.ingest is not None:
             yield from _ingest(node.ingest.status())
         yield from _followers(node)

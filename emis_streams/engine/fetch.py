@@ -16,7 +16,10 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.errors import ConsumerStoppedError
 
+from emis_streams.engine.decompression import BatchTooLarge, bound_decompression
 from emis_streams.engine.header_names import Unread, read_again, unread
+
+bound_decompression()
 
 _CHUNK_RECORDS = 50
 """The bytes taken so far are looked at after so many records."""
@@ -131,8 +134,8 @@ def _take(result: FetchResult, tp: TopicPartition, max_records: int, max_bytes: 
     records: list[Any] = []
     try:
         _take_records(source, records, max_records, max_bytes)
-    except UnicodeDecodeError:  # Of a header name; the records before it are taken.
-        result._partition_records = Unread(source.next_fetch_offset)
+    except (UnicodeDecodeError, BatchTooLarge) as reason:  # The records before it are taken.
+        result._partition_records = Unread(source.next_fetch_offset, isinstance(reason, UnicodeDecodeError))
     result._update_position()
     if source._records_iterator is None:
         result._partition_records = None

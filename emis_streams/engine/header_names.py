@@ -1,12 +1,16 @@
-"""Header names that are not UTF-8: the records are read again, by a parser that escapes what it cannot decode.
+"""Records that aiokafka's parser raises at are read again, by a parser that bears them.
 
+Header names that are not UTF-8: the parser escapes what it cannot decode.
 librdkafka sends such names and brokers take them, but aiokafka's parser raises at them, and would at every start:
 one record would stop its partition for ever. Of such a name the wrong bytes come out as text (`\\xff`), since
 aiokafka sends header names as text only.
+
+Batches that are too large when decompressed (`decompression.py`) are left out, counted and logged.
 """
 
 import logging
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +21,18 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
+from emis_streams.engine.decompression import BatchTooLarge
+from emis_streams.engine.throttled_log import ThrottledLog
+
 logger = logging.getLogger(__name__)
 
 _FIRST_MAGIC_WITH_HEADERS = 2
 _FIRST_VERSION_WITH_PREFERRED_REPLICA = 11
+
+left_out: Counter[str] = Counter()
+"""By topic, since this process started: records of batches that were too large."""
+_left_out_log = ThrottledLog(logger)
+_escaped_log = ThrottledLog(logger)
 
 
 @dataclass
@@ -28,6 +40,8 @@ class Unread:
     """Stands in a fetch result for records that are to be read again, from this offset on."""
 
     next_fetch_offset: int
+    is_name: bool
+    """Because of a header name; else because of a batch."""
 
 
 class _EscapingBytes(bytearray):
@@ -44,18 +58,38 @@ class _EscapingBytes(bytearray):
 class _Batch(_DefaultRecordBatchPy):
     _buffer: bytearray
 
-    def __iter__(self) -> Any:
-        super().__iter__()  # Unpacks the records, if they are packed.
+    def __init__(self, raw: Any, tp: TopicPartition) -> None:
+        super().__init__(raw)
+        self._tp = tp
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            super().__iter__()  # Decompresses the records.
+        except BatchTooLarge as reason:
+            self._leave_out(reason)
+            return iter(())
         self._buffer = _EscapingBytes(self._buffer)
         return self
 
+    def _leave_out(self, reason: BatchTooLarge) -> None:
+        first, after = self.base_offset, self.next_offset
+        left_out[self._tp.topic] += after - first
+        _left_out_log.warning(
+            f"{self._tp.topic}:{self._tp.partition}: the batch of the offsets {first} to {after - 1} is left out: "
+            f"{reason}; its producer has to send its records again in smaller batches"
+        )
+
 
 class _Records(_MemoryRecordsPy):
+    def __init__(self, raw: Any, tp: TopicPartition) -> None:
+        super().__init__(raw)
+        self._tp = tp
+
     def next_batch(self) -> Any:
         raw = self._next_slice
         batch = super().next_batch()
         has_headers = raw is not None and raw[self.MAGIC_OFFSET] >= _FIRST_MAGIC_WITH_HEADERS
-        return _Batch(raw) if has_headers else batch
+        return _Batch(raw, self._tp) if has_headers else batch
 
 
 def unread(fetcher: Fetcher, tps: Collection[TopicPartition]) -> list[tuple[TopicPartition, FetchResult]]:
@@ -77,7 +111,8 @@ async def read_again(fetcher: Fetcher, tp: TopicPartition, result: FetchResult) 
         return False
     if not records.has_next():
         return False
-    logger.warning("%s: header names at offset %d are not UTF-8: their bytes are escaped", tp, offset)
+    if result._partition_records.is_name:
+        _escaped_log.warning(f"{tp}: header names at offset {offset} are not UTF-8: their bytes are escaped")
     result._partition_records = PartitionRecords(
         tp, records, aborted, offset, None, None, fetcher._check_crcs, fetcher._isolation_level
     )
@@ -96,4 +131,4 @@ async def _fetch(fetcher: Fetcher, tp: TopicPartition, offset: int) -> tuple[_Re
     if for_code(error_code) is not NoError:
         raise for_code(error_code)(tp)
     has_replica = response.API_VERSION >= _FIRST_VERSION_WITH_PREFERRED_REPLICA
-    return _Records(rest[-1]), rest[-3 if has_replica else -2]
+    return _Records(rest[-1], tp), rest[-3 if has_replica else -2]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, StateSetMetricFamily
 
 from emis_streams.broker_clock import BrokerClock
+from emis_streams.engine.header_names import left_out
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.service import Service
@@ -41,6 +42,15 @@ def clock_skew(clock: BrokerClock) -> Iterator[Metric]:
     if (seconds := clock.skew_seconds()) is not None:
         family.add_metric([], seconds)
     yield family
+
+
+def records_left_out() -> Metric:
+    """Of this process; topics are those that it reads."""
+    text = "Records that were not read, as their batch is too large when decompressed."
+    family = CounterMetricFamily("emis_records_left_out", text, labels=["topic"])
+    for topic, n in left_out.items():
+        family.add_metric([topic], n)
+    return family
 
 
 def _calls(service: Service) -> Iterator[Metric]:

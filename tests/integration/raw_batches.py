@@ -12,7 +12,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from tests.services import until
 
-NO_CODEC, GZIP, ZSTD, UNKNOWN_CODEC = 0, 1, 4, 7
+NO_CODEC, GZIP, SNAPPY, LZ4, ZSTD, UNKNOWN_CODEC = 0, 1, 2, 3, 4, 7
 LAST_BYTE_OF_CRC = _DefaultRecordBatchBuilderPy.CRC_OFFSET + 3
 _ACKS_ALL = -1
 _TIMEOUT_MS = 10_000

@@ -8,8 +8,9 @@ from aiokafka import TopicPartition
 
 from emis_streams.brokers import Brokers
 from emis_streams.engine import fatal
+from emis_streams.engine.header_names import left_out
 from tests.integration.engine_rig import Rig, producer, row
-from tests.integration.raw_batches import GZIP, NO_CODEC, RawRecord, batch_of, send
+from tests.integration.raw_batches import GZIP, NO_CODEC, ZSTD, RawRecord, batch_of, send
 from tests.services import until
 
 NAME = b"tr\xc3\xa1ce \xff\xfe"
@@ -104,3 +105,20 @@ async def test_lag_is_told_without_the_time_of_such_a_record(rig: Rig) -> None:
             assert list(await brokers.timestamps(dict.fromkeys(tps, 0))) == [tps[1]]
     finally:
         await brokers.close()
+
+
+@pytest.mark.parametrize("codec", [GZIP, ZSTD], ids=["gzip", "zstd"])
+async def test_a_batch_that_is_too_large_when_decompressed_is_left_out_and_those_around_it_come_once(
+    rig: Rig, ends: list[str], codec: int
+) -> None:
+    before, after = records("before", 3), records("after", 130, 60)
+    bomb = [RawRecord(b"bomb-%d" % n, row(1) + bytes(20_000_000)) for n in range(2)]
+    for batch in (before, bomb, after, bomb):
+        assert await send(rig.broker, rig.topic, 0, batch_of(batch, codec)) == "NoError"
+    async with rig.running():
+        await until(rig.all_committed)
+        assert rig.kept_in_table() == rows_of(before, after)
+        keys = [record.key for handed in rig.slices for record in handed.records]
+        assert keys == [record.key for record in (*before, *after)]
+    assert left_out[rig.topic] == 4
+    assert ends == []
