@@ -6,6 +6,7 @@ from here. Nothing else in the package reads the environment.
 
 import os
 import socket
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -218,7 +219,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def read(environment: Mapping[str, str]) -> Settings:
     """Settings of an environment; raises InvalidSetting with one line that names the variable."""
     hints = get_type_hints(Settings, include_extras=True)
-    given = {name: environment[name.upper()] for name in hints if environment.get(name.upper(), "") != ""}
+    texts = {name: _text(name, environment.get(name.upper(), "")) for name in hints}
+    given = {name: text for name, text in texts.items() if text}
     values = {name: _convert(name, text, hints[name]) for name, text in given.items()}
     settings = Settings(**values)
     settings.roles_enabled()
@@ -226,6 +228,20 @@ def read(environment: Mapping[str, str]) -> Settings:
     _check_databases(given)
     kafka_security.check(settings)
     return settings
+
+
+def _text(name: str, text: str) -> str:
+    """A value without the white space around it; raises InvalidSetting for characters that no value has.
+
+    Those that cannot be seen come from a file's last line or from a terminal, and would end up in logs and addresses.
+    """
+    found = text if name == "kafka_password" else text.strip()
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in found):
+        shown = ascii(_shown(name, found))
+        raise InvalidSetting(
+            f"{name.upper()}={shown} is not allowed: it has a control character, or bytes that are not UTF-8"
+        )
+    return found
 
 
 def _check_databases(given: Mapping[str, str]) -> None:
@@ -242,7 +258,7 @@ def _convert(name: str, text: str, hint: Any) -> Any:
     try:
         if get_origin(kind) is Literal:
             text = _literal(text, get_args(kind))
-        value = msgspec.convert(text if kind is str else text.strip(), hint, strict=False)
+        value = msgspec.convert(text, hint, strict=False)
         if kind in (int, float) and value > _LARGEST:
             raise msgspec.ValidationError
         return value
@@ -284,7 +300,7 @@ def _without_annotations(hint: Any) -> Any:
 
 def _literal(text: str, allowed: tuple[str, ...]) -> str:
     """The one that is meant, whether in capitals or not; else the text as it is."""
-    return next((one for one in allowed if one.lower() == text.strip().lower()), text)
+    return next((one for one in allowed if one.lower() == text.lower()), text)
 
 
 def _shown(name: str, value: Any) -> Any:

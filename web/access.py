@@ -72,6 +72,8 @@ def _of_own_site(own: frozenset[str]) -> Middleware:
             raise web.HTTPForbidden(text="A page of another site may not send this: Origin and Sec-Fetch-Site say so.")
         if request.body_exists and request.content_type != "application/json":
             raise web.HTTPUnsupportedMediaType(text="The body must be JSON, with Content-Type: application/json.")
+        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise web.HTTPUnsupportedMediaType(text="The body must not be compressed: leave out Content-Encoding.")
         return await handler(request)
 
     return own_site

@@ -221,7 +221,7 @@ class _Endpoint:
 
 def _key_of(request: web.Request) -> str | None:
     """Raises _BadRequest."""
-    key = request.headers.get(IDEMPOTENCY_KEY)
-    if key is not None and not _KEY.fullmatch(key):
-        raise _BadRequest(400, f"{IDEMPOTENCY_KEY}: 1 to 255 printable ASCII characters without spaces")
-    return key
+    keys = request.headers.getall(IDEMPOTENCY_KEY, [])
+    if len(keys) > 1 or not all(_KEY.fullmatch(key) for key in keys):
+        raise _BadRequest(400, f"{IDEMPOTENCY_KEY}: once, 1 to 255 printable ASCII characters without spaces")
+    return keys[0] if keys else None

@@ -132,6 +132,15 @@ async def test_a_key_that_is_none_is_refused(key: str) -> None:
         assert own.asked == []
 
 
+async def test_two_idempotency_keys_are_refused() -> None:
+    """Which of them counts would be a guess: a proxy and this gateway may guess differently."""
+    async with gateway(LESSON) as own:
+        headers = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+        response = await own.http.post("/lessons", json=NEW, headers=headers)
+        assert response.status == 400
+        assert own.asked == []
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

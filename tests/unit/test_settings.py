@@ -67,3 +67,28 @@ def test_no_password_of_a_url_is_shown(url: str, password: str) -> None:
 
 def test_a_file_of_sqlite_has_no_password() -> None:
     assert masked("sqlite:////srv/emis@home/replica.db") == "sqlite:////srv/emis@home/replica.db"
+
+
+@pytest.mark.parametrize(
+    "variable", ["HOST", "DATA_DIR", "WEB_TOKENS_FILE", "ROLES", "PORT", "KAFKA_PASSWORD", "LOG_LEVEL"]
+)
+@pytest.mark.parametrize("value", ["a\nWARNING all is well", "\x1b[31mred", "caf\udce9", "a\x7fb"])
+def test_a_value_with_characters_that_cannot_be_seen_is_refused_in_one_line(variable: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match="is not allowed: it has a control character") as refused:
+        settings.read({variable: value})
+    line = str(refused.value)
+    assert line.startswith(f"{variable}=")
+    assert line.isprintable()
+    assert line.isascii()
+    assert "red" not in line if variable == "KAFKA_PASSWORD" else True
+
+
+def test_the_end_of_a_line_behind_a_text_and_blanks_alone_do_not_matter() -> None:
+    read = settings.read({"HOST": "localhost\n", "DATA_DIR": "  /var/lib/emis \r\n", "ADVERTISED_HOST": " \t"})
+    assert (read.host, read.data_dir, read.advertised_host) == ("localhost", "/var/lib/emis", "")
+
+
+def test_blanks_belong_to_a_password() -> None:
+    sasl = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_USERNAME": " emis\n", "KAFKA_PASSWORD": " secret "}
+    read = settings.read(sasl)
+    assert (read.kafka_username, read.kafka_password) == ("emis", " secret ")

@@ -324,6 +324,13 @@ async def test_a_body_that_is_not_called_json_is_refused(guarded: Node, content_
     assert await reset(guarded, headers, b"{}") == 404
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "x"])
+async def test_a_compressed_body_is_refused(guarded: Node, encoding: str) -> None:
+    headers = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json"}
+    assert await reset(open_to_names(guarded), {**headers, "Content-Encoding": encoding}, b"{}") == 415
+    assert await reset(guarded, {**headers, "Content-Encoding": "Identity"}, b"{}") == 404
+
+
 async def test_a_reader_cannot_post(guarded: Node) -> None:
     assert await reset(open_to_names(guarded), {"Authorization": f"Bearer {READER}"}) == 403
 
