@@ -77,11 +77,15 @@ def service_engines(database_url: str, pool_size: int) -> tuple[AsyncEngine, Asy
     return writer, statement_engine(database_url, pool_size)
 
 
-def migration_engine(database_url: str) -> Engine:
-    """For migrations, which Alembic runs synchronously."""
+def migration_engine(database_url: str, answer_seconds: float | None = None) -> Engine:
+    """For migrations, which Alembic runs synchronously.
+
+    `answer_seconds`: MySQL's longest silence; None: statements that change tables may take hours.
+    """
     url = parse(database_url)
     if dialect_of(url) == "mysql":
-        return create_engine(_with_driver(url, "mysql+pymysql"), connect_args=_mysql(1)["connect_args"])
+        arguments = {**_mysql(1)["connect_args"], "read_timeout": answer_seconds}
+        return create_engine(_with_driver(url, "mysql+pymysql"), connect_args=arguments)
     engine = create_engine(_with_driver(url, "sqlite+pysqlite"), **_sqlite(url, 1))
     _take_lock_at_begin(engine)
     _use_write_ahead_log(engine)

@@ -16,10 +16,16 @@ from emis_streams.errors import Unavailable
 from emis_streams.node import FollowerStatus
 from emis_streams.read_model.local_copy import LocalCopy
 from emis_streams.read_model.sink import ReadModelSink
+from emis_streams.replica import writer as replica_writer
 from emis_streams.replica.writer import ReplicaSink
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
 from emis_streams.topics import Subject
+
+_SCHEMA_SECONDS = 3_600.0
+"""Of a sink that changes its schema or makes indexes before it tells its positions."""
+_SLOW_SINK_SECONDS = 10.0
+"""A sink that has not answered for so long is shown as one that is waited for."""
 
 READ_MODEL = "read-model"
 REPLICA = "replica"
@@ -64,6 +70,7 @@ def read_model_follower(
         partitions=[TopicPartition(s.changelog, n) for s in subjects for n in range(topics.PARTITIONS)],
         check_cluster=Home(config.data_path).check,
         on_level=model.note_caught_up,
+        sink_positions_seconds=_SCHEMA_SECONDS,
         linger_seconds=config.linger_seconds,
     )
 
@@ -80,6 +87,8 @@ def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency, 
         group=topics.REPLICA_GROUP,
         wait_for=(Unavailable,),
         check_cluster=Home(config.data_path).check,
+        sink_apply_seconds=replica_writer.TIMEOUT_SECONDS,
+        sink_positions_seconds=_SCHEMA_SECONDS,
         slice_records=config.replica_batch_rows,
         linger_seconds=config.linger_seconds,
     )
@@ -103,9 +112,16 @@ class RefusedRows:
 class FollowerView:
     """A follower as the pages see it."""
 
-    def __init__(self, name: str, follower: Follower) -> None:
+    def __init__(self, name: str, follower: Follower, watchdog_timeout_seconds: float) -> None:
         self._name = name
         self._follower = follower
+        self._slow_seconds = min(_SLOW_SINK_SECONDS, watchdog_timeout_seconds / 2)
+
+    def _waiting_for(self) -> str | None:
+        if self._follower.waiting_for is not None:
+            return self._follower.waiting_for
+        seconds = self._follower.sink_unanswered_seconds(time.monotonic())
+        return f"it has not answered for {seconds:.0f} s" if seconds > self._slow_seconds else None
 
     def status(self) -> FollowerStatus:
         return FollowerStatus(
@@ -113,6 +129,6 @@ class FollowerView:
             caught_up=self._follower.caught_up,
             positions={(tp.topic, tp.partition): at for tp, at in self._follower.next_offsets.items()},
             records_total=self._follower.records_total,
-            waiting_for=self._follower.waiting_for,
+            waiting_for=self._waiting_for(),
             invalid_records=invalid_records.of_filter(self._follower.row_filter),
         )

@@ -104,12 +104,13 @@ def _add_events(app: App, config: Settings, own: Service, node: Node, hears: Hea
     latency = SyncLatency(node.began)
     follower = following.read_model_follower(config, copy, latency, node.clock, [hears.subject])
     node.user_rows = copy
-    node.read_model_follower = following.FollowerView(following.READ_MODEL, follower)
+    node.read_model_follower = following.FollowerView(following.READ_MODEL, follower, config.watchdog_timeout_seconds)
     node.sync_latency[following.READ_MODEL] = latency
 
     async def close() -> None:
         copy.close()
 
+    app.standstills.append(follower.standstill)
     app.parts.append(Part(app, "local copy", follower.follow, close))
     own.not_ready.append(lambda: None if copy.caught_up else "the local copy has not caught up yet")
 

@@ -62,7 +62,7 @@ def _add_read_model(app: App, config: Settings, node: Node) -> None:
     latency = SyncLatency(node.began)
     follower = following.read_model_follower(config, model, latency, node.clock)
     node.read_model = model
-    node.read_model_follower = following.FollowerView(following.READ_MODEL, follower)
+    node.read_model_follower = following.FollowerView(following.READ_MODEL, follower, config.watchdog_timeout_seconds)
     node.sync_latency[following.READ_MODEL] = latency
     node.reader = ReplicaReader.open(config.database_url, config.replica_pool_size)
 
@@ -71,6 +71,7 @@ def _add_read_model(app: App, config: Settings, node: Node) -> None:
         assert node.reader is not None
         await node.reader.close()
 
+    app.standstills.append(follower.standstill)
     app.parts.append(Part(app, "read model", together(follower.follow, model.entry_counts.run), close))
 
 
@@ -79,12 +80,13 @@ def _add_replica(app: App, config: Settings, node: Node) -> None:
     sink = ReplicaSink.open(config.database_url, following.RefusedRows(writer))
     latency = SyncLatency(node.began)
     follower = following.replica_follower(config, sink, latency, node.clock)
-    node.replica_follower = following.FollowerView(following.REPLICA, follower)
+    node.replica_follower = following.FollowerView(following.REPLICA, follower, config.watchdog_timeout_seconds)
     node.sync_latency[following.REPLICA] = latency
 
     async def close() -> None:
         await asyncio.gather(sink.close(), writer.stop())
 
+    app.standstills.append(follower.standstill)
     app.parts.append(Part(app, "replica", follower.follow, close))
 
 

@@ -128,6 +128,9 @@ def ready_report(node: Node) -> ReadyReport:
             warnings.append(f"the group is sharing out its partitions anew{because}")
         elif status.waits_for is not None:
             warnings.append(status.waits_for)
+    for follower in (node.read_model_follower, node.replica_follower):
+        if follower is not None and (waited_for := follower.status().waiting_for) is not None:
+            warnings.append(f"the {follower.status().name} waits: {waited_for}")
     standstill = node.standstill()
     if standstill is not None:  # Pages go on without an ingesting side, and say how old they are.
         (warnings if "serve" in node.roles else reasons).append(f"no progress: {standstill}")

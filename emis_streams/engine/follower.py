@@ -11,9 +11,9 @@ that was made anew; what was kept stays, and the versions decide.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
@@ -29,6 +29,7 @@ from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _LEAST_FETCH_BYTES = 1 << 20
 _POLL_SECONDS = 0.5
@@ -154,6 +155,10 @@ class Follower:
     wait_for: tuple[type[Exception], ...] = ()
     slice_records: int = 500
     slice_bytes: int = 1_000_000
+    sink_apply_seconds: float = 0.0
+    """How long the sink may take for some slices by itself: it has a time-out of its own. See `standstill`."""
+    sink_positions_seconds: float = 0.0
+    """The same for its positions, which may change its schema or make indexes first."""
     linger_seconds: float = 0.04
     """How long the brokers let records gather when there is no backlog (`fetch.gathering`): each slice has a price."""
     check_cluster: Callable[[str], None] = lambda _id: None
@@ -182,6 +187,8 @@ class Follower:
     _group_committed: float = field(default=0.0, init=False)
     _group_commit: "asyncio.Task[None] | None" = field(default=None, init=False)
     _waiting: Waiting = field(init=False, repr=False)
+    _sink_asked: tuple[float, float] | None = field(default=None, init=False)
+    """Monotonic, since when the sink has not answered, and how long it may take; None: nothing is asked of it."""
     _sink_seen: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -191,6 +198,21 @@ class Follower:
     def waiting_for(self) -> str | None:
         """What cannot be reached now; None if nothing is waited for."""
         return self._waiting.reason
+
+    def sink_unanswered_seconds(self, now: float) -> float:
+        """For how long the sink has not answered what was asked of it last, by a monotonic time."""
+        asked = self._sink_asked
+        return 0.0 if asked is None else now - asked[0]
+
+    def standstill(self, now: float, limit_seconds: float) -> str | None:
+        """Why nothing is kept for longer than the limit, by a monotonic time; None: the sink answers (with errors too).
+
+        For `App.standstills`.
+        """
+        asked = self._sink_asked
+        if asked is None or now - asked[0] <= limit_seconds + asked[1]:
+            return None
+        return f"the sink of {self.name} has not answered for {now - asked[0]:.0f} s"
 
     async def follow(self) -> None:
         """Follows for ever (until cancelled)."""
@@ -251,7 +273,7 @@ class Follower:
             self._note_caught_up()
             return
         # The log is asked after the sink: another member, or a topic made anew, may have moved a position since.
-        kept = await self.sink.positions(tps)
+        kept = await self._of_sink(self.sink.positions(tps), self.sink_positions_seconds)
         for name, topic in (await described(self._consumer._client, {tp.topic for tp in tps})).items():
             self.check_cluster(topic.cluster_id)
             self._topic_ids[name] = topic.id
@@ -261,9 +283,9 @@ class Follower:
         for tp in outside:
             self._check_still_ours(n_revoked)
             logger.warning("%s: position %s of %s is outside the log: following its start", self.name, kept[tp], tp)
-            await self.sink.reset(tp)
+            await self._of_sink(self.sink.reset(tp), self.sink_positions_seconds)
         if outside:
-            kept = await self.sink.positions(tps)
+            kept = await self._of_sink(self.sink.positions(tps), self.sink_positions_seconds)
         self._check_still_ours(n_revoked)
         for tp in tps:
             start = kept[tp].next_offset if tp in kept else begins[tp]
@@ -272,6 +294,14 @@ class Follower:
             self._targets[tp] = ends[tp]
         self._level = False
         self._note_caught_up()
+
+    async def _of_sink(self, answer: Awaitable[T], seconds: float) -> T:
+        """The sink's answer, which may take so long by itself."""
+        self._sink_asked = time.monotonic(), seconds
+        try:
+            return await answer
+        finally:
+            self._sink_asked = None
 
     def _check_still_ours(self, n_revoked: int) -> None:
         if n_revoked != self._n_revoked:
@@ -345,7 +375,9 @@ class Follower:
     async def _keep(self, slices: list[ChangelogSlice]) -> bool:
         self._sink_seen = time.monotonic()
         try:
-            await self._waiting.for_(lambda: self.sink.apply(slices), *self.wait_for)
+            await self._waiting.for_(
+                lambda: self._of_sink(self.sink.apply(slices), self.sink_apply_seconds), *self.wait_for
+            )
         except PositionsChanged as reason:
             logger.warning("%s: %s; following again from the kept positions", self.name, reason)
             await self._position_again()

@@ -23,6 +23,8 @@ VERSION_TABLE = "ReplicaSchemaVersion"
 _FOLDER = Path(__file__).parent
 _LOCK_NAME = "emis-streams-replica-migrate"
 _LOCK_WAIT_SECONDS = 60
+ANSWER_SECONDS = 20.0
+"""A server that accepts connections and answers nothing is given up after so long."""
 logging.getLogger("alembic").setLevel(logging.WARNING)  # It would tell at each look that there was nothing to do.
 _one_at_a_time = Lock()
 """Alembic keeps what it is doing in module variables."""
@@ -35,6 +37,7 @@ def upgrade(database_url: str) -> None:
     """
     engine = database.migration_engine(database_url)
     try:
+        _require_answer(database_url)
         with _one_at_a_time, engine.connect() as connection, _alone(connection), connection.begin():
             config = _config()
             config.attributes["connection"] = connection
@@ -49,6 +52,16 @@ def upgrade(database_url: str) -> None:
         ) from error
     finally:
         engine.dispose()
+
+
+def _require_answer(database_url: str) -> None:
+    """Raises SQLAlchemyError if the server answers nothing: the statements of migrations have no time-out."""
+    probe = database.migration_engine(database_url, ANSWER_SECONDS)
+    try:
+        with probe.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    finally:
+        probe.dispose()
 
 
 def _is_of_newer_release(connection: Connection, config: Config) -> bool:

@@ -1,6 +1,7 @@
 """The one follower on a real broker: whatever happens to log, sink or broker, it goes on and leaves nothing out."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -331,6 +332,39 @@ async def test_positions_are_asked_for_until_the_sink_answers(log: Log, sink: Me
     sink.positions = refused_at_first  # type: ignore[method-assign]
     await asyncio.wait_for(log.follower(sink).catch_up(), 30)
     assert sink.rows == rows_of(30)
+
+
+@pytest.mark.parametrize("call", ["apply", "positions"])
+async def test_a_sink_that_never_answers_is_a_standstill(log: Log, sink: MemorySink, call: str) -> None:
+    """Whatever limit an operator has set; what the sink may take by itself comes on top."""
+    await log.write(rows_of(30))
+    gate = sink.may_apply if call == "apply" else sink.may_answer
+    gate.clear()
+    follower = log.follower(sink)
+    async with running(follower):
+        await until(lambda: follower.sink_unanswered_seconds(time.monotonic()) > 0.2)
+        now = time.monotonic()
+        assert "has not answered for" in (follower.standstill(now, 0.1) or "")
+        assert follower.standstill(now, 60.0) is None
+        follower.sink_apply_seconds = follower.sink_positions_seconds = 60.0
+        gate.set()
+        await until(lambda: sink.rows == rows_of(30))
+        await until(lambda: follower.standstill(time.monotonic(), 0.0) is None)
+        gate.clear()
+        await log.write(rows_of(40))
+        if call == "apply":
+            await until(lambda: follower.sink_unanswered_seconds(time.monotonic()) > 0.2)
+            assert follower.standstill(time.monotonic(), 0.1) is None
+        gate.set()
+
+
+async def test_a_sink_that_answers_with_errors_is_waited_for_and_no_standstill(log: Log, sink: MemorySink) -> None:
+    await log.write(rows_of(30))
+    sink.failures = [Away("no answer")] * 3
+    async with running(log.follower(sink)) as follower:
+        await until(lambda: follower.waiting_for)
+        assert follower.standstill(time.monotonic(), 0.5) is None
+        await until(lambda: sink.rows == rows_of(30))
 
 
 async def test_any_other_error_of_the_sink_ends_the_follower(log: Log, sink: MemorySink) -> None:

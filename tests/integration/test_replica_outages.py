@@ -1,7 +1,10 @@
 """The replica's database goes away, hangs, or refuses to write: nothing is lost, all is told."""
 
+import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -44,6 +47,13 @@ async def sink(own_url: str) -> AsyncIterator[ReplicaSink]:
     await opened.apply(parts(1))
     yield opened
     await opened.close()
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[int]:
+    """Its port; it accepts every connection and never sends a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
 
 
 def parts(step: int, n_rows: int = 400) -> list[Any]:
@@ -109,6 +119,20 @@ async def test_a_server_that_hangs_is_given_up_in_time(
     assert await reader.class_(id_of(0)) is not None
     await reader.close()
     assert names_in(own_url) == {"2"}
+
+
+async def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before there is any connection that worked: the first question is for the schema."""
+    monkeypatch.setattr("emis_streams.replica.migrate.ANSWER_SECONDS", 0.5)
+
+    async def refuse(*what: object) -> None:
+        raise AssertionError(what)
+
+    async with silent_server() as port:
+        sink = ReplicaSink.open(f"mysql://emis:secret@127.0.0.1:{port}/emis", refuse)
+        with pytest.raises(Unavailable, match=r"timed out|Lost connection"):
+            await asyncio.wait_for(sink.positions(TPS), 30)
+        await sink.close()
 
 
 async def test_a_server_that_only_reads_is_waited_for(sink: ReplicaSink, server: MariaDb, own_url: str) -> None:

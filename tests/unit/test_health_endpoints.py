@@ -80,6 +80,16 @@ async def test_ready_waits_for_the_tables_and_stays_calm_in_a_rebalance() -> Non
         assert (await response.json())["warnings"]
 
 
+@pytest.mark.parametrize(("name", "part"), [("read-model", "read_model_follower"), ("replica", "replica_follower")])
+async def test_ready_warns_of_a_copy_that_waits(name: str, part: str) -> None:
+    waiting = a_follower(name, waiting_for="it has not answered for 12 s")
+    worker = node()
+    setattr(worker, part, Told(waiting))
+    async with asking(worker, "/readyz") as response:
+        assert response.status == 200
+        assert (await response.json())["warnings"] == [f"the {name} waits: it has not answered for 12 s"]
+
+
 async def test_health_has_the_fields_of_the_seed_on_top_and_checks_beside() -> None:
     async with asking(node(lag=ToldLag(a_report(behind=True))), "/health") as response:
         body = await response.json()
