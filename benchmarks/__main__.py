@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import calls, report, results
+from benchmarks import calls, long_lists, report, results
 from benchmarks.contenders import Contender, all_contenders
 from benchmarks.phases import FULL, QUICK, Plan, run_ingest, run_stage
 from benchmarks.results import Results
@@ -119,6 +119,16 @@ def calls_command(seconds: float, repeats: int, concurrency: int) -> None:
     print(calls.table(turns))
     if any(turn.errors for turn in turns):
         sys.exit(1)
+
+
+@main.command("lists")
+@click.option("--rows", default=1_000_000, show_default=True, help="of each long list")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=HERE / "results" / "lists")
+def lists_command(rows: int, folder: Path) -> None:
+    """What answers about very long lists cost (no brokers); filling takes minutes, once for each FOLDER."""
+    collected = new_results()
+    long_lists.run(rows, folder, collected, say)
+    say(f"results in {collected.path}")
 
 
 if __name__ == "__main__":

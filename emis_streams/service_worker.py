@@ -150,6 +150,7 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
     web_app: aiohttp_web.Application = app.web.web_app
     web_app[NODE] = node
     site.setup(web_app)
+    pages.load_templates(web_app)
     for page in PAGES:
         web_app.add_routes(page.routes)
     if own.name in HEARS:

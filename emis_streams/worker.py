@@ -106,6 +106,7 @@ def _add_pages(app: App, node: Node) -> None:
     site = app.web.web_app
     site[NODE] = node
     web.setup(site)
+    web.load_templates(site)
     for page in PAGES:
         site.add_routes(page.routes)
 

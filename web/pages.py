@@ -39,6 +39,13 @@ def setup(app: web.Application) -> None:
     app[FRESHNESS] = Freshness(app[NODE])
 
 
+def load_templates(app: web.Application) -> None:
+    """Compiles all templates now: else the first reader of each page waits for it, and all others meanwhile."""
+    environment = aiohttp_jinja2.get_env(app)
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
 """Addresses and names of a teacher worker's pages."""
 GATEWAY_NAVIGATION = (("/services/status", "nav.services"),)
