@@ -23,6 +23,7 @@ from emis_streams.services import messages, request_content
 from emis_streams.services.errors import Denied, NoSuchTopic, NotSent, Refused, ServiceOverloaded, ServiceUnavailable
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.messages import Arrival, Request
+from emis_streams.services.time_limit import TimeLimit
 from emis_streams.services.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
@@ -94,12 +95,6 @@ class GivenUp(Exception):
     """The handler of a request did not end in time, or by itself: it is not carried out."""
 
 
-def _is_cancelled() -> bool:
-    """Whether somebody else wants this task to end: a handler may let out the cancellation of what it awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 class Requests:
     """`answers` declares a pattern; `serve` is the agent of the request topic."""
 
@@ -120,7 +115,7 @@ class Requests:
         self._clock = clock or BrokerClock()
         self.given_up_in_a_row = 0
         """Requests since one was last carried out."""
-        self._handler_seconds = handler_seconds
+        self._time_limit = TimeLimit(handler_seconds)
         self._sender = sender
         self._dead_letter = dead_letter
         self._answers: dict[str, _Answer] = {}
@@ -276,33 +271,43 @@ class Requests:
         if answer is None:
             raise Refused("unknown-pattern", f"{request.pattern!r} is none of {', '.join(self.patterns)}")
         asked = messages.data_of(request, answer.type_)
-        try:
-            async with asyncio.timeout(self._handler_seconds) as limit:
-                result = await answer.handler(asked, request)
-        except Exception as error:
-            if not limit.expired():
-                raise
-            self.counts.given_up += 1
-            self.given_up_in_a_row += 1
-            raise GivenUp(f"not carried out within {self._handler_seconds:g} s") from error
-        except asyncio.CancelledError:
-            if _is_cancelled():
-                raise
-            raise GivenUp("its handler was cancelled from inside") from None
+        result = await self._handled(answer.handler(asked, request))
         self.counts.carried_out += 1
         self.given_up_in_a_row = 0
         return result
 
-    async def _reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
-        async def send() -> None:
-            await self._send_reply(request, headers, value)
-
+    async def _handled(self, handling: Awaitable[Any]) -> Any:
+        """The handler's result. Raises GivenUp if there is none in time, and what the handler raises."""
+        is_late = False
+        task = self._time_limit.begin()
         try:
-            await send()
+            try:
+                return await handling
+            finally:
+                is_late = self._time_limit.end(task)
+        except asyncio.CancelledError:
+            if task.cancelling():  # Somebody else wants this task to end.
+                raise
+            if is_late:
+                raise self._given_up() from None
+            raise GivenUp("its handler was cancelled from inside") from None
+        except Exception as error:
+            if is_late:
+                raise self._given_up() from error
+            raise
+
+    def _given_up(self) -> GivenUp:
+        self.counts.given_up += 1
+        self.given_up_in_a_row += 1
+        return GivenUp(f"not carried out within {self._time_limit.seconds:g} s")
+
+    async def _reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
+        try:
+            await self._send_reply(request, headers, value)
         except (NoSuchTopic, Denied) as reason:  # Anybody can name one; who waits for a reply sees to its topic.
             self._not_replied(request, str(reason))
         except NotSent:
-            await self._send_while_waited_for(request, send)
+            await self._send_while_waited_for(request, lambda: self._send_reply(request, headers, value))
 
     async def _send_reply(self, request: Request, headers: list[messages.Header], value: bytes) -> None:
         """Raises NotSent. Instead of a reply that its topic does not take, one is sent that says so."""
