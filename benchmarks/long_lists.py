@@ -23,6 +23,7 @@ from benchmarks.data import text_id
 from benchmarks.results import Results
 from benchmarks.watching import median
 from emis_streams import events
+from emis_streams.cli.worker import collect_garbage_seldom
 from emis_streams.engine.door import Runner
 from emis_streams.engine.follower import ChangelogSlice
 from emis_streams.fold import fold
@@ -265,5 +266,6 @@ def run(n: int, folder: Path, results: Results, say: Callable[[str], None]) -> N
         say(f"{of} ({form}): {figures}")
 
     uvloop.install()
+    collect_garbage_seldom()  # As in a worker.
     for measure in (_measure_teachers, _measure_users):
         asyncio.run(measure(folder, n, add))

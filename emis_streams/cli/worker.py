@@ -96,13 +96,13 @@ def run_app(module: str, service: str) -> None:
         click.echo(str(error), err=True)
         sys.exit(1)
 
-    _collect_garbage_seldom()
+    collect_garbage_seldom()
     worker = Worker(app, quiet=True, redirect_stdouts=False, override_logging=False)
     worker.spinner = None  # It would write control characters into logs.
     worker.execute_from_commandline()
 
 
-def _collect_garbage_seldom() -> None:
+def collect_garbage_seldom() -> None:
     """Slices make many objects that reference counting frees; modules are never freed.
 
     Not looking through both for cycles so often, and one copy of the keys less, made ingestion 8 % faster
