@@ -27,6 +27,8 @@ def _mistake(url: URL) -> str | None:
         return "it starts with neither mysql:// nor sqlite://"
     if not url.database or url.database == ":memory:":
         return "it names no database"
+    if url.get_backend_name() == "sqlite" and url.database.lower().startswith("file:"):
+        return "it names a file by a URI of SQLite"
     if "@" in (url.host or ""):
         return "there is more than one @; write one that is part of user or password as %40"
     if url.port is not None and not 1 <= url.port <= _HIGHEST_PORT:

@@ -2,6 +2,9 @@
 
 The lock is the operating system's (`flock` on a file beside what is locked), so it ends with its process, however that
 ends. What the file says is only for the message.
+
+An SQLite file is locked itself as well: it may have several names (hard links), and SQLite, which keeps files beside it
+by name, corrupts a file that is open by two of them. SQLite's own locks are of another kind (`fcntl`).
 """
 
 import fcntl
@@ -20,7 +23,10 @@ _SUFFIX = ".lock"
 _MOST_BYTES = 1_000
 
 _held: dict[Path, int] = {}
-"""File descriptors by lock file: open as long as this process runs."""
+"""File descriptors by what is locked: open as long as this process runs.
+
+Closing one of an SQLite file would drop SQLite's own locks of it.
+"""
 
 
 class Owner(NamedTuple):
@@ -82,14 +88,36 @@ def _hold_database(setting: str, database_url: str, process: str) -> None:
     file = Path(str(url.database)).resolve()
     path = file.with_name(file.name + _SUFFIX)
     if not _take(path, process):
-        raise InUse(
-            f"{setting}={database.shown(url)!r} is in use by {_owner(path) or 'another process'}: an SQLite file "
-            "belongs to one process; stop that one, name another file, or use MySQL"
-        )
+        raise _database_in_use(setting, database.shown(url), str(_owner(path) or "another process"))
+    if not _lock(file):
+        raise _database_in_use(setting, database.shown(url), "another process, which has another name for it")
+
+
+def _database_in_use(setting: str, shown_url: str, owner: str) -> InUse:
+    return InUse(
+        f"{setting}={shown_url!r} is in use by {owner}: an SQLite file belongs to one process; stop that one, "
+        "name another file, or use MySQL"
+    )
 
 
 def _take(path: Path, process: str) -> bool:
-    """Whether this process has the lock now. Raises Unavailable if there can be no such file, or no lock of it."""
+    """Whether this process has the lock now, and its name is in the lock file. Raises Unavailable as `_lock`."""
+    if path in _held:
+        return True
+    if not _lock(path):
+        return False
+    text = json.dumps(Owner(process, os.getpid(), socket.gethostname())._asdict()).encode()
+    with suppress(OSError):  # On a full disk: the lock is held all the same.
+        os.ftruncate(_held[path], 0)
+        os.pwrite(_held[path], text, 0)
+    return True
+
+
+def _lock(path: Path) -> bool:
+    """Whether this process has the lock of the file now, which is made if there is none.
+
+    Raises Unavailable if there can be no such file, or no lock of it.
+    """
     if path in _held:
         return True
     try:
@@ -105,10 +133,6 @@ def _take(path: Path, process: str) -> bool:
             return False
         raise Unavailable(f"{path} cannot be used: it cannot be locked: {error.strerror}") from None
     _held[path] = descriptor
-    text = json.dumps(Owner(process, os.getpid(), socket.gethostname())._asdict()).encode()
-    with suppress(OSError):  # On a full disk: the lock is held all the same.
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text, 0)
     return True
 
 

@@ -24,6 +24,8 @@ Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Role = Literal["ingest", "replicate", "serve"]
 
+HOST_PATTERN = r"^[A-Za-z0-9._:%\[\]-]{1,253}\Z"
+"""Of a name or an address that others reach a process by."""
 ROLES: tuple[Role, ...] = ("ingest", "replicate", "serve")
 
 
@@ -149,7 +151,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     advertised_host: Annotated[
         str,
-        Meta(description="where others reach this process; HOST, or the machine's name if that is any"),
+        Meta(
+            pattern=rf"^$|{HOST_PATTERN}",
+            description="where others reach this process; HOST, or the machine's name if that is any",
+        ),
     ] = ""
     service_database_url: Annotated[
         str,

@@ -96,8 +96,9 @@ def show(place: tuple[int, int], value_only: bool) -> None:
     if value_only:
         click.get_binary_stream("stdout").write(letter.value or b"")
         return
-    click.echo(f"dead letter  {letter.place}\ncame from    {letter.origin}")
-    click.echo(f"sent at      {letter.said('timestamp')}\nrefused at   {letter.said('time')}")
+    click.echo(f"dead letter  {letter.place}\ncame from    {visible(letter.origin)}")
+    for name, header in (("sent at", "timestamp"), ("refused at", "time")):
+        click.echo(f"{name:12} {visible(letter.said(header) or '?')}")
     click.echo("reason       " + "\n".join(visible(line) for line in letter.reason.splitlines()))
     for name, value in letter.own_headers:
         click.echo(f"header       {visible(name)}: {_readable(value)}")

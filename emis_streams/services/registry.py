@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from emis_streams.errors import UNREADABLE_JSON, InvalidEvent
+from emis_streams.settings import HOST_PATTERN
 
 MOST_INFO_BYTES = 32_768
 """Of what an instance tells of itself: several hundred patterns."""
@@ -25,7 +26,7 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,200}\Z")]
     version: _Word
-    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:%\[\]-]{1,253}\Z")]
+    host: Annotated[str, Meta(pattern=HOST_PATTERN)]
     port: Annotated[int, Meta(ge=1, le=65_535)]
     started_at: Annotated[datetime, Meta(tz=True)]
     patterns: Annotated[tuple[_Word, ...], Meta(max_length=1_000)] = ()

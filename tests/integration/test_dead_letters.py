@@ -116,8 +116,14 @@ async def test_show_gives_bytes_that_are_no_text_in_hexadecimal(no_worker: Setti
 
 
 async def test_what_a_stranger_wrote_gives_no_commands_to_the_terminal(no_worker: Settings) -> None:
+    """Anybody may write dead letters too: what stands in our headers is of strangers as well."""
     letter = await refuse(
-        no_worker, key=b"\x1b[2Jkey", value=b"\x1b]0;title\x07", headers=(("\x1b[31mtrace", b"\x1b[0m"),)
+        no_worker,
+        key=b"\x1b[2Jkey",
+        value=b"\x1b]0;title\x07",
+        headers=(("\x1b[31mtrace", b"\x1b[0m"),),
+        topic="\x1b[2Jtopic",
+        reason="\x1b[31mreason",
     )
     for command in (("show", letter.place), ("list",)):
         shown = emis_streams(no_worker, "dead-letters", *command).stdout.decode()

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,31 @@ def test_of_several_workers_on_an_sqlite_file_the_first_one_replicates() -> None
 def test_several_workers_that_only_replicate_need_a_server() -> None:
     with pytest.raises(InvalidSetting, match=r"--processes 2 .*SQLite.* MySQL"):
         workers(2, Settings(roles="replicate"))
+
+
+def test_an_sqlite_file_is_refused_by_each_of_its_names(tmp_path: Path) -> None:
+    """SQLite keeps what was written last in a file beside it, by name: two names of one file corrupt it."""
+    file, other = tmp_path / "one.db", tmp_path / "two.db"
+    with held("worker", tmp_path / "1", file):
+        other.hardlink_to(file)
+        with pytest.raises(InUse, match=rf"DATABASE_URL='sqlite:///{other}' is in use by another process, .*MySQL"):
+            exclusive.hold_for_worker(of_worker(tmp_path / "2", other))
+
+
+def test_what_can_be_no_sqlite_file_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Unavailable, match="folder cannot be used: Is a directory"):
+        exclusive.hold_for_worker(of_worker(tmp_path / "1", tmp_path / "folder"))
+
+
+def test_the_lock_leaves_sqlites_own_locks_alone(tmp_path: Path) -> None:
+    file = tmp_path / "one.db"
+    exclusive.hold_for_worker(of_worker(tmp_path / "1", file))
+    with closing(sqlite3.connect(file)) as writer, closing(sqlite3.connect(file, timeout=0)) as other:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("CREATE TABLE Rows (Id INTEGER)")
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        writer.commit()
+        other.execute("INSERT INTO Rows VALUES (1)")

@@ -92,3 +92,16 @@ def test_blanks_belong_to_a_password() -> None:
     sasl = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_USERNAME": " emis\n", "KAFKA_PASSWORD": " secret "}
     read = settings.read(sasl)
     assert (read.kafka_username, read.kafka_password) == ("emis", " secret ")
+
+
+@pytest.mark.parametrize("host", ["kafka 1", "a/b", "http://emis", "x" * 254, "trường.vn"])
+def test_where_others_reach_a_process_is_a_name_or_an_address(host: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"ADVERTISED_HOST=.* is not allowed: where others reach this process"):
+        settings.read({"ADVERTISED_HOST": host})
+    assert settings.read({"ADVERTISED_HOST": "emis-1.example"}).reached_at == "emis-1.example"
+
+
+@pytest.mark.parametrize("file", ["file:/var/lib/lessons.db?uri=true", "FILE:lessons.db", "file::memory:"])
+def test_a_file_has_one_name_not_a_uri(file: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"names a file by a URI of SQLite; write .*sqlite:///path of a file"):
+        settings.read({"SERVICE_DATABASE_URL": f"sqlite:///{file}"})
