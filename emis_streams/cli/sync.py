@@ -1,12 +1,14 @@
 """`emis-streams sync`: fills or repairs the classes from a snapshot of their source."""
 
 import asyncio
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import click
@@ -19,6 +21,7 @@ from emis_streams.cli.progress import progress
 from emis_streams.producer import EventProducer
 from emis_streams.snapshot import Comparison, State, delete_of, versions_here
 
+_SCHEMES = ("http://", "https://")
 CHUNK_LINES = 5_000
 """What is compared and sent at once."""
 
@@ -71,8 +74,21 @@ def sync(
     time (by the precision of updatedAt: second, millisecond or microsecond) the snapshot is right.
     Doing it twice does no harm. Exit code 1 if a line was refused, or if something (still) differs.
     """
+    _check_file(source)
     options = Options(dry_run, delete_missing, _time(taken_at), most_deletes, round(max_gib * 2**30))
     sys.exit(asyncio.run(_sync(source, options, report)))
+
+
+def _check_file(source: str) -> None:
+    """Raises BadParameter if it can be no file, before brokers are asked. It is not opened: a pipe opens once only."""
+    if source == "-" or source.startswith(_SCHEMES):
+        return
+    try:
+        mode = Path(source).stat().st_mode
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{source}: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(mode):
+        raise click.BadParameter(f"{source}: Is a directory")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -163,7 +179,7 @@ def _summary(comparison: Comparison, n_refused: int, n_deleted: int, dry_run: bo
 
 
 async def _snapshot(source: str, max_bytes: int) -> AsyncIterator[Sequence[bytes]]:
-    if source.startswith(("http://", "https://")):
+    if source.startswith(_SCHEMES):
         async for lines in lines_of_blocks(download(source, max_bytes)):
             yield lines
         return

@@ -44,3 +44,18 @@ def test_an_unknown_command_is_wrong_use() -> None:
     result = CliRunner().invoke(main, ["nonsense"])
     assert result.exit_code == 2
     assert "No such command 'nonsense'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("nowhere.ndjson", "No such file"),
+        (".", "Is a directory"),
+        ("ftp://emis.example/x", "No such file"),
+        ("a\0b", "null"),
+    ],
+)
+def test_a_snapshot_that_is_no_file_is_refused_before_brokers_are_asked(source: str, reason: str) -> None:
+    result = CliRunner().invoke(main, ["sync", source])
+    assert result.exit_code == 2, result.output
+    assert reason in result.output
