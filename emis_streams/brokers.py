@@ -28,6 +28,8 @@ UNREACHABLE = (KafkaError, OSError, TimeoutError)
 
 OFFSETS_TOPIC = "__consumer_offsets"
 REQUEST_TIMEOUT_SECONDS = 5.0
+GROUPS_AT_ONCE = 8
+"""Groups that are asked for at once: two requests each."""
 RECORD_TIMEOUT_SECONDS = 2.0
 RECORD_FETCH_BYTES = 128 * 1024
 """Per partition: only the first record of a batch is looked at."""
@@ -106,17 +108,24 @@ class Brokers:
         return {t["topic"]: _topic(t) for t in await self._admin.describe_topics() if t["error_code"] == 0}
 
     async def group_names(self) -> set[str]:
-        """All consumer groups that the brokers know; of others nothing is remembered."""
-        names = {entry[0] for entry in await self._admin.list_consumer_groups()}
-        self._coordinators = {name: node for name, node in self._coordinators.items() if name in names}
-        return names
+        """All consumer groups that the brokers know."""
+        return {entry[0] for entry in await self._admin.list_consumer_groups()}
 
     async def groups(self, names: Collection[str]) -> dict[str, GroupFacts]:
-        """Members and committed offsets of groups; `Absent` for one that its coordinator does not know."""
-        facts = await asyncio.gather(*(self._group(name) for name in names))
+        """Members and committed offsets of groups; `Absent` for one that its coordinator does not know.
+
+        Coordinators are remembered until the next call, of these groups only.
+        """
+        turns = asyncio.Semaphore(GROUPS_AT_ONCE)
+        facts = await asyncio.gather(*(self._group(name, turns) for name in names))
+        self._coordinators = {name: self._coordinators[name] for name in names}
         return dict(zip(names, facts, strict=True))
 
-    async def _group(self, name: str) -> GroupFacts:
+    async def _group(self, name: str, turns: asyncio.Semaphore) -> GroupFacts:
+        async with turns:
+            return await self._asked_group(name)
+
+    async def _asked_group(self, name: str) -> GroupFacts:
         if name not in self._coordinators:
             self._coordinators[name] = await self._admin.find_coordinator(name)
         entry, committed = await asyncio.gather(self._describe(name), self._committed(name))

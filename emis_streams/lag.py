@@ -129,7 +129,9 @@ class LagMonitor:
         assembly = Assembly(m, self._watched, self._watch, followers, self._times, self._thresholds)
         await self._times.look_up(self._asking.brokers, assembly.records_wanted())
         await self._learn_the_time(self._asking.brokers, m)
-        return self._assembled(m, assembly)
+        # Pure, and up to 30 µs for each partition of each group: in a thread, so that no request waits for all of it.
+        groups = await asyncio.to_thread(assembly.groups)
+        return self._assembled(m, assembly, groups)
 
     async def _learn_the_time(self, brokers: Brokers, m: Measurement) -> None:
         """A record that was not there at the look before was stamped by its broker since."""
@@ -144,8 +146,7 @@ class LagMonitor:
         if stamped_ms is not None:
             self._clock.note(stamped_ms, since, time.monotonic())
 
-    def _assembled(self, m: Measurement, assembly: Assembly) -> LagReport:
-        groups = assembly.groups()
+    def _assembled(self, m: Measurement, assembly: Assembly, groups: tuple[GroupLag, ...]) -> LagReport:
         followers = assembly.follower_lags()
         ours = self._watched
         ingest = lag_assembly.group_delay(groups, ours.ingest_group, ours.sources)
@@ -162,6 +163,7 @@ class LagMonitor:
             thresholds=self._thresholds,
             brokers=assembly.brokers(),
             groups=groups,
+            groups_left_out=m.n_groups_left_out,
             followers=followers,
             dead_letters=assembly.dead_letters(),
         )

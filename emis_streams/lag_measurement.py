@@ -9,10 +9,9 @@ from aiokafka import TopicPartition
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.brokers import ABSENT, OFFSETS_TOPIC, Brokers, GroupFacts, TopicFacts
+from emis_streams.lag_foreign_groups import ForeignGroups
 
 TOPICS_EVERY_SECONDS = 10.0
-FOREIGN_EVERY_SECONDS = 30.0
-"""How often groups that read none of our topics are looked at again."""
 RECORDS_PER_LOOK = 16
 """How many records are read at one look, of partitions whose position moves."""
 RECORD_RETRY_SECONDS = 10.0
@@ -31,6 +30,14 @@ class Watched:
     changelogs: tuple[str, ...]
     dead_letter: str | None
     expected: frozenset[str]
+    requests: tuple[str, ...] = ()
+    """Shown as far as a group has committed there or reads it; not missed."""
+
+    @property
+    def own(self) -> set[str]:
+        """Groups that are looked at every second."""
+        replica = set() if self.replica_group is None else {self.replica_group}
+        return {self.ingest_group, *replica, *self.expected}
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -66,6 +73,7 @@ def watched_by(service: str) -> Watched:
         changelogs=tuple(subject.changelog for subject in heard),
         dead_letter=topics.DEAD_LETTER,
         expected=frozenset({group}),
+        requests=(topics.request_topic(service),),
     )
 
 
@@ -86,6 +94,9 @@ class Measurement:
     n_brokers: int
     topics: dict[str, TopicFacts]
     groups: dict[str, GroupFacts]
+    """Their positions in our topics."""
+    n_groups_left_out: int
+    """Groups of others that read our topics, too, and are not in `groups`."""
     ends: dict[TopicPartition, int]
     earliest: dict[TopicPartition, int]
 
@@ -101,7 +112,7 @@ class Asking:
     _n_brokers: int = 0
     _topics: dict[str, TopicFacts] = field(default_factory=dict)
     _topics_asked_at: float = float("-inf")
-    _foreign: dict[str, float] = field(default_factory=dict)
+    _foreign: ForeignGroups = field(default_factory=ForeignGroups)
 
     async def measure(self) -> Measurement:
         """Raises one of `brokers.UNREACHABLE`."""
@@ -114,27 +125,33 @@ class Asking:
         at, unix_at = time.monotonic(), self.clock.unix_seconds()
         ends = await self.brokers.end_offsets(tps)
         earliest = await self.brokers.earliest_offsets(tps)
-        return Measurement(at, unix_at, self._cluster_id, self._n_brokers, self._topics, groups, ends, earliest)
+        cluster = self._cluster_id, self._n_brokers, self._topics
+        return Measurement(at, unix_at, *cluster, groups, self._foreign.n_left_out, ends, earliest)
 
     async def _groups(self) -> dict[str, GroupFacts]:
         expected = dict.fromkeys(self.watched.expected, ABSENT)
         if OFFSETS_TOPIC not in self._topics:
             self._topics_asked_at = float("-inf")  # a cluster in which no group ever was: look again soon
             return expected
-        now = time.monotonic()
-        names = await self.brokers.group_names()
-        looked_at = {n for n in names if self._foreign.get(n, 0.0) <= now} | self.watched.expected
-        facts = await self.brokers.groups(sorted(looked_at))
-        ours = {name: f for name, f in facts.items() if name in expected or self._reads_ours(f)}
-        self._foreign = {n: t for n, t in self._foreign.items() if n in names}
-        self._foreign.update({n: now + FOREIGN_EVERY_SECONDS for n in facts if n not in ours})
-        return expected | ours
+        own, now = self.watched.own, time.monotonic()
+        if self._foreign.is_due(now):
+            self._foreign.begin_round(await self.brokers.group_names() - own, now)
+        found = await self.brokers.groups(sorted(own | self._foreign.to_look_at()))
+        facts = {name: self._of_our_topics(group) for name, group in found.items()}
+        readers = {name: group for name, group in facts.items() if group.committed or group.owners}
+        self._foreign.note({name: group for name, group in readers.items() if name not in own})
+        shown = own | self._foreign.shown
+        asked = {name: group for name, group in facts.items() if name in self.watched.expected}
+        return expected | asked | {name: group for name, group in readers.items() if name in shown}
 
-    def _reads_ours(self, group: GroupFacts) -> bool:
-        return any(tp.topic in self.watched.topics for tp in (*group.committed, *group.owners))
+    def _of_our_topics(self, group: GroupFacts) -> GroupFacts:
+        """What it does elsewhere is not shown: anybody can commit offsets of any topics for any group."""
+        ours = {*self.watched.topics, *self.watched.requests}
+        committed = {tp: offset for tp, offset in group.committed.items() if tp.topic in ours}
+        return replace(group, committed=committed, owners={t: o for t, o in group.owners.items() if t.topic in ours})
 
     def _partitions(self, groups: Mapping[str, GroupFacts]) -> list[TopicPartition]:
-        """Partitions with a leader: of our topics, and of whatever our groups read."""
+        """Partitions with a leader: of our topics, and of requests that groups read."""
         named = {tp.topic for g in groups.values() for tp in (*g.committed, *g.owners)}
         wanted = named.union(self.watched.topics)
         if not wanted <= self._topics.keys():

@@ -199,5 +199,7 @@ class LagReport(Camel, frozen=True, kw_only=True):
     thresholds: Thresholds
     brokers: BrokerState | None
     groups: tuple[GroupLag, ...]
+    groups_left_out: int = 0
+    """Groups of others that read these topics as well: ten of them are in `groups`, at most."""
     followers: tuple[FollowerLag, ...]
     dead_letters: DeadLetters | None

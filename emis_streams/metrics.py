@@ -29,7 +29,7 @@ PARTITION = ["cluster_name", "topic", "partition"]
 
 
 class NodeCollector(Collector):
-    """Everything that a node knows, as metric families."""
+    """What a node knows, but for the lag report, as metric families."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -54,16 +54,24 @@ class NodeCollector(Collector):
         yield from _followers(node)
         yield _invalid_records(node)
         yield from _latencies(node)
-        if node.lag is None:
-            return
-        yield from _age(node)
-        report = node.lag.snapshot()
+        if node.lag is not None:
+            yield from _age(node)
+
+
+class LagCollector(Collector):
+    """The last lag report, as metric families. A report does not change: any thread may collect it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        report = None if self._node.lag is None else self._node.lag.snapshot()
         if report is not None:
             yield from _lag(report)
 
 
 def registry(node: Node) -> CollectorRegistry:
-    """A registry of its own for a node, with the process's metrics."""
+    """A registry of its own for a node, with the process's metrics; see LagCollector for the lag report."""
     own = CollectorRegistry()
     own.register(NodeCollector(node))
     ProcessCollector(registry=own)
@@ -166,6 +174,8 @@ def _lag(report: LagReport) -> Iterator[Metric]:
     cluster = (report.brokers.cluster_id if report.brokers is not None else None) or ""
     if report.dead_letters is not None and report.dead_letters.count is not None:
         yield GaugeMetricFamily("emis_dead_letters", "Records in the dead-letter topic.", report.dead_letters.count)
+    text = "Groups of others that read these topics and are not shown."
+    yield GaugeMetricFamily("emis_groups_left_out", text, report.groups_left_out)
     yield from _partition_offsets(cluster, report.groups)
     yield from _partition_lags(cluster, report.groups)
     yield from _group_lags(cluster, report.groups)

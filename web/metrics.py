@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from emis_streams.engine.door import DOOR
-from emis_streams.metrics import registry
+from emis_streams.metrics import LagCollector, registry
 from emis_streams.node import NODE
 from web.limits import DoorCollector
 from web.parameters import takes
@@ -21,6 +21,7 @@ from web.request_labels import UNKNOWN_ROUTE, method_of, route_of
 routes = web.RouteTableDef()
 
 REGISTRY: web.AppKey[CollectorRegistry] = web.AppKey("metrics_registry", CollectorRegistry)
+LAG: web.AppKey[LagCollector] = web.AppKey("lag_collector", LagCollector)
 DURATIONS: web.AppKey["Durations"] = web.AppKey("request_durations", object)  # type: ignore[arg-type]
 
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -62,10 +63,10 @@ class Durations:
 async def metrics(request: web.Request) -> web.Response:
     """The text format, or OpenMetrics if the Accept header asks for it."""
     encode, content_type = choose_encoder(request.headers.get(hdrs.ACCEPT, ""))
-    # Collected here, where the node's parts live; about a thousand lines are written in a thread,
-    # so that no request waits for them.
-    collected = Collected(list(request.app[REGISTRY].collect()))
-    body = await asyncio.to_thread(encode, collected)
+    # Collected here, where the node's parts live. What may be many lines is made in a thread, so that no request waits:
+    # the lag report has several for each partition of each group.
+    of_node, lag = list(request.app[REGISTRY].collect()), request.app[LAG]
+    body = await asyncio.to_thread(lambda: encode(Collected([*of_node, *lag.collect()])))
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 
@@ -91,5 +92,6 @@ def setup(app: web.Application) -> None:
     own = registry(app[NODE])
     own.register(DoorCollector(app[DOOR]))
     app[REGISTRY] = own
+    app[LAG] = LagCollector(app[NODE])
     app[DURATIONS] = Durations(own)
     app.middlewares.append(durations)

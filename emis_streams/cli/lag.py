@@ -95,6 +95,8 @@ def view(report: LagReport, show_all: bool) -> Group:
         missing = ", ".join(report.brokers.missing_topics)
         parts.append(Text(f"Topics are missing: {missing}. Run `emis-streams topics`.", style="red"))
     parts.append(_groups(report))
+    if report.groups_left_out:
+        parts.append(Text(f"… and {report.groups_left_out} groups of others that read these topics."))
     for group in report.groups:
         rows = [p for p in group.partitions if p.lag or p.severity != "ok"]
         rows.sort(key=lambda p: (-SEVERITIES.index(p.severity), -(p.lag or 0)))

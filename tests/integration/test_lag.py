@@ -10,14 +10,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import confluent_kafka
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
 
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.lag import LagMonitor
+from emis_streams.lag_foreign_groups import MOST_PER_LOOK, MOST_SHOWN
 from emis_streams.lag_measurement import Watched, watched_by
 from emis_streams.lag_report import GroupLag, LagReport, PartitionLag
 from emis_streams.lag_watch import WINDOW_SECONDS
@@ -185,6 +189,42 @@ async def test_a_group_whose_members_left_is_stopped_and_what_the_log_lost_is_co
     assert found.members == 0
     assert found.partitions[2].reason_params == {"lost": 5}
     assert found.severity == "error"
+
+
+def commit_as_groups(broker: str, names: list[str], topics_of_all: list[str]) -> None:
+    """Each has committed offset 1 of the first partition of each topic, as anybody can."""
+    admin = AdminClient({"bootstrap.servers": broker})
+    for some in [names[at : at + 50] for at in range(0, len(names), 50)]:
+        offsets = [confluent_kafka.TopicPartition(topic, 0, 1) for topic in topics_of_all]
+        asked = [admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(name, offsets)]) for name in some]
+        for futures in asked:
+            for done in futures.values():
+                done.result(30)
+
+
+async def test_a_thousand_groups_of_others_are_counted_and_ten_are_shown(tmp_path: Path) -> None:
+    with kafka_cluster() as cluster:
+        broker, group, topic = cluster.bootstrap, unique("lag-group"), unique("lag-topic")
+        await make_topic(broker, topic)
+        await make_topic(broker, "another", 1)
+        await send(broker, topic, 9)
+        names = [f"stranger-{number:04}" for number in range(1_000)]
+        await asyncio.to_thread(commit_as_groups, broker, names, [topic, "another"])
+        async with monitor(broker, tmp_path, watching(group, topic)) as lag:
+            await lag.measure()
+            assert lag._asking is not None
+            # Some commits meet a coordinator that is still loading: what counts is what the brokers have.
+            there = sorted(await lag._asking.brokers.group_names())
+            assert len(there) > 500
+
+            async def all_are_counted() -> LagReport | None:
+                report = await lag.measure()
+                return report if report.groups_left_out == len(there) - MOST_SHOWN else None
+
+            report = await until(all_are_counted, 90)
+            assert [found.group_id for found in report.groups] == [group, *there[:MOST_SHOWN]]
+            assert {p.topic for found in report.groups for p in found.partitions} == {topic}
+            assert len(lag._asking.brokers._coordinators) <= MOST_SHOWN + MOST_PER_LOOK + 2
 
 
 async def delete_before(broker: str, tp: TopicPartition, offset: int) -> None:

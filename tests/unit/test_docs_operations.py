@@ -144,7 +144,7 @@ def test_all_metrics_are_explained_and_only_those() -> None:
     app[NODE] = node
     limits.setup(app)
     metrics.setup(app)
-    given = {_exposed(family) for family in app[metrics.REGISTRY].collect()}
+    given = {_exposed(family) for of in (metrics.REGISTRY, metrics.LAG) for family in app[of].collect()}
     text = section("Metrics and alarms")
     explained = [name for row in cells(text) for name in code_in(row[0])]
     assert sorted(explained) == sorted(_ours(given))
