@@ -7,6 +7,7 @@ asked where a group stands.
 import asyncio
 import logging
 import struct
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError, for_code
 
 from emis_streams.broker_clock import LOG_APPEND_TIME
-from emis_streams.engine.decompression import BatchTooLarge
+from emis_streams.engine.fetch import fetch
 from emis_streams.engine.stopping import stop
 from emis_streams.lag_report import Owner
 
@@ -162,8 +163,7 @@ class Brokers:
     async def timestamps(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, float]:
         """Unix seconds of the first record at or after an offset.
 
-        Left out: partitions where none came in time, whose offset is not in the log, or whose record has a
-        header name that is not UTF-8 (aiokafka raises at it).
+        Left out: partitions where none came in time, or whose offset is not in the log.
         """
         return {tp: record.timestamp / 1000 for tp, record in (await self._records_at(offsets)).items()}
 
@@ -189,16 +189,21 @@ class Brokers:
 
     async def _first_records(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, Any]:
         found: dict[TopicPartition, Any] = {}
-        deadline = asyncio.get_running_loop().time() + RECORD_TIMEOUT_SECONDS
+        deadline = time.monotonic() + RECORD_TIMEOUT_SECONDS
         for tp in tps:
-            left = max(0.01, deadline - asyncio.get_running_loop().time())
             try:
-                record = await asyncio.wait_for(self._records.getone(tp), left)
-            except (KafkaError, TimeoutError, UnicodeDecodeError, BatchTooLarge) as error:
+                async with asyncio.timeout(max(0.01, deadline - time.monotonic())):
+                    found[tp] = await self._first_record(tp)
+            except (KafkaError, TimeoutError) as error:
                 log.info("No record to tell the time at %s: %r", tp, error)
-                continue
-            found[tp] = record
         return found
+
+    async def _first_record(self, tp: TopicPartition) -> Any:
+        """Not by `getone`: that one raises at header names that are not UTF-8, and at batches that are too large."""
+        while True:
+            for fetched in await fetch(self._records._fetcher, [tp], RECORD_TIMEOUT_SECONDS, 1, RECORD_FETCH_BYTES):
+                if fetched.records:
+                    return fetched.records[0]
 
 
 def _topic(metadata: Mapping[str, Any]) -> TopicFacts:

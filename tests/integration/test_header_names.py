@@ -94,7 +94,7 @@ async def test_what_was_aborted_behind_one_is_not_read(rig: Rig, ends: list[str]
     assert ends == []
 
 
-async def test_lag_is_told_without_the_time_of_such_a_record(rig: Rig) -> None:
+async def test_lag_is_told_with_the_time_of_such_a_record(rig: Rig) -> None:
     for n, wrong in enumerate([(0,), ()]):
         assert await send(rig.broker, rig.topic, n, batch_of(records("key", 1, *wrong))) == "NoError"
     brokers = Brokers({"bootstrap_servers": rig.broker})
@@ -102,7 +102,7 @@ async def test_lag_is_told_without_the_time_of_such_a_record(rig: Rig) -> None:
     try:
         tps = [TopicPartition(rig.topic, n) for n in range(2)]
         for _ in range(2):
-            assert list(await brokers.timestamps(dict.fromkeys(tps, 0))) == [tps[1]]
+            assert list(await brokers.timestamps(dict.fromkeys(tps, 0))) == tps
     finally:
         await brokers.close()
 
