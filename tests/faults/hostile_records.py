@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum, auto
 from uuid import uuid4
 
 from emis_streams import topics
@@ -36,26 +37,55 @@ _ASKED: dict[str, bytes | None] = {
 }
 
 
+class Outcome(StrEnum):
+    """What has to become of a record."""
+
+    DEAD_LETTER = auto()
+    COUNTED = auto()
+    """Left out by every reader of its topic, and counted by it."""
+    USED = auto()
+    """A null value of a compacted topic means something; a request that asks for nothing useful is answered."""
+    UNREAD = auto()
+    """No process reads it: dead letters, requests to services that answer none, replies to nobody."""
+
+
 @dataclass(frozen=True)
 class Hostile:
-    """A record; whoever reads it has to make a dead letter of it (`is_dead_letter`), or to leave it out."""
+    """A record."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...]
-    is_dead_letter: bool = False
+    outcome: Outcome
+
+
+REFUSING = frozenset(topic.name for topic in (*topics.source_topics(), *topics.lesson_event_topics())) | {
+    topics.request_topic("lessons")
+}
+"""Topics whose readers make dead letters."""
+TEACHER_CHANGELOGS = frozenset(topic.name for topic in topics.changelog_topics())
+SERVICE_CHANGELOGS = {subject.service: subject.changelog for subject in topics.LESSON_SUBJECTS}
+"""By the service that follows it."""
+COUNTING = TEACHER_CHANGELOGS | set(SERVICE_CHANGELOGS.values()) | {topics.REGISTRY}
+"""Compacted topics, whose readers leave out and count."""
+
+
+def _outcome(topic: str, value: bytes | None) -> Outcome:
+    if topic in REFUSING:
+        return Outcome.DEAD_LETTER
+    if topic in COUNTING:
+        return Outcome.USED if value is None else Outcome.COUNTED
+    return Outcome.UNREAD
 
 
 def of_every_topic() -> Iterator[Hostile]:
     """Several hundred."""
-    refusing = {topic.name for topic in (*topics.source_topics(), *topics.lesson_event_topics())}
-    refusing.add(topics.request_topic("lessons"))
     for topic in topics.all_topics():
         for n, value in enumerate(_BYTES):
             for at in (n, n + 2):
                 key, headers = _KEYS[at % len(_KEYS)], _HEADERS[at % len(_HEADERS)]
-                yield Hostile(topic.name, key, value, headers, topic.name in refusing)
+                yield Hostile(topic.name, key, value, headers, _outcome(topic.name, value))
     yield from _requests()
     yield from _instances()
 
@@ -68,10 +98,10 @@ def _requests() -> Iterator[Hostile]:
     wrong += [("idempotency-key", b"k" * 300), ("pattern", b"\xff")]
     topic = topics.request_topic("lessons")
     for name, value in wrong:
-        yield Hostile(topic, b"k", b"{}", tuple({**_ASKED, name: value}.items()), is_dead_letter=True)
+        yield Hostile(topic, b"k", b"{}", tuple({**_ASKED, name: value}.items()), Outcome.DEAD_LETTER)
     nowhere = {"reply-topic": b"emis.reply.nobody", "idempotency-key": str(uuid4()).encode()}
     for number in (b"77", b"2147483647"):
-        yield Hostile(topic, b"k", b"{}", tuple({**_ASKED, **nowhere, "reply-partition": number}.items()))
+        yield Hostile(topic, b"k", b"{}", tuple({**_ASKED, **nowhere, "reply-partition": number}.items()), Outcome.USED)
 
 
 def _instances() -> Iterator[Hostile]:
@@ -82,4 +112,4 @@ def _instances() -> Iterator[Hostile]:
             + port
             + b',"startedAt":"2026-11-30T08:00:00Z"}'
         )
-        yield Hostile(topics.REGISTRY, b"progress@127.0.0.1:" + port, value, ())
+        yield Hostile(topics.REGISTRY, b"progress@127.0.0.1:" + port, value, (), Outcome.COUNTED)

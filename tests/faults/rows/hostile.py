@@ -1,24 +1,61 @@
 """Hostile records on every topic, while workers, gateway and services go on with honest load and honest calls."""
 
 import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import aiohttp
 from confluent_kafka import Message, Producer
 
+from emis_streams.topics import REGISTRY
 from tests.faults.checker import stores
 from tests.faults.checker.truth import Place
 from tests.faults.course import Course, Evidence, Row
-from tests.faults.hostile_records import Hostile, of_every_topic
+from tests.faults.hostile_records import SERVICE_CHANGELOGS, TEACHER_CHANGELOGS, Hostile, Outcome, of_every_topic
 from tests.faults.lesson_load import LessonLoad
+from tests.faults.rows.told import metric_of
 from tests.faults.sends import a_producer
 from tests.faults.service_stage import FaultService, service_stage, start_all
-from tests.faults.stage import NotInTime, until
+from tests.faults.stage import FaultWorker, NotInTime, until
+from tests.faults.user_pages import UserPages
+from tests.services import environment_of
 
 _FLUSH_SECONDS = 30.0
 _ACCOUNTED_SECONDS = 60.0
+_COMMAND_SECONDS = 60.0
 _N_USERS = 4
 _LESSONS_AFTERWARDS = 40
+_INVALID = "emis_changelog_invalid_records_total"
+_COPY = 'reader="read-model"'
+
+
+@dataclass
+class Reader:
+    """A process that reads these topics, leaves out what it cannot use, and counts it by this metric."""
+
+    process: FaultWorker
+    metric: str
+    topics: Collection[str]
+    label: str = ""
+    wanted: int = 0
+    before: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = self._metric()
+
+    def _metric(self) -> int:
+        return metric_of(self.process, self.metric, self.label)
+
+    @property
+    def n_counted(self) -> int:
+        return self._metric() - self.before
+
+    def __str__(self) -> str:
+        return f"{self.process.name} counts {self.n_counted} of {self.wanted} records by {self.metric}"
 
 
 async def hostile(course: Course) -> Evidence:
@@ -29,28 +66,104 @@ async def hostile(course: Course) -> Evidence:
         await start_all(services[:-1])
         gateway.start()
         load = LessonLoad(gateway.port, n_users=_N_USERS)
+        pages = UserPages(gateway.port, load.accepted)
         await until(lambda: _lists_lessons(gateway), 60, "the gateway answers")
+        await gateway.ready()
+        broken: list[str] = []
+        places: list[tuple[Hostile, Place]] = []
         with suppress(TimeoutError):  # Of a service that has ended: told below.
-            async with load.running():
+            async with load.running(), pages.asked():
                 await until(lambda: len(load.accepted) >= _N_USERS, 60, "lessons are accepted")
+                places, broken = await _spoil(course, services)
                 n_before = len(load.accepted)
-                places = await asyncio.to_thread(_send, a_producer(course.stage.brokers), list(of_every_topic()))
-                n_missing = await _accounted(course, [place for record, place in places if record.is_dead_letter])
                 with suppress(NotInTime):
                     await until(lambda: len(load.accepted) >= n_before + _LESSONS_AFTERWARDS, 30, "calls are answered")
-        return _evidence(course, services, load, places, n_missing)
+                with suppress(NotInTime):
+                    await until(lambda: not pages.missing(), 30, "pages show what was accepted")
+                broken += [f"not shown: {page}" for page in pages.missing()]
+        return _evidence(course, services, load, pages, places, broken)
+
+
+async def _spoil(course: Course, services: list[FaultService]) -> tuple[list[tuple[Hostile, Place]], list[str]]:
+    """Sends the records; where the brokers have them, and for which of them there is no outcome."""
+    readers = await asyncio.to_thread(lambda: list(_readers(course.workers, services)))
+    places = await asyncio.to_thread(_send, a_producer(course.stage.brokers), list(of_every_topic()))
+    n_of = Counter(record.topic for record, _ in places if record.outcome is Outcome.COUNTED)
+    for reader in readers:
+        reader.wanted = sum(n_of[topic] for topic in reader.topics)
+    broken = await _uncounted(readers)
+    letters = [place for record, place in places if record.outcome is Outcome.DEAD_LETTER]
+    if n_missing := await _accounted(course, letters):
+        broken.append(f"{n_missing} hostile records of {len(letters)} are neither used nor dead letters")
+    broken += await asyncio.to_thread(_failed_commands, course.workers[0])
+    return places, broken
+
+
+def _readers(workers: Iterable[FaultWorker], services: Iterable[FaultService]) -> Iterator[Reader]:
+    """Each local copy follows all partitions of its changelogs, each service reads all of the registry."""
+    for worker in workers:
+        yield Reader(worker, _INVALID, TEACHER_CHANGELOGS, _COPY)
+    for service in services:
+        if service.name in SERVICE_CHANGELOGS:
+            yield Reader(service, _INVALID, [SERVICE_CHANGELOGS[service.name]], _COPY)
+        yield Reader(service, "emis_registry_left_out_total", [REGISTRY])
+
+
+async def _uncounted(readers: Iterable[Reader]) -> list[str]:
+    """Readers that have not counted just what they were sent."""
+
+    def found() -> list[str]:
+        return [str(reader) for reader in readers if reader.n_counted != reader.wanted]
+
+    async def is_none() -> bool:
+        return not await asyncio.to_thread(found)
+
+    with suppress(NotInTime):
+        await until(is_none, _ACCOUNTED_SECONDS, "all are counted", 0.5)
+    return await asyncio.to_thread(found)
+
+
+def _failed_commands(worker: FaultWorker) -> list[str]:
+    """Commands that read what strangers write, and do not end as they should."""
+    expected = {("dead-letters", "list", "--json"): 0, ("changelogs", "check", "--json"): 1}
+    failed = []
+    for command, code in expected.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "emis_streams", *command],
+            capture_output=True,
+            cwd=worker.code,
+            env=environment_of(worker.settings),
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+        if done.returncode != code or b"Traceback" in done.stderr:
+            said = done.stderr.decode(errors="replace")[-300:]
+            failed.append(f"emis-streams {' '.join(command)} ended with {done.returncode}, not {code}: {said}")
+    return failed
 
 
 def _evidence(
-    course: Course, services: list[FaultService], load: LessonLoad, places: list[tuple[Hostile, Place]], n_missing: int
+    course: Course,
+    services: list[FaultService],
+    load: LessonLoad,
+    pages: UserPages,
+    places: list[tuple[Hostile, Place]],
+    broken: list[str],
 ) -> Evidence:
-    broken = [] if not load.n_refused else [f"{load.n_refused} honest calls got no answer"]
+    broken = [*broken, *pages.wrong[:5]]
+    if load.n_refused:
+        broken.append(f"{load.n_refused} honest calls got no answer")
     for process in (*services, *course.workers):
         if not process.process.running or any(not outage.planned for outage in process.outages):
             course.findings.add("lost", process.name, f"hostile records ended {process.name}")
-    if n_missing:
-        broken.append(f"{n_missing} hostile records are neither used nor dead letters")
-    said = {"hostile": len(places), "accepted": len(load.accepted), "unanswered": load.n_refused}
+    outcomes = Counter(str(record.outcome) for record, _ in places)
+    said = {
+        "hostile": len(places),
+        **outcomes,
+        "accepted": len(load.accepted),
+        "unanswered": load.n_refused,
+        "pages": pages.n_answers,
+    }
     return Evidence(bit=len(places) > 0, said=said, broken=broken)
 
 

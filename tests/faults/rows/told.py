@@ -27,10 +27,11 @@ Partition = tuple[str, int]
 async def counted(course: Course, name: str, label: str = "") -> int:
     """A metric's sum over the workers that can be asked, of the samples with that label."""
     able = [worker for worker in course.workers if worker.can_serve]
-    return sum(await asyncio.gather(*(asyncio.to_thread(_metric, worker, name, label) for worker in able)))
+    return sum(await asyncio.gather(*(asyncio.to_thread(metric_of, worker, name, label) for worker in able)))
 
 
-def _metric(worker: FaultWorker, name: str, label: str) -> int:
+def metric_of(worker: FaultWorker, name: str, label: str = "") -> int:
+    """A metric's sum over the samples of this process with that label; 0 if it does not answer."""
     answer = ask(worker.settings.host, worker.port, "/metrics")
     if answer is None:
         return 0
