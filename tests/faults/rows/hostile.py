@@ -1,6 +1,7 @@
 """Hostile records on every topic, while workers, gateway and services go on with honest load and honest calls."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -132,7 +133,7 @@ def _failed_commands(worker: FaultWorker) -> list[str]:
             [sys.executable, "-m", "emis_streams", *command],
             capture_output=True,
             cwd=worker.code,
-            env=environment_of(worker.settings),
+            env={**os.environ, **environment_of(worker.settings)},
             timeout=_COMMAND_SECONDS,
             check=False,
         )
