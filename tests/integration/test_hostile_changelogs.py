@@ -135,7 +135,9 @@ async def comes_out_right(
     told = worker.get("/health")[1]["checks"]["changelogs"]
     assert told["status"] == "warn"
     assert "emis-streams changelogs check --repair" in told["output"]
-    by_partition = worker.get("/api/consumer-lag?history=false")[1]["invalidRecords"]
+    lag = "/api/consumer-lag?history=false"
+    await until(lambda: worker.get(lag)[0] == 200)  # It was measured once.
+    by_partition = worker.get(lag)[1]["invalidRecords"]
     assert sum(one["count"] for one in by_partition) >= n_invalid
 
 

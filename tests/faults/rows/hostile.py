@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
@@ -69,7 +70,7 @@ async def hostile(course: Course) -> Evidence:
         load = LessonLoad(gateway.port, n_users=_N_USERS)
         pages = UserPages(gateway.port, load.accepted)
         await until(lambda: _lists_lessons(gateway), 60, "the gateway answers")
-        await gateway.ready()
+        await until(lambda: _shows_users(gateway), 60, "the gateway passes on to users and progress")
         broken: list[str] = []
         places: list[tuple[Hostile, Place]] = []
         with suppress(TimeoutError):  # Of a service that has ended: told below.
@@ -198,6 +199,13 @@ async def _accounted(course: Course, places: list[Place]) -> int:
     with suppress(NotInTime):
         await until(are_all_there, _ACCOUNTED_SECONDS, "each is a dead letter", 0.5)
     return len(await asyncio.to_thread(missing))
+
+
+async def _shows_users(gateway: FaultService) -> bool:
+    """Both services are in the registry, as the gateway reads it."""
+    nobody = uuid.uuid4()
+    paths = (f"/progress/{nobody}", f"/users/{nobody}/activity")
+    return all([(await asyncio.to_thread(gateway.get, path))[0] == 200 for path in paths])
 
 
 async def _lists_lessons(gateway: FaultService) -> bool:
