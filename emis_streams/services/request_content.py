@@ -63,7 +63,7 @@ def _fingerprints_of_0_1_0(value: bytes) -> Iterator[str]:
     yield _sha256(value)
     try:
         members = _decode(value)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+    except UNREADABLE_JSON:
         return
     if isinstance(members, dict):
         for form in _ID_FORMS_OF_0_1_0:
