@@ -14,7 +14,7 @@ reads it goes on to work; the rest says which event a row comes from. Rules that
 
 from typing import Any
 
-from sqlalchemy import CHAR, BigInteger, Column, Computed, Integer, MetaData, String, Table
+from sqlalchemy import CHAR, BigInteger, Column, Computed, Index, Integer, MetaData, String, Table
 from sqlalchemy.dialects import mysql
 
 from emis_streams import rows, topics
@@ -83,6 +83,7 @@ teacher_assignments = Table(
     Column("Role", String(50)),
     Column("Subject", String(100)),
     *_origin(),
+    Index("ix_TeacherAssignments_TeacherId_ClassId", "TeacherId", "ClassId", "AssignmentId"),
     **OPTIONS,
 )
 

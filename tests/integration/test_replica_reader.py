@@ -12,6 +12,7 @@ from emis_streams import topics
 from emis_streams.answers import ClassAssignment, ClassDetail, Gone, TeacherDetail
 from emis_streams.class_list import Cursor
 from emis_streams.errors import Unavailable
+from emis_streams.replica.reader import ASSIGNMENTS as OF_A_TEACHER
 from emis_streams.replica.reader import ReplicaReader
 from emis_streams.replica.writer import ReplicaSink
 from emis_streams.rows import from_ms
@@ -232,3 +233,20 @@ async def test_a_database_without_tables_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no such table"):
         await reader.teacher(ME)
     await reader.close()
+
+
+async def test_a_page_of_assignments_is_found_by_an_index_in_the_order_of_pages(
+    sink: ReplicaSink, reader: ReplicaReader
+) -> None:
+    """A placeholder teacher may have a million of them: they are not sorted for each page."""
+    row = row_of(1, 0, (id_of(3), "subject-teacher", None))
+    await keep(sink, assignments={f"{id_of(n % 50)}|{id_of(n)}": row for n in range(2_000)})
+    async with reader._engine.connect() as connection:
+        explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+        await connection.exec_driver_sql("ANALYZE" if explain != "EXPLAIN" else "ANALYZE TABLE TeacherAssignments")
+        query = OF_A_TEACHER.limit(51).params(teacher_id=id_of(1))
+        sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = str((await connection.exec_driver_sql(f"{explain} {sql}".replace("%", "%%"))).all())
+    assert "ix_TeacherAssignments_TeacherId_ClassId" in plan
+    assert "filesort" not in plan
+    assert "TEMP B-TREE" not in plan
