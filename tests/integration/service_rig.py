@@ -46,6 +46,7 @@ class Serving:
     dead: list[tuple[Any, str]] = field(default_factory=list)
     clock: BrokerClock | None = None
     """Learns the brokers' time before the first request; None: it is not known."""
+    handler_seconds: float = 45.0
     app: App = field(init=False)
     sender: Sender = field(init=False)
     requests: Requests = field(init=False)
@@ -67,7 +68,7 @@ class Serving:
         await self.sender.start()
         if self.clock is not None:
             await learn_the_time(self.clock, self.sender, self.broker)
-        self.requests = Requests(self.sender, self._dead_letter, clock=self.clock)
+        self.requests = Requests(self.sender, self._dead_letter, clock=self.clock, handler_seconds=self.handler_seconds)
         self.declare()
         self.app.agent(self.app.slices(topics.request_topic(self.name)), name="requests")(self.requests.serve)
         await self.app.start()

@@ -97,7 +97,6 @@ class Hanging(Serving):
         self.may_end = asyncio.Event()
 
     def declare(self) -> None:
-        self.requests._handler_seconds = HANDLER_SECONDS
         self.requests.answers("square", Asked)(self._square)
 
     async def _square(self, asked: Asked, _request: Request) -> Any:
@@ -115,7 +114,7 @@ class Hanging(Serving):
 async def hanging(broker: str, tmp_path: Path) -> AsyncIterator[Hanging]:
     async with admin(broker) as client:
         await client.create_topics([NewTopic(topics.reply_topic(ASKING), 2, 1)])
-    service = Hanging(broker, tmp_path, unique("hanging"))
+    service = Hanging(broker, tmp_path, unique("hanging"), handler_seconds=HANDLER_SECONDS)
     await service.make_topics()
     async with service.running():
         yield service
