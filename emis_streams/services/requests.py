@@ -182,7 +182,9 @@ class Requests:
     async def _answer_asked(self, request: Request) -> None:
         """In its turn, or soon that there is too much to do."""
         try:
-            begun = await self.room.enter()
+            begun = self.room.enter_at_once()
+            if begun is None:
+                begun = await self.room.enter()
         except ServiceOverloaded as reason:
             self.counts.overloaded += 1
             await self._reply(request, *messages.error_reply(request.correlation_id, reason))
