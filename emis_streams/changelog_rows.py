@@ -159,11 +159,6 @@ def _are_ids(ids: Sequence[str]) -> bool:
     return "\n".join(ids).encode().translate(_SHAPE) == b"\n".join([_ID_SHAPE] * len(ids))
 
 
-def _content_hash(body: bytes) -> int:
-    """CRC-32 of the fields of a body. Raises UnknownRowFormat."""
-    return crc32(rows.content_of(bytes(rows.BODY_AT) + body))
-
-
 def _refusal(form: _Form, key: bytes | None, value: bytes | None) -> str | None:
     if value is None:
         return TOMBSTONE
@@ -191,7 +186,7 @@ def _refusal_of_head(form: _Form, value: bytes) -> str | None:
 def _refusal_of_body(form: _Form, value: bytes) -> str | None:
     body = value[rows.BODY_AT :]
     try:
-        if _content_hash(body).to_bytes(4, "big") != rows.content_hash(value):
+        if crc32(rows.content_of(value)).to_bytes(4, "big") != rows.content_hash(value):
             return "the CRC-32 in its version is not that of its content"
         decoded = form.decode(body) if body else None
     except rows.UnknownRowFormat as error:

@@ -79,6 +79,12 @@ async def test_a_changelog_with_another_number_of_partitions(rig: Rig, n_partiti
         await goes_on(rig)
 
 
+async def correct(rig: Rig) -> None:
+    """The changelog gets the configuration that it has to have."""
+    async with admin(rig.broker) as client:
+        await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, rig.changelog, COMPACT)])
+
+
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])
 async def test_a_changelog_that_deletes_rows(rig: Rig, policy: str) -> None:
     await make(rig, rig.topic)
@@ -86,8 +92,7 @@ async def test_a_changelog_that_deletes_rows(rig: Rig, policy: str) -> None:
     await rig.produce({"k": row(1)})
     async with started(rig):
         await says(rig, f"cleanup.policy={policy}, which deletes rows of table kept: it has to be compact")
-        async with admin(rig.broker) as client:
-            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, rig.changelog, COMPACT)])
+        await correct(rig)
         await goes_on(rig)
 
 
@@ -104,8 +109,7 @@ async def test_a_changelog_that_is_too_small_for_batches_of_rows(rig: Rig) -> No
     await rig.produce({"k": row(1)})
     async with started(rig):
         await says(rig, f"{rig.changelog} has max.message.bytes=100000: batches of rows of table kept have up to")
-        async with admin(rig.broker) as client:
-            await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, rig.changelog, COMPACT)])
+        await correct(rig)
         await goes_on(rig)
 
 
