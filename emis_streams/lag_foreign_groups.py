@@ -6,7 +6,7 @@ most important ones are shown; how many others there are is counted (decision 00
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from emis_streams.brokers import GroupFacts
@@ -81,11 +81,17 @@ class ForeignGroups:
         """What the look has found; `readers`: those of the names that read our topics."""
         found = {name: importance_of(facts) for name, facts in readers.items()}
         of_batch = {name: importance for name, importance in found.items() if name in self._batch}
-        looked_at = self._batch | self.shown
-        self._last_round = {n: found.get(n, i) for n, i in self._last_round.items() if n in found or n not in looked_at}
-        self._this_round = {n: found.get(n, i) for n, i in self._this_round.items() if n in found or n not in looked_at}
-        self._this_round = most_important({**self._this_round, **of_batch})
+        gone = (self._batch | self.shown) - found.keys()
+        self._last_round = _updated(self._last_round, found, gone)
+        self._this_round = most_important({**_updated(self._this_round, found, gone), **of_batch})
         self._n_this_round += len(of_batch)
         if self._batch and not self._unseen:
             self._last_round, self._this_round = self._this_round, {}
             self._n_last_round, self._n_this_round = self._n_this_round, 0
+
+
+def _updated(
+    kept: Mapping[str, Importance], found: Mapping[str, Importance], gone: Collection[str]
+) -> dict[str, Importance]:
+    """What is kept of a round, after a look that found some groups and others no more."""
+    return {name: found.get(name, importance) for name, importance in kept.items() if name not in gone}
