@@ -1,5 +1,6 @@
 """Shared fixtures. Services are real, started once per run at first use, on free ports."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -60,6 +61,16 @@ def spans() -> Iterator[InMemorySpanExporter]:
     tracing.use(provider)
     yield exporter
     tracing.use(None)
+
+
+@pytest.fixture(autouse=True)
+def _kept_log_levels() -> Iterator[None]:
+    """Commands set these for their whole process, and all tests of a process share it."""
+    loggers = [logging.getLogger(name) for name in ("aiokafka", "emis_streams")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def pytest_configure() -> None:

@@ -24,6 +24,7 @@ class MariaDb:
         self.folder = folder.absolute()
         self.port = port or free_port()
         self._data = self.folder / "data"
+        self._temporary = self.folder / "tmp"  # A server that starts deletes all temporary tables of its `tmpdir`.
         self.process = Child("mariadb", self._command(), self.folder)
 
     def url(self, database: str = "", user: str = "root", password: str = "") -> str:
@@ -33,7 +34,7 @@ class MariaDb:
 
     def start(self) -> None:
         """Install the system tables if new, start, wait until it answers; raises LocalStackError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._temporary.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "installed").exists():
             self._install()
         self.process.start()
@@ -83,6 +84,7 @@ class MariaDb:
             _program("mariadbd"),
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={self._temporary}",
             "--socket=mariadb.sock",  # within datadir: a full path might be longer than a socket's may be
             f"--pid-file={self.folder / 'server.pid'}",
             f"--bind-address={HOST}",
@@ -98,6 +100,7 @@ class MariaDb:
             _program("mariadb-install-db"),
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={self._temporary}",
             f"--user={getpass.getuser()}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",

@@ -88,6 +88,13 @@ def test_mariadb_keeps_its_data_between_runs(tmp_path: Path) -> None:
         assert "kept" in second.execute("SHOW DATABASES").split()
 
 
+def test_mariadb_servers_start_and_stop_beside_each_other(tmp_path: Path) -> None:
+    """A server that starts deletes the temporary tables in its temporary folder, also those of another server."""
+    with MariaDb(tmp_path / "a") as first, MariaDb(tmp_path / "b") as second:
+        folders = {server.execute("SELECT @@tmpdir").split()[-1] for server in (first, second)}
+    assert folders == {str(tmp_path / "a" / "tmp"), str(tmp_path / "b" / "tmp")}
+
+
 def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
