@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.faults.checker.stores import DeadLetter
+from tests.faults.checker.stores import DeadLetter, Partition
 from tests.faults.checker.truth import Place, Version
 from tests.hand_made import (
     ASSIGNED_A,
@@ -435,6 +435,14 @@ def changelog_went_back_and_was_mended(world: World) -> None:
     world.changelog += [world.changelog[0]._replace(offset=9), world.changelog[3]._replace(offset=10)]
 
 
+def topic_had_more_partitions_for_a_time(world: World) -> None:
+    """An older row is in a partition that is not its key's: there it stays."""
+    older = world.changelog[0]
+    world.changelog.append(older._replace(partition=3))
+    rows = {("classes", older.key): older.row or b""}
+    world.tables.append(Partition("worker-1", "classes", 3, 1, b"topic", rows))
+
+
 def dead_letter_came_twice(world: World) -> None:
     world.letters *= 2
 
@@ -474,6 +482,7 @@ GOOD = (
     refused_while_overloaded,
     sent_twice,
     changelog_went_back_and_was_mended,
+    topic_had_more_partitions_for_a_time,
     dead_letter_came_twice,
     former_owner_has_rows_that_were_never_acknowledged,
     changelog_was_made_anew,

@@ -85,15 +85,17 @@ def changelog_rows(brokers: str, own_ids: Collection[str], truth: Truth, finding
 
 
 def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings) -> dict[Key, bytes]:
-    """The last record of each key. A lower version after a higher one must be followed by the higher one again.
+    """The row of each key. A lower version after a higher one must be followed by the higher one again.
 
+    A topic that had more partitions leaves rows in partitions that are not their key's: versions decide between those.
     Counts decreases, and rows that were written again though their event was sent once: that was delivered again.
     """
-    last: dict[Key, bytes] = {}
-    highest: dict[Key, bytes] = {}
+    last: dict[tuple[Key, int], bytes] = {}
+    highest: dict[tuple[Key, int], bytes] = {}
     written: Counter[tuple[Key, bytes]] = Counter()
     for entry in entries:
         key, row = (entry.kind, entry.key), entry.row
+        at = (key, entry.partition)
         if row is None:
             findings.add("lost", key, f"the changelog has a null record at {entry.partition}:{entry.offset}")
             continue
@@ -101,17 +103,23 @@ def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings)
             findings.add("divergent", key, f"the version of {row!r} is not of its content")
         if kept_in(row)[:4] not in truth.versions.get(key, ()):
             findings.add("phantom", key, f"the changelog has {kept_in(row)}, which no event explains")
-        findings.notes["changelog_decreases"] += row[:29] < highest.get(key, b"")[:29]
-        highest[key] = max(row, highest.get(key, b""), key=lambda r: r[:29])
-        last[key] = row
+        findings.notes["changelog_decreases"] += row[:29] < highest.get(at, b"")[:29]
+        highest[at] = max(row, highest.get(at, b""), key=_version_of)
+        last[at] = row
         written[key, row] += 1
     sent = Counter(truth.places.values())
     again = ((key, row, n - 1) for (key, row), n in written.items() if n > 1 and sent[kept_in(row).event_id] == 1)
     findings.notes["redelivered"] += sum(max(0, n - _n_of_first_time(key, row, truth)) for key, row, n in again)
-    for key, row in last.items():
-        if row[:29] < highest[key][:29]:
+    ends: dict[Key, bytes] = {}
+    for (key, partition), row in last.items():
+        if row[:29] < highest[key, partition][:29]:
             findings.add("reorder", key, "the changelog ends with a lower version than it had")
-    return last
+        ends[key] = max(row, ends.get(key, b""), key=_version_of)
+    return ends
+
+
+def _version_of(row: bytes) -> bytes:
+    return row[:29]
 
 
 def _n_of_first_time(key: Key, row: bytes, truth: Truth) -> int:
@@ -153,13 +161,17 @@ def _partition(name: str, kind: str, path: Path, own_ids: Collection[str]) -> Pa
 
 
 def rows_of_owners(found: Iterable[Partition]) -> dict[Key, Kept]:
-    """Rows of each partition's last owner: the worker whose position in the changelog is the highest."""
+    """Rows of each partition's last owner: the worker whose position in the changelog is the highest.
+
+    Of a row that several partitions have the one with the highest version.
+    """
     newest: dict[tuple[str, int], Partition] = {}
     for part in found:
         at = (part.kind, part.number)
         if at not in newest or part.position > newest[at].position:
             newest[at] = part
-    return {key: kept_in(row) for part in newest.values() for key, row in part.rows.items()}
+    rows = [item for part in newest.values() for item in part.rows.items()]
+    return {key: kept_in(row) for key, row in sorted(rows, key=lambda item: _version_of(item[1]))}
 
 
 def check_positions(found: Sequence[Partition], entries: Iterable[Entry], findings: Findings) -> None:

@@ -51,21 +51,21 @@ async def widened(course: Course) -> Evidence:
     """A topic gets two partitions more: keys move to where nobody may look for them. Then it is made as it was.
 
     What is expected: workers do not take part in it, each says so in one line, pages go on; records stay in the
-    log. The operator makes the topic anew and sends again what came meanwhile (`emis-streams sync`).
+    log. The operator makes the topic anew, and sends the state of the source (`emis-streams sync`).
     """
     log = NewLines(course.workers)
+    classes = [new_class(course) for _ in range(100)]
+    await passed(course, await send(course, [class_event(c, "created", ago(0)) for c in classes]))
     async with course.paused_load():
-        course.gone += await _records(course, [TOPIC])
         await told.add_partitions(course.stage, TOPIC, 12)
-        classes = [new_class(course) for _ in range(100)]
-        events = [class_event(c, "updated", ago(0)) for c in classes]
-        places = await send(course, events)
+        places = await send(course, [class_event(c, "updated", ago(0)) for c in classes])
         course.workers[0].kill()  # The others share partitions anew, and see how many there are.
         await until(lambda: bool(log.with_any([_PARTITIONS])), _LIMIT_SECONDS, "a worker refuses the topic")
         text = await _topics_command(course)
+        course.gone += await _records(course, [TOPIC])
         await _make_anew(course)
         course.workers[0].start()
-        await send(course, events)
+        await send(course, [class_event(c, "updated", ago(0)) for c in classes])
     said = {"moved": sum(place.partition >= 10 for place in places), "line": log.with_any([_PARTITIONS])[0][-160:]}
     broken = [] if TOPIC in text and "12" in text else [f"`emis-streams topics` does not say what differs: {text}"]
     return Evidence(bit=said["moved"] != 0, said=said, broken=broken)
