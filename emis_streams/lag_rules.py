@@ -67,12 +67,12 @@ class Verdict:
 
 
 REASONS = {
-    "level": "Everything in the log was read.",
-    "within": "The oldest unread record is {seconds:.1f} s old: within the {allowed:.0f} s that are allowed.",
-    "shrinking": "{lag} records behind, and getting fewer by {rate:.0f} a second.",
-    "growing": "{lag} records behind, and the lag grew by {grown} in the last {window:.0f} s.",
-    "steady": "{lag} records behind, and the lag neither grows nor shrinks.",
-    "trend_unknown": "{lag} records behind; watched for too short a time to tell whether it grows.",
+    "level": "Every record was read.",
+    "within": "The oldest unread record is {seconds:.1f} s old, within the limit of {allowed:.0f} s.",
+    "shrinking": "{lag} records behind, decreasing by {rate:.0f} per second.",
+    "growing": "{lag} records behind; the lag grew by {grown} in the last {window:.0f} s.",
+    "steady": "{lag} records behind; the lag neither grows nor shrinks.",
+    "trend_unknown": "{lag} records behind; not observed for long enough to know the trend.",
     "stalled": "The committed offset has stayed at {committed} for at least {seconds:.0f} s while {lag} records wait.",
     "open_transaction": (
         "An open transaction has held the last stable offset at {stable} (high watermark {end}) for at least "
@@ -83,10 +83,10 @@ REASONS = {
     "never_committed_empty": "Nothing was committed yet, and the log is empty.",
     "never_committed": "Nothing was committed yet; {waiting} records are in the log.",
     "never_committed_stopped": "Nothing was committed yet and no member reads it; {waiting} records are in the log.",
-    "lost": "{lost} records left the log before they were read: run `emis-streams sync`.",
-    "ahead": "The committed offset {committed} lies beyond the end {end}: the topic was made anew or cut.",
-    "no_partitions": "There is nothing that it could read: its topics are missing.",
-    "end_unknown": "The end of the partition cannot be asked: it has no leader, or the topic is missing.",
+    "lost": "{lost} records expired before they were read: run `emis-streams sync`.",
+    "ahead": "The committed offset {committed} is beyond the end {end}: the topic was recreated or truncated.",
+    "no_partitions": "There is nothing to read: the topics of this group do not exist.",
+    "end_unknown": "The end offset of the partition is not known: it has no leader, or the topic does not exist.",
 }
 """English texts by reason key; pages translate by the key."""
 

@@ -161,7 +161,8 @@ def _tables_elsewhere(view: View) -> Check:
         return view.check("fail", "tables.nobody", 0, "workers", affects=READS)
     if group.severity == "error":
         return _because("warn", view, group, group.members, "workers")
-    return view.check("pass", "tables.elsewhere", group.members, "workers", members=group.members)
+    key = "tables.elsewhere_one" if group.members == 1 else "tables.elsewhere"
+    return view.check("pass", key, group.members, "workers", members=group.members)
 
 
 def _because(status: CheckStatus, view: View, group: GroupLag, value: int, unit: str) -> Check:
@@ -204,9 +205,8 @@ def _replica_elsewhere(view: View) -> Check | None:
         return view.check("warn", "replica.nobody", 0, "workers", component="datastore")
     if group.severity != "ok":
         return _because("warn", view, group, group.members, "workers")
-    return view.check(
-        "pass", "replica.elsewhere", group.members, "workers", component="datastore", members=group.members
-    )
+    key = "replica.elsewhere_one" if group.members == 1 else "replica.elsewhere"
+    return view.check("pass", key, group.members, "workers", component="datastore", members=group.members)
 
 
 def _delay(view: View, status: FollowerStatus) -> float | None:

@@ -7,6 +7,7 @@ files to the same keys, and the templates to those keys.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -116,6 +117,10 @@ class Texts:
                 whole = self(unit, n=self.number(value // size))
                 return f"{whole} {self(smaller, n=rest)}" if rest else whole
         return self("time.days", n=self.number(value // 86_400))
+
+    def seconds_rounded_up(self, value: float) -> str:
+        """A duration of which nobody needs fractions of a second: at least one second."""
+        return self.seconds(float(max(1, ceil(value))))
 
     def bytes(self, value: float | None) -> str:
         """An amount of memory in MB or GB."""

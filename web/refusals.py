@@ -70,7 +70,7 @@ def as_page(request: web.Request, refusal: Refusal) -> web.Response:
     values = {
         "status": STATUS[refusal.reason],
         "title": t(f"refusal.{refusal.reason}.title"),
-        "text": t(f"refusal.{refusal.reason}.text", subject=t(f"subject.{refusal.subject}")),
+        "text": _sentence(t(f"refusal.{refusal.reason}.text", subject=t(f"subject.{refusal.subject}"))),
         "given": refusal.given,
         "deleted_at": refusal.deleted_at,
         "offer_find": refusal.reason in ("malformed", "unknown"),
@@ -78,6 +78,11 @@ def as_page(request: web.Request, refusal: Refusal) -> web.Response:
     # What is not there yet may come: these pages go on asking, and show it when it is there.
     live = refusal.reason in ("unknown", "not_ready")
     return _with_retry(render(request, "refusal.html", values, STATUS[refusal.reason], live), refusal)
+
+
+def _sentence(text: str) -> str:
+    """With a capital first letter: the text may begin with a word that was filled in."""
+    return text[:1].upper() + text[1:]
 
 
 def refuse(request: web.Request, refusal: Refusal) -> web.Response:

@@ -226,7 +226,7 @@ def progress(standstill: Callable[[], str | None], requests: Requests) -> Health
         given_up = requests.given_up_in_a_row
         if given_up:
             return Finding("warn", f"Requests given up, and none carried out since: {given_up}", given_up, "requests")
-        return Finding("pass", "Everything goes on.")
+        return Finding("pass", "All work makes progress.")
 
     return check
 
@@ -237,6 +237,6 @@ def memory(resources: Resources) -> HealthCheck:
     async def check() -> Finding:
         percent = resources.usage().memory_percent
         status: CheckStatus = "warn" if percent > MEMORY_WARN_PERCENT else "pass"
-        return Finding(status, f"{percent:.0f} % of what this process may use.", percent, "percent", "system")
+        return Finding(status, f"{percent:.0f}% of what this process may use.", percent, "percent", "system")
 
     return check

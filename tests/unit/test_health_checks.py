@@ -172,8 +172,8 @@ def test_every_text_is_used_and_every_text_used_is_there() -> None:
 @pytest.mark.parametrize(
     ("skew", "status", "said"),
     [
-        (None, "pass", "not measured yet"),
-        (0.2, "pass", "is right"),
+        (None, "pass", "not compared with the brokers yet"),
+        (0.2, "pass", "is correct"),
         (12.0, "warn", "12.0 s ahead"),
         (-700.0, "warn", "700.0 s behind"),
         (8 * 86_400.0, "warn", "691200.0 s ahead"),

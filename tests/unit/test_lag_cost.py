@@ -48,7 +48,7 @@ async def test_a_table_of_the_page_has_some_rows_and_says_of_how_many(http: Clie
         page = await response.text()
     assert page.count('<th scope="row" class="nowrap">') == 3 * MOST_ROWS
     assert page.count("The first 200 of 5,000 rows") == 3
-    assert "990 more groups of others read these topics." in page
+    assert "990 more consumer groups read these topics." in page
 
 
 async def test_the_rows_are_those_that_were_asked_for(http: ClientSession) -> None:

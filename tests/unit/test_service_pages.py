@@ -180,7 +180,7 @@ async def test_the_status_of_all_services_names_who_is_missing(gateway: GatewayS
     }
 
 
-@pytest.mark.parametrize(("language", "missing"), [("en", "Missing"), ("vi", "Vắng mặt")])
+@pytest.mark.parametrize(("language", "missing"), [("en", "Missing"), ("vi", "Không hoạt động")])
 async def test_the_page_shows_the_same_and_is_live(gateway: GatewayService, language: str, missing: str) -> None:
     gateway.breakers.of("lessons", "get-lesson")
     register(gateway, 8002, "lessons")

@@ -171,7 +171,7 @@ async def test_another_spelling_of_an_address_opens_nothing(guarded: Node, path:
 async def test_a_browser_is_told_by_a_page(guarded: Node) -> None:
     async with asking(guarded, "/", Accept="text/html", **{"Accept-Language": "vi"}) as response:
         assert response.status == 401
-        assert "Cần có mã truy cập" in await response.text()
+        assert "Cần đăng nhập" in await response.text()
 
 
 def test_tokens_are_compared_in_constant_time_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
