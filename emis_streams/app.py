@@ -31,6 +31,7 @@ def create_app(config: settings.Settings) -> App:
         ingests="ingest" in config.roles_enabled(),
         broker=";".join(f"{engine.SCHEME}://{server}" for server in config.bootstrap_servers),
         broker_credentials=broker_credentials(config),
+        broker_client_id=config.instance,
         datadir=config.data_path,
         topic_partitions=topics.PARTITIONS,
         broker_session_timeout=config.session_timeout_seconds,

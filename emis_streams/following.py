@@ -79,7 +79,7 @@ def replica_follower(config: Settings, sink: ReplicaSink, latency: SyncLatency, 
     """Follows this worker's share of the changelogs into the database."""
     return Follower(
         name=topics.REPLICA_GROUP,
-        client=config.kafka_client(),
+        client={"client_id": config.instance, **config.kafka_client()},
         sink=Observed(sink, latency, clock),
         merge=rows.merged,
         row_filter=row_filter(),

@@ -156,6 +156,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="where others reach this process; HOST, or the machine's name if that is any",
         ),
     ] = ""
+    instance_name: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^[A-Za-z0-9._@:\[\]-]{1,100}\Z",
+            description="how brokers, lag pages and metrics name this process (client.id); by default host:port",
+        ),
+    ] = ""
     service_database_url: Annotated[
         str,
         Meta(
@@ -207,6 +214,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.advertised_host:
             return self.advertised_host
         return socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+
+    @property
+    def instance(self) -> str:
+        """The name of this process among all: INSTANCE_NAME, or where its pages are."""
+        if self.instance_name:
+            return self.instance_name
+        host = self.reached_at
+        return f"[{host}]:{self.port}" if ":" in host and not host.startswith("[") else f"{host}:{self.port}"
 
     @property
     def data_path(self) -> Path:

@@ -237,9 +237,8 @@ class Follower:
 
     async def _start(self) -> None:
         self._consumer = AIOKafkaConsumer(
-            **self.client,
+            **{"client_id": self.name, **self.client},
             group_id=self.group,
-            client_id=self.name,
             enable_auto_commit=False,
             auto_offset_reset="none" if self.group is None else "earliest",
             isolation_level="read_committed",

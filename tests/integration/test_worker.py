@@ -13,6 +13,7 @@ import pytest
 
 from emis_streams import admin
 from emis_streams.producer import EventProducer
+from emis_streams.topics import APP_ID, REPLICA_GROUP
 from tests.integration import bad_events, independent, raw_batches
 from tests.integration.independent import Kept, Key, differences, progress
 from tests.integration.worker_rig import Country, Stack, Worker, a_class, a_teacher, an_assignment, new_id, producing
@@ -72,6 +73,17 @@ async def test_events_become_a_teachers_page(stack: Stack) -> None:
     assert (found["fullName"], found["source"]) == ("Nguyễn Thị Ánh", "local")
     assert found["ageSeconds"] < STALE_AFTER_SECONDS
     assert stack.serving.get(f"/api/teachers/{new_id()}")[0] == 404
+
+
+async def test_partitions_are_owned_by_the_address_of_a_worker(stack: Stack) -> None:
+    """The serving worker sees by the brokers which worker ingests and which writes the database."""
+    ingesting = f"127.0.0.1:{stack.ingesting.settings.port}"
+
+    def owners() -> dict[str, set[str | None]]:
+        groups = (stack.serving.get("/api/consumer-lag")[1] or {}).get("groups", [])
+        return {g["groupId"]: {(p["owner"] or {}).get("clientId") for p in g["partitions"]} for g in groups}
+
+    await until(lambda: owners() == {APP_ID: {ingesting}, REPLICA_GROUP: {ingesting}}, 60)
 
 
 async def test_an_assignment_that_moves_is_shown_at_the_new_teacher_only(stack: Stack) -> None:

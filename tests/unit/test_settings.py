@@ -105,3 +105,16 @@ def test_where_others_reach_a_process_is_a_name_or_an_address(host: str) -> None
 def test_a_file_has_one_name_not_a_uri(file: str) -> None:
     with pytest.raises(InvalidSetting, match=r"names a file by a URI of SQLite; write .*sqlite:///path of a file"):
         settings.read({"SERVICE_DATABASE_URL": f"sqlite:///{file}"})
+
+
+def test_a_process_is_named_by_its_address_unless_it_is_given_a_name() -> None:
+    assert settings.read({"HOST": "127.0.0.1", "PORT": "7000"}).instance == "127.0.0.1:7000"
+    assert settings.read({"ADVERTISED_HOST": "::1", "PORT": "7000"}).instance == "[::1]:7000"
+    assert settings.read({"HOST": "0.0.0.0", "ADVERTISED_HOST": "emis-1.example"}).instance == "emis-1.example:6066"
+    assert settings.read({"INSTANCE_NAME": "hanoi-1"}).instance == "hanoi-1"
+
+
+@pytest.mark.parametrize("name", ["hà nội", "a b", "x" * 101, "a/b"])
+def test_a_name_of_a_process_is_one_that_brokers_and_metrics_take(name: str) -> None:
+    with pytest.raises(InvalidSetting, match="INSTANCE_NAME"):
+        settings.read({"INSTANCE_NAME": name})
