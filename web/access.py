@@ -24,12 +24,8 @@ OPERATORS_ONLY = frozenset(
     }
 )
 
-_CHALLENGES = CIMultiDict(
-    [
-        (hdrs.WWW_AUTHENTICATE, 'Bearer realm="emis-streams"'),
-        (hdrs.WWW_AUTHENTICATE, 'Basic realm="emis-streams", charset="UTF-8"'),
-    ]
-)
+_BEARER = (hdrs.WWW_AUTHENTICATE, 'Bearer realm="emis-streams"')
+_BASIC = (hdrs.WWW_AUTHENTICATE, 'Basic realm="emis-streams", charset="UTF-8"')
 """Browsers ask for user and password: any user, the token as the password."""
 _REMEMBERED_HOSTS = 256
 _SAFE_METHODS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
@@ -58,6 +54,11 @@ def is_operator(request: web.Request) -> bool:
 def sees_operations(request: web.Request) -> bool:
     """Whether who asks may see health, lag and dead letters: everybody where no tokens are set, else an operator."""
     return tokens_of(request.app[NODE].settings) is None or is_operator(request)
+
+
+def is_opened(request: web.Request) -> bool:
+    """Whether somebody opens a page; False if an open one asks for itself again (browsers say so)."""
+    return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
 
 
 def _of_own_site(own: frozenset[str]) -> Middleware:
@@ -142,13 +143,19 @@ def _with(tokens: Tokens) -> Middleware:
         access = tokens.access(_token_of(request))
         if access is None:
             raise web.HTTPUnauthorized(
-                text="A token is needed: Authorization: Bearer, or as the password of Basic.", headers=_CHALLENGES
+                text="A token is needed: Authorization: Bearer, or as the password of Basic.",
+                headers=_challenges(request),
             )
         if access != "operator" and (place in OPERATORS_ONLY or request.method not in _SAFE_METHODS):
             raise web.HTTPForbidden(text="This is for operators; the token is a reader's.")
         return await handler(request)
 
     return bearers
+
+
+def _challenges(request: web.Request) -> CIMultiDict[str]:
+    """Without Basic for a page that is open and asks for itself: the browser would ask for a password at each turn."""
+    return CIMultiDict([_BEARER, _BASIC] if is_opened(request) else [_BEARER])
 
 
 def _place(request: web.Request) -> str:

@@ -6,7 +6,7 @@ from aiohttp import web
 from emis_streams.answers import ClassDetail
 from web.ids import with_any_id
 from web.lookup import find
-from web.pages import render, wants_html
+from web.pages import READERS_SECONDS, render, wants_html
 from web.parameters import LANG, takes
 from web.refusals import Refusal, as_page, as_problem
 from web.teachers import find_teacher_alone
@@ -33,7 +33,7 @@ async def class_page(request: web.Request) -> web.StreamResponse:
     if isinstance(found, Refusal):
         return as_page(request, found)
     values = {"class_": found, "homeroom_name": await _teacher_name(request, found.homeroom_teacher_id)}
-    return render(request, "class.html", values)
+    return render(request, "class.html", values, every_seconds=READERS_SECONDS)
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

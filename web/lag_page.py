@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from aiohttp import web
@@ -19,6 +18,7 @@ from emis_streams.lag_report import (
 )
 from emis_streams.node import NODE, Node
 from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
+from web.chart_points import bucketed
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.i18n import Texts
 from web.pages import render, texts_of
@@ -29,10 +29,6 @@ LOOKS: dict[Severity, Look] = {"ok": "ok", "warn": "warn", "error": "bad"}
 READ_MODEL = "read-model"
 MOST_ROWS = 200
 """Partitions in the table of one group or follower; a row costs 0.1 ms."""
-CHART_POINTS = 90
-"""More would only make the table beside the chart long."""
-
-Rows = list[tuple[datetime, tuple[float | None, ...]]]
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,12 @@ def shown(partitions: Sequence[PartitionLag], only_lag: bool, sort: str) -> list
 
 
 def charts(history: Sequence[HistoryPoint]) -> dict[str, object]:
-    """The trend as tables, newest first, thinned out to what a chart can show."""
-    step = max(1, -(-len(history) // CHART_POINTS))
-    points = list(history)[::-1][::step]
-    rates: Rows = [(p.time, (p.produce_rate, p.consume_rate)) for p in points]
-    lags: Rows = [(p.time, (float(p.total_lag),)) for p in points]
-    return {"history": points, "rates": rates, "lags": lags}
+    """The trend as tables, the newest first."""
+    return {
+        "history": bool(history),
+        "rates": bucketed(history, lambda p: (p.produce_rate, p.consume_rate)),
+        "lags": bucketed(history, lambda p: (float(p.total_lag),)),
+    }
 
 
 def _with_query(request: web.Request, changed: dict[str, str | None]) -> str:

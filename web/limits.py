@@ -1,7 +1,9 @@
 """What the web server takes on at most, by the settings: more is refused with 503 and Retry-After at once."""
 
 from collections.abc import Iterator
+from functools import cache
 
+import jinja2
 from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -9,7 +11,9 @@ from prometheus_client.registry import Collector
 from emis_streams.engine.door import DOOR, REASONS, Door, Limits, too_large
 from emis_streams.node import NODE
 from emis_streams.settings import Settings
-from web.problems import HEADERS, Handler, problem
+from web.i18n import LANGUAGES, Texts
+from web.pages import TEMPLATES, static_url, wants_html
+from web.problems import HEADERS, PAGE_HEADERS, Handler, problem
 
 RETRY_AFTER_SECONDS = 1
 SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
@@ -29,6 +33,7 @@ def limits_of(settings: Settings) -> Limits:
         max_body_bytes=settings.web_max_body_bytes,
         spared=SPARED,
         refusal=in_bytes(_refusal()),
+        refusal_page=in_bytes(_refusal_page()),
         headers=HEADERS,
     )
 
@@ -47,6 +52,20 @@ def _refusal() -> web.Response:
     return response
 
 
+def _refusal_page() -> web.Response:
+    """For browsers, in both languages. It loads itself again without a script, which a busy worker may refuse too."""
+    response = web.Response(status=503, body=_page(), content_type="text/html", charset="utf-8")
+    response.headers.update({**PAGE_HEADERS, "Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"})
+    return response
+
+
+@cache
+def _page() -> bytes:
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    texts = {language: Texts(language) for language in LANGUAGES}
+    return environment.get_template("overloaded.html").render(static=static_url, texts=texts).encode()
+
+
 @web.middleware
 async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Counts what is under way; refuses what is too much or too large."""
@@ -54,7 +73,7 @@ async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     with door.answering(request) as over:
         if over:
             door.counts["overload"] += 1
-            return _refusal()
+            return _refusal_page() if wants_html(request) else _refusal()
         if too_large(request, door.limits):
             response = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
             response.force_close()

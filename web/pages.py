@@ -4,7 +4,7 @@ import hashlib
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp_jinja2
 import jinja2
@@ -13,7 +13,7 @@ from aiohttp import web
 
 from emis_streams.node import NODE, Node
 from emis_streams.services.gateway import GatewayService
-from web.access import OPERATORS_ONLY, sees_operations
+from web.access import OPERATORS_ONLY, is_opened, sees_operations
 from web.freshness import FRESHNESS, Freshness
 from web.i18n import COOKIE, Texts, choose
 
@@ -45,6 +45,17 @@ def load_templates(app: web.Application) -> None:
     for name in environment.list_templates():
         environment.get_template(name)
 
+
+READERS_SECONDS = 15
+"""How often a page about teachers and classes is asked for again: many have one open, and few of them change."""
+OPERATORS_SECONDS = 2
+"""The same of a page about this system."""
+LANGUAGE_HEADER = "Page-Language"
+"""An open page asks for itself in the language that it is in, whatever was chosen elsewhere since."""
+
+Answer = Literal["page", "absent", "waiting", "error"]
+"""What an answer is to an open page: its content; that there is nothing, for certain; that this cannot be told yet;
+or an error, which never takes the place of what is shown. `web/static/refresh.js` goes by it."""
 
 NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
 """Addresses and names of a teacher worker's pages."""
@@ -80,13 +91,21 @@ def wants_html(request: web.Request) -> bool:
 def texts_of(request: web.Request) -> Texts:
     """The texts in the language of who asks."""
     accepted = request.headers.get("Accept-Language", "")
-    return Texts(choose(request.query.get("lang"), request.cookies.get(COOKIE), accepted))
+    asked = request.headers.get(LANGUAGE_HEADER) or request.query.get("lang")
+    return Texts(choose(asked, request.cookies.get(COOKIE), accepted))
 
 
 def render(
-    request: web.Request, template: str, values: dict[str, Any], status: int = 200, live: bool = True
+    request: web.Request,
+    template: str,
+    values: dict[str, Any],
+    status: int = 200,
+    live: bool = True,
+    *,
+    every_seconds: int = OPERATORS_SECONDS,
+    answer: Answer = "page",
 ) -> web.Response:
-    """A page; with `live` its main part is asked for again every two seconds."""
+    """A page; with `live` an open one asks for itself again after `every_seconds`, and goes by what `answer` says."""
     node = request.app[NODE]
     t = texts_of(request)
     shows_operations = sees_operations(request)
@@ -94,7 +113,11 @@ def render(
         "t": t,
         "now": datetime.fromtimestamp(node.clock.unix_seconds(), UTC),
         "here": request.path,
-        "live_path": str(request.rel_url) if live else None,
+        "live": live,
+        "page_path": request.rel_url.raw_path,
+        "answer": answer,
+        "http_status": status,
+        "every_seconds": every_seconds,
         # Without the path: one that begins with two slashes would lead to another host.
         "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
@@ -107,7 +130,7 @@ def render(
     response: web.Response = aiohttp_jinja2.render_template(template, request, context, status=status)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Vary"] = "Accept, Accept-Language, Cookie"
-    if "lang" in request.query:
+    if "lang" in request.query and is_opened(request):
         response.set_cookie(COOKIE, t.language, max_age=YEAR_SECONDS, samesite="Lax", httponly=True)
     return response
 

@@ -37,6 +37,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Of every answer; `Server` in place of the versions that aiohttp would tell."""
+PAGE_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+}
+"""Of every page."""
 DETAILS = {
     404: "Nothing is here. GET /info tells what this service is.",
     405: "This address does not take {method}.",
@@ -105,9 +111,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if request.secure:
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
     if response.content_type == "text/html":
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["X-Frame-Options"] = "DENY"
+        response.headers.update(PAGE_HEADERS)
 
 
 def setup(app: web.Application) -> None:

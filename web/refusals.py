@@ -8,7 +8,7 @@ from aiohttp import web
 
 from emis_streams.answers import Gone
 from web.freshness import Age
-from web.pages import render, texts_of, wants_html
+from web.pages import Answer, render, texts_of, wants_html
 from web.problems import problem
 
 Subject = Literal["teacher", "class", "any"]
@@ -75,9 +75,17 @@ def as_page(request: web.Request, refusal: Refusal) -> web.Response:
         "deleted_at": refusal.deleted_at,
         "offer_find": refusal.reason in ("malformed", "unknown"),
     }
-    # What is not there yet may come: these pages go on asking, and show it when it is there.
-    live = refusal.reason in ("unknown", "not_ready")
-    return _with_retry(render(request, "refusal.html", values, STATUS[refusal.reason], live), refusal)
+    page = render(request, "refusal.html", values, STATUS[refusal.reason], answer=_answer_of(refusal))
+    return _with_retry(page, refusal)
+
+
+def _answer_of(refusal: Refusal) -> Answer:
+    """What it is to a page that is open: an old copy that does not know a teacher says nothing for certain."""
+    if refusal.reason == "deleted":
+        return "absent"
+    if refusal.reason == "unknown":
+        return "absent" if refusal.age is not None and not refusal.age.stale else "waiting"
+    return "waiting" if refusal.reason == "not_ready" else "error"
 
 
 def _sentence(text: str) -> str:
@@ -108,4 +116,4 @@ def problem_page(request: web.Request, status: int, title: str, detail: str) -> 
         "deleted_at": None,
         "offer_find": False,
     }
-    return render(request, "refusal.html", values, status, live=False)
+    return render(request, "refusal.html", values, status, answer="error")

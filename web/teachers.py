@@ -9,7 +9,7 @@ from emis_streams.node import NODE
 from web.freshness import FRESHNESS
 from web.ids import with_any_id
 from web.lookup import find
-from web.pages import render, wants_html
+from web.pages import READERS_SECONDS, render, wants_html
 from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, LANG, takes
 from web.refusals import Refusal, as_page, as_problem
 from web.remembered import REMEMBERED
@@ -50,7 +50,7 @@ async def teacher_page(request: web.Request) -> web.StreamResponse:
         "first_page": None if after is None else _page_link(request, None),
         "next_page": None if found.next_after is None else _page_link(request, found.next_after),
     }
-    return render(request, "teacher.html", values)
+    return render(request, "teacher.html", values, every_seconds=READERS_SECONDS)
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

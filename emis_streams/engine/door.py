@@ -52,6 +52,8 @@ class Limits:
     """Paths that are answered also when there are too many requests: how else could anybody ask why?"""
     refusal: bytes = b""
     """Headers and body of the 503, from the second line on."""
+    refusal_page: bytes = b""
+    """The same for browsers; empty: they get `refusal`."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of every answer: also of what is no request, which no middleware sees."""
 
@@ -100,8 +102,6 @@ class Door:
         self._spared = tuple(f"{method} {path}".encode() for path in limits.spared for method in ("GET", "HEAD"))
         self.gate: Gate | None = None
         """Refuses some requests for reasons of its own, where there is room for more."""
-        self._refusal = b"HTTP/1.1 503 Service Unavailable\r\n" + limits.refusal
-        self._refusal_and_close = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n" + limits.refusal
 
     @property
     def n_connections(self) -> int:
@@ -201,11 +201,17 @@ class Door:
         """What to answer to the first bytes of a request, and whether the connection stays; None: let it in."""
         if self.is_full and not data.startswith(self._spared):
             self.counts["overload"] += 1
-            return (self._refusal, True) if _is_plain(data) else (self._refusal_and_close, False)
+            is_plain = _is_plain(data)
+            return self._overload(data, stays=is_plain), is_plain
         if self.gate is None or not _is_plain(data):
             return None
         refusal = self.gate(data, remote)
         return None if refusal is None else (refusal, True)
+
+    def _overload(self, data: bytes, *, stays: bool) -> bytes:
+        is_browser = self.limits.refusal_page and b"text/html" in data
+        refusal = self.limits.refusal_page if is_browser else self.limits.refusal
+        return b"HTTP/1.1 503 Service Unavailable\r\n" + (b"" if stays else b"Connection: close\r\n") + refusal
 
     async def _look_now_and_then(self) -> None:
         loop = asyncio.get_running_loop()

@@ -77,6 +77,11 @@ class Reader:
         await self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
+async def ask_now(page: Page) -> None:
+    """What happens when a tab is shown again: it asks for itself at once."""
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
 Reading = Callable[..., Any]
 
 

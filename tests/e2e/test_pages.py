@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from emis_streams.read_model.model import ReadModel
-from tests.e2e.conftest import DESKTOP, PHONE, Reading
+from tests.e2e.conftest import DESKTOP, PHONE, Reading, ask_now
 from tests.pages import (
     GONE_CLASS,
     GONE_TEACHER,
@@ -63,6 +63,19 @@ async def test_a_page_fits_its_screen_and_its_language(
         await expect(reader.page.locator("h1")).to_have_count(1)
         assert await reader.what_runs_out() == []
         await reader.shoot(f"{name}-{language}-{width}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, PHONE, 768, 1366, 1920])
+@pytest.mark.parametrize("name", ["overview", "consumer-lag"])
+async def test_charts_are_drawn_at_the_first_look(
+    site: str, reading: Reading, name: str, width: int, scheme: str
+) -> None:
+    async with reading(width=width, color_scheme=scheme) as reader:
+        await reader.page.goto(site + PAGES[name])
+        await expect(reader.page.locator(".plot canvas")).to_have_count(2)
+        widths = await reader.page.locator(".plot canvas").evaluate_all("all => all.map(one => one.clientWidth)")
+        assert min(widths) > 100
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
@@ -139,16 +152,17 @@ async def test_a_change_appears_by_itself_unless_paused(site: str, model: ReadMo
     async with reading() as reader:
         page = reader.page
         await page.goto(site + PAGES["class"])
-        await expect(page.get_by_text("Live, every 2 s")).to_be_visible()
+        await expect(page.get_by_text("Live, every 15 s")).to_be_visible()
         await keep(model, [homeroom_class(datetime.now(UTC), "Lớp 12 Mới")])
+        await ask_now(page)
         await expect(page.get_by_role("heading", level=1)).to_have_text("Lớp 12 Mới")
         await page.get_by_role("button", name="Pause").click()
         await expect(page.get_by_text("Paused")).to_be_visible()
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         await keep(model, [homeroom_class(datetime.now(UTC))])
-        # Two turns of the page's own clock: nothing is asked while it is paused.
-        await page.evaluate("new Promise(done => setTimeout(done, 4500))")
+        await ask_now(page)
+        await page.wait_for_load_state("networkidle")
         assert asked == []
         await page.get_by_role("button", name="Resume").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Lớp 12 Chuyên Văn")
@@ -185,6 +199,8 @@ async def test_the_trend_is_drawn_beside_its_table(site: str, reading: Reading) 
         await page.goto(site + PAGES["consumer-lag"])
         await expect(page.get_by_role("img", name=re.compile("Chart: Events per second"))).to_be_visible()
         await expect(page.locator(".plot canvas")).to_have_count(2)
+        for width in await page.locator(".plot canvas").evaluate_all("all => all.map(one => one.clientWidth)"):
+            assert width > 100  # At the first look: nothing was resized.
         await page.get_by_text("Figures as a table").first.click()
         await expect(page.get_by_role("table", name=re.compile("Events waiting"))).to_be_visible()
 

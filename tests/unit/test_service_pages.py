@@ -189,7 +189,7 @@ async def test_the_page_shows_the_same_and_is_live(gateway: GatewayService, lang
         async with http.get(path, headers={"Accept": "text/html"}) as response:
             text = await response.text()
     assert response.status == 200
-    for shown in ("127.0.0.1:8002", "get-lesson", missing, 'data-hx-trigger="every 2s"'):
+    for shown in ("127.0.0.1:8002", "get-lesson", missing, 'data-every="2"'):
         assert shown in text
     assert 'href="/consumer-lag"' not in text
 

@@ -149,6 +149,11 @@ async def test_a_wrong_token_gets_401_which_says_how_to_bring_one(guarded: Node,
     assert "Nguyễn" not in body
 
 
+async def test_an_open_page_that_asks_for_itself_makes_no_browser_ask_for_a_password(guarded: Node) -> None:
+    async with asking(guarded, f"/teachers/{TEACHER}", **{"Sec-Fetch-Mode": "cors"}) as response:
+        assert (response.status, response.headers.getall("WWW-Authenticate")) == (401, ['Bearer realm="emis-streams"'])
+
+
 @pytest.mark.parametrize("header", [f"Bearer {READER}", f"bearer  {READER}", basic(READER), basic(READER, "")])
 async def test_a_token_comes_as_bearer_or_as_the_password_that_browsers_ask_for(guarded: Node, header: str) -> None:
     async with asking(guarded, f"/api/teachers/{TEACHER}", Authorization=header) as response:

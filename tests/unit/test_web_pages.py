@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from emis_streams.answers import Gone, TeacherDetail
+from emis_streams.engine.door import DOOR
 from emis_streams.errors import Unavailable
 from emis_streams.node import Node
 from emis_streams.read_model.model import ReadModel
@@ -322,7 +323,7 @@ async def test_the_pages_go_on_when_the_brokers_cannot_be_asked(model: ReadModel
 async def test_a_chart_has_its_figures_in_a_table(client: ClientSession) -> None:
     page = await (await client.get("/consumer-lag", headers=HTML)).text()
     for name in ("rates", "lags"):
-        assert f'data-chart="{name}" role="img" aria-label=' in page
+        assert f'data-chart="{name}" hidden role="img" aria-label=' in page
         table = page.split(f'id="{name}"')[1].split("</table>")[0]
         assert table.count("<tr>") > 60
         assert "<caption>" in table
@@ -334,3 +335,49 @@ async def test_assets_are_served(client: ClientSession) -> None:
         for part in page.split(start)[1:]:
             response = await client.get("/static/" + part.split('"')[0])
             assert response.status == 200
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+async def test_a_browser_that_is_refused_for_overload_gets_a_page_that_loads_itself_again(
+    model: ReadModel, accept: str
+) -> None:
+    async with serving(a_node(model, None)) as server, ClientSession(server.make_url("")) as client:
+        server.app[DOOR].n_requests = 10_000
+        response = await client.get(f"/teachers/{TEACHER}", headers={"Accept": accept})
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        body = await response.text()
+        if accept == "text/html":
+            assert response.content_type == "text/html"
+            assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+            assert '<meta http-equiv="refresh"' in body
+            assert "quá tải" in body
+            assert "Too many requests" in body
+        else:
+            assert response.content_type == "application/problem+json"
+
+
+async def test_what_an_answer_is_to_an_open_page(model: ReadModel, empty_model: ReadModel) -> None:
+    """Only what is known for certain takes the place of what is shown."""
+    kinds = {
+        (model, 0.4, f"/teachers/{TEACHER}"): "page",
+        (model, 0.4, f"/teachers/{GONE_TEACHER}"): "absent",
+        (model, 64.0, f"/teachers/{GONE_TEACHER}"): "absent",
+        (model, 0.4, f"/teachers/{NOBODY}"): "absent",
+        (model, 64.0, f"/teachers/{NOBODY}"): "waiting",
+        (model, None, f"/teachers/{NOBODY}"): "waiting",
+        (empty_model, 0.4, f"/teachers/{TEACHER}"): "waiting",
+        (model, 0.4, "/teachers/x"): "error",
+        (model, 0.4, "/nothing/here"): "error",
+    }
+    for (filled, age, path), kind in kinds.items():
+        async with asking(a_node(filled, ToldLag(a_report(), age=age))) as client:
+            page = await (await client.get(path, headers=HTML)).text()
+            assert f'data-page="{path}" data-answer="{kind}"' in page, (path, age)
+
+
+async def test_a_language_is_kept_only_if_somebody_opens_the_page(client: ClientSession) -> None:
+    """An open page with ?lang= in its address asks for itself; it must not undo what was chosen since."""
+    opened = await client.get("/health?lang=en", headers=HTML)
+    assert "lang" in opened.cookies
+    again = await client.get("/health?lang=en", headers={**HTML, "Sec-Fetch-Mode": "cors"})
+    assert "lang" not in again.cookies

@@ -1,0 +1,185 @@
+// Keeps an open page up to date: asks for it again and again, and shows an answer only if it is this very page.
+// The server marks what it sends: #live has data-page (the address), data-answer (page, absent, waiting, error),
+// data-every (seconds between two questions). Whatever else comes leaves what is shown, and shows the banner.
+"use strict";
+
+(() => {
+  const ANSWER_WITHIN_MS = 5000;
+  const FIRST_WAIT_SECONDS = 2;
+  const LONGEST_WAIT_SECONDS = 30;
+  const UNAUTHORIZED = 401, NOT_MODIFIED = 304;
+
+  const live = document.getElementById("live");
+  const bar = document.querySelector("[data-live]");
+  const banner = document.getElementById("banner");
+  if (!live || !bar || !banner || live.dataset.page === undefined) return;
+
+  let answeredAt = new Date(performance.timeOrigin);
+  let isPaused = false;
+  let isAsking = false;
+  let misses = 0; // Questions in a row that did not bring this page.
+  let stamp = live.dataset.etag || null;
+  let timer = 0;
+
+  /** An answer that is not this page; `reason` is the key of a text of the banner. */
+  class NotThisPage extends Error {
+    constructor(reason, status = 0) {
+      super(reason);
+      this.reason = reason;
+      this.status = status;
+    }
+  }
+
+  async function ask() {
+    const headers = { Accept: "text/html", "Page-Language": document.documentElement.lang };
+    if (stamp) headers["If-None-Match"] = stamp;
+    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
+    const options = { headers, signal, redirect: "manual", cache: stamp ? "no-store" : "no-cache" };
+    try {
+      const response = await fetch(location.pathname + location.search, options);
+      return { response, text: response.status === NOT_MODIFIED ? "" : await response.text() };
+    } catch (error) {
+      throw new NotThisPage(error.name === "TimeoutError" ? "silent" : "cut");
+    }
+  }
+
+  function isHtml(response, text) {
+    return (response.headers.get("Content-Type") || "").startsWith("text/html") && text.trimEnd().endsWith("</html>");
+  }
+
+  /** The answer as a document, if it may take the place of what is shown; else raises NotThisPage. */
+  function pageIn(response, text) {
+    const found = isHtml(response, text) ? new DOMParser().parseFromString(text, "text/html") : null;
+    const main = found?.getElementById("live");
+    const mayFollow = live.dataset.answer === "page" ? ["page", "absent"] : ["page", "absent", "waiting"];
+    if (main && main.dataset.page === live.dataset.page && mayFollow.includes(main.dataset.answer)) return found;
+    if (isSameError(main)) return null;
+    throw new NotThisPage(response.status === UNAUTHORIZED ? "login" : "other", response.status);
+  }
+
+  /** Whether it says only what an error page says already. */
+  function isSameError(main) {
+    const isError = live.dataset.answer === "error" && main?.dataset.answer === "error";
+    return isError && main.dataset.page === live.dataset.page && main.dataset.status === live.dataset.status;
+  }
+
+  async function show(found) {
+    const main = found.getElementById("live");
+    addAssets(found);
+    await htmx.swap({ text: main.outerHTML, target: live, sourceElement: live, swap: "outerMorph" });
+    document.title = found.title;
+    document.dispatchEvent(new Event("page:shown"));
+  }
+
+  /** Scripts and styles that the page needs, and the error page that stood in its place did not. */
+  function addAssets(found) {
+    for (const asset of found.head.querySelectorAll("script[src], link[rel=stylesheet]")) {
+      const name = asset.src ? "src" : "href";
+      const address = asset.getAttribute(name);
+      if (document.head.querySelector(`[${name}="${CSS.escape(address)}"]`)) continue;
+      const own = document.createElement(asset.localName);
+      if (asset.src) own.async = false; // In the order of the document.
+      else own.rel = "stylesheet";
+      own[name] = address;
+      document.head.append(own);
+    }
+  }
+
+  async function refresh() {
+    clearTimeout(timer);
+    if (isAsking || isPaused || document.hidden) return;
+    isAsking = true;
+    const askedAt = new Date();
+    try {
+      const { response, text } = await ask();
+      const found = response.status === NOT_MODIFIED && stamp ? null : pageIn(response, text);
+      if (isPaused) return;
+      if (found) await show(found);
+      if (response.status !== NOT_MODIFIED) stamp = response.headers.get("ETag");
+      answered(askedAt);
+    } catch (error) {
+      if (!(error instanceof NotThisPage)) throw error;
+      if (!isPaused) missed(error);
+    } finally {
+      isAsking = false;
+      schedule();
+    }
+  }
+
+  function answered(askedAt) {
+    answeredAt = askedAt;
+    misses = live.dataset.answer === "page" ? 0 : misses + 1;
+    live.classList.remove("outdated");
+    banner.hidden = true;
+    showBar("running");
+  }
+
+  function missed(error) {
+    misses += 1;
+    live.classList.add("outdated");
+    showBar("offline");
+    const reason = banner.dataset[error.reason].replace("{status}", error.status || "");
+    write(banner.querySelector("[data-title]"), banner.dataset.title.replace("{time}", clockTime(answeredAt)));
+    write(banner.querySelector("[data-reason]"), reason);
+    banner.querySelector("a").hidden = error.reason !== "login";
+    banner.hidden = false;
+  }
+
+  /** Only what differs: a screen reader reads out whatever is written here. */
+  function write(place, text) {
+    if (place.textContent !== text) place.textContent = text;
+  }
+
+  function clockTime(at) {
+    const isToday = at.toDateString() === new Date().toDateString();
+    const style = isToday ? { timeStyle: "medium" } : { dateStyle: "short", timeStyle: "medium" };
+    return new Intl.DateTimeFormat(document.documentElement.lang, style).format(at);
+  }
+
+  /** Many pages must not ask at the same moment, least of all when a worker comes back. */
+  function schedule() {
+    clearTimeout(timer);
+    if (isPaused || document.hidden) return;
+    const backoff = Math.min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** Math.min(misses, 5));
+    const seconds = misses === 0 && live.dataset.answer === "page" ? everySeconds() : backoff;
+    timer = setTimeout(refresh, 1000 * seconds * (0.85 + 0.3 * Math.random()));
+  }
+
+  function everySeconds() {
+    return Number(live.dataset.every);
+  }
+
+  /** Shown again after a while in the background: what is there is not up to date until the answer comes. */
+  function shownAgain() {
+    if (document.hidden) {
+      clearTimeout(timer);
+      return;
+    }
+    const isLate = Date.now() - answeredAt.getTime() > 1000 * everySeconds() + ANSWER_WITHIN_MS;
+    if (isLate) live.classList.add("outdated");
+    refresh();
+  }
+
+  function showBar(state) {
+    bar.classList.toggle("paused", state === "paused");
+    bar.classList.toggle("offline", state === "offline");
+    write(bar.querySelector("[data-live-state]"), bar.dataset[state]);
+  }
+
+  function pauseOrResume() {
+    isPaused = !isPaused;
+    live.classList.toggle("outdated", isPaused || !banner.hidden);
+    bar.querySelector("button").textContent = isPaused ? bar.dataset.resume : bar.dataset.pause;
+    showBar(isPaused ? "paused" : banner.hidden ? "running" : "offline");
+    if (isPaused) clearTimeout(timer);
+    else refresh();
+  }
+
+  bar.hidden = false;
+  showBar("running");
+  bar.querySelector("button").addEventListener("click", pauseOrResume);
+  document.addEventListener("visibilitychange", shownAgain);
+  window.addEventListener("pageshow", (event) => event.persisted && shownAgain());
+  window.addEventListener("online", () => refresh());
+  schedule();
+})();
