@@ -95,6 +95,42 @@ def homeroom_class(now: datetime, name: str = "Lớp 12 Chuyên Văn", pupils: i
     )  # fmt: skip
 
 
+BUSY_TEACHER = "0a000000-0000-4000-8000-000000000060"
+"""Teaches 60 classes, two of them in two roles."""
+
+
+def busy_teacher_events(n_classes: int = 60) -> list[Event]:
+    """A teacher of many classes, as long as names can reasonably be."""
+    now = datetime.now(UTC) - timedelta(minutes=3)
+    teacher = TeacherCreated(
+        event_id=event_id(6000), event_type="emis.teacher.created", timestamp=now, teacher_id=BUSY_TEACHER,
+        full_name="Phạm Thị Hồng Nhung", email="hong.nhung@thcs-le-quy-don.example.edu.vn", school_id=NOBODY,
+    )  # fmt: skip
+    classes = [
+        events.ClassCreated(
+            event_id=event_id(6100 + n), event_type="emis.class.created", timestamp=now, class_id=_busy_class(n),
+            class_name=f"Lớp {6 + n // 15}A{1 + n % 15}", grade=f"Khối {6 + n // 15}", academic_year="2026-2027",
+            total_students=35 + n % 9, school_id=NOBODY, homeroom_teacher_id=BUSY_TEACHER if n == 0 else None,
+        )
+        for n in range(n_classes)
+    ]  # fmt: skip
+    roles = [(n, "subject-teacher", "Giáo dục thể chất") for n in range(n_classes)]
+    roles += [(n, "assistant", "Hoạt động trải nghiệm, hướng nghiệp") for n in range(2)]
+    assignments = [
+        AssignmentCreated(
+            event_id=event_id(6300 + at), event_type="emis.assignment.created", timestamp=now,
+            assignment_id=event_id(6500 + at), teacher_id=BUSY_TEACHER, class_id=_busy_class(n),
+            role=role, subject=subject,
+        )
+        for at, (n, role, subject) in enumerate(roles)
+    ]  # fmt: skip
+    return [teacher, *classes, *assignments]
+
+
+def _busy_class(n: int) -> str:
+    return f"0c000000-0000-4000-8000-0000000060{n:02d}"
+
+
 async def keep(model: ReadModel, happened: Iterable[Event]) -> None:
     """What the follower would do: rows of these events go into the read model."""
     sink = ReadModelSink(model)

@@ -33,7 +33,7 @@ async def class_page(request: web.Request) -> web.StreamResponse:
     if isinstance(found, Refusal):
         return as_page(request, found)
     values = {"class_": found, "homeroom_name": await _teacher_name(request, found.homeroom_teacher_id)}
-    return render(request, "class.html", values, every_seconds=READERS_SECONDS)
+    return render(request, "class.html", values, every_seconds=READERS_SECONDS, audience="teachers")
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

@@ -6,7 +6,7 @@ files to the same keys, and the templates to those keys.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from math import ceil
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,6 +18,9 @@ Language = Literal["vi", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 DEFAULT: Language = "vi"
 COOKIE = "lang"
+VIETNAM = timezone(timedelta(hours=7))
+"""Of the schools: the country has one zone and no summer time."""
+_DAYS_IN_WORDS = 31
 
 _FOLDER = Path(__file__).parent / "locale"
 
@@ -116,7 +119,7 @@ class Texts:
                 rest = int(value % size) * 60 // size
                 whole = self(unit, n=self.number(value // size))
                 return f"{whole} {self(smaller, n=rest)}" if rest else whole
-        return self("time.days", n=self.number(value // 86_400))
+        return self.count("time.days", value // 86_400)
 
     def seconds_rounded_up(self, value: float) -> str:
         """A duration of which nobody needs fractions of a second: at least one second."""
@@ -136,8 +139,27 @@ class Texts:
         age = (now - time).total_seconds()
         return self("time.now") if age < 1 else self("time.ago", span=self.seconds(float(int(age))))
 
+    def ago_in_words(self, time: datetime, now: datetime) -> str:
+        """How long ago in one unit, no finer than a minute; after a month the day, as in Vietnam."""
+        age = (now - time).total_seconds()
+        if age < 60:
+            return self("time.now")
+        for unit, limit, size in (("min", 3600, 60), ("h", 86_400, 3600)):
+            if age < limit:
+                return self("time.ago", span=self(f"time.{unit}", n=int(age // size)))
+        if age < _DAYS_IN_WORDS * 86_400:
+            return self("time.ago", span=self.count("time.days", int(age // 86_400)))
+        return self._day(time.astimezone(VIETNAM))
+
+    def moment_in_vietnam(self, time: datetime) -> str:
+        """Time of day and date as clocks in Vietnam show it."""
+        there = time.astimezone(VIETNAM)
+        return f"{there:%H:%M:%S}, {self._day(there)}"
+
+    def _day(self, time: datetime) -> str:
+        return f"{time:%d/%m/%Y}" if self.language == "vi" else f"{time.day} {self(f'month.{time.month}')} {time.year}"
+
     def moment(self, time: datetime) -> str:
         """Date and time of day in UTC."""
         utc = time.astimezone(UTC)
-        day = f"{utc:%d/%m/%Y}" if self.language == "vi" else f"{utc.day} {self(f'month.{utc.month}')} {utc.year}"
-        return f"{day} {utc:%H:%M:%S} UTC"
+        return f"{self._day(utc)} {utc:%H:%M:%S} UTC"

@@ -21,6 +21,8 @@ _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 TEMPLATES = _HERE / "templates"
 YEAR_SECONDS = 365 * 24 * 3600
+Audience = Literal["operators", "teachers"]
+"""Teachers see no words of operations: neither in the menu nor in the foot of the page."""
 
 routes = web.RouteTableDef()
 routes.static("/static", STATIC)
@@ -59,6 +61,8 @@ or an error, which never takes the place of what is shown. `web/static/refresh.j
 
 NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
 """Addresses and names of a teacher worker's pages."""
+OPERATIONS = "/health"
+"""Where operators start from pages for teachers."""
 GATEWAY_NAVIGATION = (("/services/status", "nav.services"),)
 SERVICE_NAVIGATION = (("/consumer-lag", "nav.lag"),)
 
@@ -70,6 +74,16 @@ def _navigation(node: Node) -> tuple[tuple[str, str], ...]:
     if isinstance(node.service, GatewayService):
         return GATEWAY_NAVIGATION
     return () if node.lag is None else SERVICE_NAVIGATION
+
+
+def _shown_navigation(
+    pages: tuple[tuple[str, str], ...], shows_operations: bool, audience: Audience
+) -> list[tuple[str, str]]:
+    """What of the menu a reader sees: on pages for teachers, operators get one way to all that is theirs."""
+    everybody = [page for page in pages if page[0] not in OPERATORS_ONLY]
+    if audience == "operators":
+        return list(pages) if shows_operations else everybody
+    return [*everybody, (OPERATIONS, "nav.operations")] if shows_operations else everybody
 
 
 def _what_it_is(node: Node) -> str:
@@ -104,6 +118,7 @@ def render(
     *,
     every_seconds: int = OPERATORS_SECONDS,
     answer: Answer = "page",
+    audience: Audience = "operators",
 ) -> web.Response:
     """A page; with `live` an open one asks for itself again after `every_seconds`, and goes by what `answer` says."""
     node = request.app[NODE]
@@ -122,7 +137,8 @@ def render(
         "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
         "roles": _what_it_is(node),
-        "navigation": [page for page in _navigation(node) if shows_operations or page[0] not in OPERATORS_ONLY],
+        "navigation": _shown_navigation(_navigation(node), shows_operations, audience),
+        "audience": audience,
         "shows_operations": shows_operations,
         "stale_after_seconds": node.settings.stale_after_seconds,
         **values,

@@ -75,7 +75,9 @@ def as_page(request: web.Request, refusal: Refusal) -> web.Response:
         "deleted_at": refusal.deleted_at,
         "offer_find": refusal.reason in ("malformed", "unknown"),
     }
-    page = render(request, "refusal.html", values, STATUS[refusal.reason], answer=_answer_of(refusal))
+    page = render(
+        request, "refusal.html", values, STATUS[refusal.reason], answer=_answer_of(refusal), audience="teachers"
+    )
     return _with_retry(page, refusal)
 
 

@@ -9,10 +9,11 @@ from emis_streams.node import NODE
 from web.freshness import FRESHNESS
 from web.ids import with_any_id
 from web.lookup import find
-from web.pages import READERS_SECONDS, render, wants_html
+from web.pages import READERS_SECONDS, render, texts_of, wants_html
 from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, LANG, takes
 from web.refusals import Refusal, as_page, as_problem
 from web.remembered import REMEMBERED
+from web.teacher_page import rows_of
 
 routes = web.RouteTableDef()
 
@@ -44,13 +45,14 @@ async def teacher_page(request: web.Request) -> web.StreamResponse:
     pupils = {c.class_id: c.total_students for c in shown if c.total_students is not None}
     values = {
         "teacher": found,
+        "rows": rows_of(texts_of(request), found.class_assignments),
         "is_whole": is_whole,
         "n_classes": len({c.class_id for c in found.class_assignments if not c.deleted}),
         "n_pupils": sum(pupils.values()) if pupils else None,
         "first_page": None if after is None else _page_link(request, None),
         "next_page": None if found.next_after is None else _page_link(request, found.next_after),
     }
-    return render(request, "teacher.html", values, every_seconds=READERS_SECONDS)
+    return render(request, "teacher.html", values, every_seconds=READERS_SECONDS, audience="teachers")
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

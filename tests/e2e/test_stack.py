@@ -131,7 +131,7 @@ async def test_a_teacher_s_page_follows_the_life_of_a_class(stack: Stack, readin
         page = reader.page
         await page.goto(stack.site + stack.teacher_path)
         await send(stack, assigned(stack, class_id))
-        await expect(page.get_by_role("row", name=class_id)).to_contain_text("No details yet")
+        await expect(page.get_by_role("row", name=class_id)).to_contain_text("No class details yet")
         await send(stack, class_created(class_id, "Lớp 12 Tin học"))
         await expect(page.get_by_role("row", name="Lớp 12 Tin học")).to_contain_text("41")
         await send(

@@ -140,3 +140,32 @@ def test_how_long_ago_is_never_ahead_of_now() -> None:
 
 def test_what_is_not_translated_is_told_as_it_came() -> None:
     assert Texts("vi").say("reason.of_tomorrow", {}, "Something new.") == "Something new."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "vi", "en"),
+    [
+        (-5, "vừa xong", "just now"),
+        (59, "vừa xong", "just now"),
+        (60, "1 phút trước", "1 min ago"),
+        (3_599, "59 phút trước", "59 min ago"),
+        (7_300, "2 giờ trước", "2 h ago"),
+        (86_400, "1 ngày trước", "1 day ago"),
+        (30 * 86_400, "30 ngày trước", "30 days ago"),
+        (31 * 86_400, "05/08/2026", "5 Aug 2026"),
+    ],
+)
+def test_readers_see_one_unit_of_how_long_ago_and_later_the_day(seconds: int, vi: str, en: str) -> None:
+    now = datetime(2026, 9, 5, 10, tzinfo=UTC)
+    time = now - timedelta(seconds=seconds)
+    assert (Texts("vi").ago_in_words(time, now), Texts("en").ago_in_words(time, now)) == (vi, en)
+
+
+def test_readers_see_the_clock_of_vietnam() -> None:
+    late = datetime(2026, 9, 5, 18, 30, 5, tzinfo=UTC)
+    assert Texts("vi").moment_in_vietnam(late) == "01:30:05, 06/09/2026"
+    assert Texts("en").moment_in_vietnam(late) == "01:30:05, 6 Sep 2026"
+
+
+def test_a_delay_is_told_in_whole_seconds() -> None:
+    assert [Texts("vi").seconds_rounded_up(value) for value in (0.0, 0.751, 1.2)] == ["1 giây", "1 giây", "2 giây"]

@@ -10,26 +10,36 @@ import pytest
 import web
 
 FOLDER = Path(web.__file__).parent
-VENDOR = FOLDER / "static" / "vendor"
-PACKAGES = msgspec.json.decode((FOLDER / "static" / "VENDORED.json").read_bytes())["packages"]
-FILES = [file for package in PACKAGES for file in package["files"]]
+TESTS = Path(__file__).parents[1] / "e2e" / "vendor"
+LISTS = {FOLDER / "static" / "vendor": FOLDER / "static" / "VENDORED.json", TESTS: TESTS / "VENDORED.json"}
+"""Folders of vendored files, of the pages and of the browser tests, and what lists each."""
+PACKAGES = [
+    (folder, package)
+    for folder, about in LISTS.items()
+    for package in msgspec.json.decode(about.read_bytes())["packages"]
+]
+FILES = [(folder, file) for folder, package in PACKAGES for file in package["files"]]
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file["file"])
-def test_a_vendored_file_is_the_one_that_was_taken(file: dict[str, str]) -> None:
-    assert hashlib.sha256((VENDOR / file["file"]).read_bytes()).hexdigest() == file["sha256"]
+@pytest.mark.parametrize(("folder", "file"), FILES, ids=lambda part: part["file"] if isinstance(part, dict) else "")
+def test_a_vendored_file_is_the_one_that_was_taken(folder: Path, file: dict[str, str]) -> None:
+    assert hashlib.sha256((folder / file["file"]).read_bytes()).hexdigest() == file["sha256"]
 
 
-def test_every_vendored_file_is_listed() -> None:
-    assert {path.name for path in VENDOR.iterdir()} == {file["file"] for file in FILES}
+@pytest.mark.parametrize("folder", LISTS, ids=lambda folder: folder.parent.name)
+def test_every_vendored_file_is_listed(folder: Path) -> None:
+    listed = {file["file"] for of, file in FILES if of == folder}
+    assert {path.name for path in folder.iterdir()} - {"VENDORED.json"} == listed
 
 
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package["name"])
-def test_a_vendored_package_has_its_licence_text(package: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("folder", "package"), PACKAGES, ids=lambda part: part["name"] if isinstance(part, dict) else ""
+)
+def test_a_vendored_package_has_its_licence_text(folder: Path, package: dict[str, str]) -> None:
     assert package["licence"]
     assert package["version"]
-    assert len((VENDOR / package["licenceFile"]).read_text()) > 300
+    assert len((folder / package["licenceFile"]).read_text()) > 300
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)

@@ -1,0 +1,132 @@
+"""Pages for those who read them: teachers with a phone or a printer, operators, readers with a keyboard only."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import expect
+
+from emis_streams.read_model.model import ReadModel
+from tests.e2e.axe import violations
+from tests.e2e.conftest import DESKTOP, PHONE, SCREENSHOTS, Reader, Reading
+from tests.pages import (
+    BUSY_TEACHER,
+    GONE_TEACHER,
+    HOMEROOM_CLASS,
+    NOBODY,
+    TEACHER,
+    ToldLag,
+    a_history,
+    a_node,
+    a_report,
+    busy_teacher_events,
+    keep,
+    serving,
+)
+
+BUSY = f"/teachers/{BUSY_TEACHER}"
+MOST_PIXELS = 6_000
+"""Of a teacher's page with 60 classes on a phone."""
+WORDS_OF_OPERATIONS = {
+    "vi": ("độ trễ xử lý", "bản sao", "UTC", "phiên bản", "consumer", "kafka", "topic", "json", "tiến trình"),
+    "en": ("consumer", "local copy", "UTC", "version", "kafka", "topic", "json", "worker"),
+}
+PAGES = {
+    "overview": "/",
+    "teacher": f"/teachers/{TEACHER}",
+    "busy-teacher": BUSY,
+    "class": f"/classes/{HOMEROOM_CLASS}",
+    "health": "/health",
+    "consumer-lag": "/consumer-lag",
+    "unknown": f"/teachers/{NOBODY}",
+    "deleted": f"/teachers/{GONE_TEACHER}",
+    "nothing": "/nothing/here",
+}
+
+
+@pytest.fixture(scope="module")
+async def site(model: ReadModel) -> AsyncIterator[str]:
+    """A worker with tokens for nobody: whoever asks sees what readers see, and operations beside."""
+    await keep(model, busy_teacher_events())
+    async with serving(a_node(model, ToldLag(a_report(behind=True), a_history(behind=True)))) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+async def look(reader: Reader, name: str) -> None:
+    """A screenshot of what is seen first, without scrolling."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    await reader.page.screenshot(path=SCREENSHOTS / f"viewport-{name}.png")
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+async def test_sixty_classes_are_a_short_page_on_a_phone(site: str, reading: Reading, language: str) -> None:
+    async with reading(width=PHONE, language=language) as reader:
+        await reader.page.goto(site + BUSY)
+        await expect(reader.page.get_by_role("row")).to_have_count(61)
+        assert await reader.page.evaluate("document.documentElement.scrollHeight") < MOST_PIXELS
+        assert await reader.what_runs_out() == []
+        await look(reader, f"busy-teacher-{language}-phone")
+
+
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("name", ["teacher", "busy-teacher", "unknown", "deleted"])
+async def test_a_page_for_teachers_has_no_words_of_operations(
+    site: str, reading: Reading, name: str, language: str
+) -> None:
+    async with reading(language=language) as reader:
+        await reader.page.goto(site + PAGES[name])
+        text = await reader.page.locator("main").inner_text()
+        menu = await reader.page.locator("header").inner_text()
+        said = f"{menu} {text}".lower()
+        assert [word for word in WORDS_OF_OPERATIONS[language] if re.search(rf"\b{word.lower()}\b", said)] == []
+
+
+async def test_the_classes_of_a_teacher_print_on_few_pages(site: str, reading: Reading) -> None:
+    async with reading(language="vi") as reader:
+        await reader.page.goto(site + BUSY)
+        printed = await reader.page.pdf(prefer_css_page_size=True)
+        assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 3
+        await reader.page.emulate_media(media="print")
+        await expect(reader.page.get_by_role("button")).to_have_count(0)
+        await expect(reader.page.get_by_role("row", name=re.compile("^Lớp 6A1 Chủ nhiệm"))).to_be_visible()
+
+
+async def test_times_are_relative_and_exact_on_demand(site: str, reading: Reading) -> None:
+    async with reading(language="vi") as reader:
+        await reader.page.goto(site + BUSY)
+        row = reader.page.get_by_role("row", name=re.compile("^Lớp 6A2 "))
+        await expect(row).to_contain_text(re.compile("vừa xong|phút trước"))
+        exact = row.locator(".exact")
+        await expect(exact).to_be_hidden()
+        await reader.page.get_by_text("Xem thời điểm cập nhật chính xác").click()
+        await expect(exact).to_have_text(re.compile(r"^\d\d:\d\d:\d\d, \d\d/\d\d/\d{4}$"))
+
+
+async def test_several_roles_in_a_class_are_one_row(site: str, reading: Reading) -> None:
+    async with reading(language="vi") as reader:
+        await reader.page.goto(site + BUSY)
+        row = reader.page.get_by_role("row", name=re.compile("^Lớp 6A1 Chủ nhiệm"))
+        await expect(row).to_have_count(1)
+        await expect(row).to_contain_text("Chủ nhiệm")
+        await expect(row).to_contain_text("Giáo viên bộ môn · Giáo dục thể chất")
+        await expect(row).to_contain_text("Trợ giảng · Hoạt động trải nghiệm, hướng nghiệp")
+
+
+async def test_an_id_is_copied_by_its_button_also_from_the_keyboard(site: str, reading: Reading) -> None:
+    async with reading(language="en", permissions=["clipboard-read", "clipboard-write"]) as reader:
+        await reader.page.goto(site + BUSY)
+        button = reader.page.get_by_role("button", name=f"Copy {BUSY_TEACHER}")
+        await button.focus()
+        await reader.page.keyboard.press("Enter")
+        await expect(button).to_have_text("Copied")
+        assert await reader.page.evaluate("navigator.clipboard.readText()") == BUSY_TEACHER
+        await expect(button).to_have_text("Copy")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize("name", PAGES)
+async def test_axe_finds_nothing_wrong(site: str, reading: Reading, name: str, width: int, scheme: str) -> None:
+    async with reading(width=width, language="vi", color_scheme=scheme) as reader:
+        await reader.page.goto(site + PAGES[name])
+        await reader.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+        assert await violations(reader.page) == []
