@@ -5,7 +5,9 @@ check says comes three times: `output` in English, `outputKey` and `outputParams
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from emis_streams.lag_report import Camel, HistoryPoint, InvalidRecords, LagReport, LatencySummary, ReasonParams
 
@@ -41,6 +43,27 @@ class Check(Camel, frozen=True, kw_only=True):
     output_params: ReasonParams
     affected_endpoints: tuple[str, ...] = ()
     """Only while the check does not pass."""
+    since: datetime | None = None
+    """Since when it says so, as far as this worker has seen; null if it was not seen yet."""
+
+
+class HealthChange(Camel, frozen=True, kw_only=True):
+    """One change of a check's state; `part` is the check, or `process` for a start of the worker."""
+
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+    part: str
+    before: CheckStatus | None
+    """Null: nothing was known of it before."""
+    after: CheckStatus
+    output: str
+    output_key: str
+    output_params: ReasonParams
+
+
+class HealthChanges(Camel, frozen=True, kw_only=True):
+    """`GET /health/journal`: the newest first, 200 at most; kept over restarts."""
+
+    changes: tuple[HealthChange, ...]
 
 
 class HealthReport(Camel, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from emis_streams.broker_clock import BrokerClock
+from emis_streams.health_journal import HealthJournal
 from emis_streams.invalid_records import merged
 from emis_streams.settings import Role, Settings
 
@@ -102,6 +103,8 @@ class Node:
     """What this process is to the other services."""
     sync_latency: "dict[str, SyncLatency]" = field(default_factory=dict)
     """Event time to visible, by the follower's name; the followers feed it."""
+    journal: HealthJournal = field(default_factory=HealthJournal)
+    """Which check of health changed its state when."""
     clock: BrokerClock = field(default_factory=BrokerClock)
     standstill: Callable[[], str | None] = lambda: None
     """What makes no progress though it should, as the watchdog sees it; None: nothing."""

@@ -15,12 +15,13 @@ import agents.assignments
 import agents.classes
 import agents.teachers
 import web
-from emis_streams import data_dir, following, settings
+from emis_streams import data_dir, following, health_journal, settings
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.part import Part, together
 from emis_streams.engine.store import open_or_set_aside
 from emis_streams.engine.writer import Writer
+from emis_streams.health_journal import HealthJournal
 from emis_streams.lag import LagMonitor, followers_of
 from emis_streams.node import NODE, Node
 from emis_streams.read_model.model import ReadModel
@@ -29,7 +30,7 @@ from emis_streams.replica.writer import ReplicaSink
 from emis_streams.services.teacher import TeacherService
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
-from web.health import ready_report
+from web.health import keep_journal, ready_report
 
 __all__ = ["app"]
 
@@ -52,6 +53,8 @@ def compose(app: App, config: Settings) -> Node:
         _add_registration(app, config, node)
     node.lag = LagMonitor(config, lambda: followers_of(node), clock=node.clock)
     app.parts.append(Part(app, "lag monitor", node.lag.run))
+    node.journal = HealthJournal(config.data_path / health_journal.FILE_NAME)
+    app.parts.append(Part(app, "health journal", lambda: keep_journal(node)))
     _add_pages(app, node)
     return node
 

@@ -19,7 +19,7 @@ PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 PUBLIC = PROBES | {"/static"}
 OPERATORS_ONLY = frozenset(
     {
-        *("/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
+        *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
         "/services/status",  # On the gateway.
     }
 )

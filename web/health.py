@@ -12,7 +12,16 @@ from aiohttp import hdrs, web
 import emis_streams
 from emis_streams import topics
 from emis_streams.errors import Unavailable
-from emis_streams.health_report import Cpu, HealthReport, InfoReport, LiveReport, Memory, ReadyReport
+from emis_streams.health_report import (
+    Check,
+    Cpu,
+    HealthChanges,
+    HealthReport,
+    InfoReport,
+    LiveReport,
+    Memory,
+    ReadyReport,
+)
 from emis_streams.node import NODE, Node
 from emis_streams.resources import Resources
 from emis_streams.settings import ROLES
@@ -26,6 +35,8 @@ routes = web.RouteTableDef()
 
 _resources = Resources()
 DATABASE_TIMEOUT_SECONDS = 2.0
+JOURNAL_SECONDS = 2.0
+"""How often the journal looks: what was different for less than that may have no line."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -57,6 +68,13 @@ async def health(request: web.Request) -> web.Response:
     return health_page(request, report, status) if wants_html(request) else _json(report, status)
 
 
+@routes.get("/health/journal")
+@takes()
+async def journal(request: web.Request) -> web.Response:
+    """Which check changed its state when, the newest first."""
+    return _json(HealthChanges(changes=request.app[NODE].journal.changes))
+
+
 @routes.get("/info")
 @takes()
 async def info(request: web.Request) -> web.Response:
@@ -68,7 +86,7 @@ async def health_report(node: Node) -> HealthReport:
     """What `/health` says of this worker now."""
     now = datetime.now(UTC)
     usage = _resources.usage()
-    found = health_checks.checks(await _view(node, now))
+    found = _with_since(node, health_checks.checks(await _view(node, now)))
     return HealthReport(
         status=health_checks.health(found),
         timestamp=now,
@@ -79,6 +97,28 @@ async def health_report(node: Node) -> HealthReport:
         roles=_roles(node),
         checks=found,
     )
+
+
+def _with_since(node: Node, found: dict[str, Check]) -> dict[str, Check]:
+    return {
+        name: msgspec.structs.replace(check, since=node.journal.since(name, check)) for name, check in found.items()
+    }
+
+
+async def keep_journal(node: Node) -> None:
+    """Note changes of the checks' states until cancelled, from the first look at the brokers on."""
+    node.journal.load()
+    node.journal.note_start(emis_streams.__version__, _now(node))
+    while True:
+        if node.lag is None or node.lag.snapshot() is not None:
+            report = await health_report(node)
+            if node.journal.note(report.checks, _now(node)):
+                await asyncio.to_thread(node.journal.save)
+        await asyncio.sleep(JOURNAL_SECONDS)
+
+
+def _now(node: Node) -> datetime:
+    return datetime.fromtimestamp(node.clock.unix_seconds(), UTC)
 
 
 async def _view(node: Node, now: datetime) -> View:

@@ -1,17 +1,20 @@
 """What the health page and the overview show of a health report, in the reader's language."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from aiohttp import web
 
-from emis_streams.health_report import Check, CheckStatus, Health, HealthReport
+from emis_streams.health_report import Check, CheckStatus, Health, HealthChange, HealthReport
+from emis_streams.node import NODE
 from web.i18n import Texts
 from web.lag_page import Figure, Look
 from web.pages import render, texts_of
 
 LOOKS: dict[CheckStatus, Look] = {"pass": "ok", "warn": "warn", "fail": "bad"}
+MOST_LINES = 20
+"""Of the journal on the page; the JSON has all."""
 HEALTH_LOOKS: dict[Health, Look] = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad"}
 
 
@@ -24,6 +27,8 @@ class Part:
     state: str
     text: str
     affects: tuple[str, ...]
+    since: datetime | None = None
+    """Since when it says so, unless it is well."""
 
 
 def health_page(request: web.Request, report: HealthReport, status: int) -> web.Response:
@@ -34,6 +39,7 @@ def health_page(request: web.Request, report: HealthReport, status: int) -> web.
         "look": HEALTH_LOOKS[report.status],
         "figures": _figures(t, report),
         "parts_shown": parts_of(t, report.checks),
+        "journal": journal_lines(t, request.app[NODE].journal.changes),
     }
     return render(request, "health.html", values, status)
 
@@ -43,13 +49,43 @@ def parts_of(t: Texts, checks: Mapping[str, Check]) -> list[Part]:
     return [
         Part(
             look=LOOKS[check.status],
-            name=t(f"part.{name}") if t.has(f"part.{name}") else name,
+            name=_part_name(t, name),
             state=t(f"check.{check.status}"),
             text=t.say(check.output_key, check.output_params, check.output),
             affects=check.affected_endpoints,
+            since=None if check.status == "pass" else check.since,
         )
         for name, check in checks.items()
     ]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the journal."""
+
+    at: datetime
+    look: Look
+    name: str
+    state: str
+    text: str
+
+
+def journal_lines(t: Texts, changes: Sequence[HealthChange]) -> list[Line]:
+    """The newest changes in words."""
+    return [
+        Line(
+            at=change.at,
+            look=LOOKS[change.after],
+            name=_part_name(t, change.part),
+            state=t(f"check.{change.after}"),
+            text=t.say(change.output_key, change.output_params, change.output),
+        )
+        for change in changes[:MOST_LINES]
+    ]
+
+
+def _part_name(t: Texts, part: str) -> str:
+    return t(f"part.{part}") if t.has(f"part.{part}") else part
 
 
 def _figures(t: Texts, report: HealthReport) -> list[Figure]:

@@ -58,5 +58,6 @@ OUTPUTS: dict[str, str] = {
     "progress.ok": "All work makes progress.",
     "progress.none": "No progress: {reason}. The process exits if this continues.",
     "memory.ok": "{percent:.0f}% of what this process may use.",
+    "journal.started": "The process started, version {version}.",
     "memory.high": "{percent:.0f}% of what this process may use.",
 }

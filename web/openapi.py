@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from emis_streams.answers import ClassDetail, Gone, TeacherDetail
-from emis_streams.health_report import ConsumerLag, HealthReport, InfoReport, LiveReport, ReadyReport
+from emis_streams.health_report import ConsumerLag, HealthChanges, HealthReport, InfoReport, LiveReport, ReadyReport
 
-BODIES = (TeacherDetail, ClassDetail, Gone, ConsumerLag, HealthReport, ReadyReport, LiveReport, InfoReport)
+BODIES = (
+    *(TeacherDetail, ClassDetail, Gone, ConsumerLag),
+    *(HealthReport, HealthChanges, ReadyReport, LiveReport, InfoReport),
+)
 
 
 def schemas() -> dict[str, Any]:
@@ -33,6 +36,6 @@ def _as_answered(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _property(name: str, about: dict[str, Any]) -> dict[str, Any]:
     about.pop("default", None)
-    if name in ("time", "timestamp") or name.endswith(("At", "Time")):
+    if name in ("at", "since", "time", "timestamp") or name.endswith(("At", "Time")):
         return {**about, "format": "date-time"}
     return about

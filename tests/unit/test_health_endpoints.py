@@ -1,5 +1,6 @@
 """The probes, health, lag and metrics over HTTP; errors as problem+json."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from emis_streams.node import NODE, FollowerStatus, IngestStatus, Node
 from tests.pages import ToldLag, a_history, a_node, a_report, serving
-from tests.unit.test_health_checks import a_follower, an_ingest
+from tests.services import until
+from tests.unit.test_health_checks import a_follower, an_ingest, one
 from web import problems
+from web.health import keep_journal
 
 
 @dataclass
@@ -238,3 +241,38 @@ async def test_pages_may_only_run_what_is_served_with_them() -> None:
         assert response.content_type == "text/html"
         assert "script-src 'self'" in response.headers["Content-Security-Policy"]
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_journal_is_on_the_page_and_as_json_and_checks_say_since_when() -> None:
+    worker = node()
+    worker.lag = ToldLag(a_report(error="gone"))  # type: ignore[assignment]
+    watching = asyncio.create_task(keep_journal(worker))
+    try:
+        await until(lambda: len(worker.journal.changes) > 1)
+        async with asking(worker, "/health/journal") as response:
+            changes = (await response.json())["changes"]
+            assert changes[-1]["part"] == "process"
+            brokers = next(change for change in changes if change["part"] == "brokers")
+            assert (brokers["before"], brokers["after"], brokers["outputKey"]) == (None, "fail", "brokers.unreachable")
+        async with asking(worker, "/health") as response:
+            checks = (await response.json())["checks"]
+            assert checks["brokers"]["since"] == brokers["at"]
+        async with asking(worker, "/health", Accept="text/html", **{"Accept-Language": "en"}) as response:
+            page = await response.text()
+            assert "The process started, version" in page
+            assert page.count("gone") >= 2
+    finally:
+        watching.cancel()
+
+
+async def test_the_journal_waits_for_the_first_look_at_the_brokers() -> None:
+    """What is not known in the first second is no state worth a line."""
+    worker = node(lag=ToldLag(None))
+    watching = asyncio.create_task(keep_journal(worker))
+    try:
+        await until(lambda: len(worker.journal.changes) == 1)
+        worker.lag = ToldLag(a_report())  # type: ignore[assignment]
+        await until(lambda: worker.journal.since("brokers", one("brokers")) is not None)
+        assert [change.part for change in worker.journal.changes if change.part == "brokers"] == []
+    finally:
+        watching.cancel()

@@ -1,0 +1,160 @@
+"""The journal of a worker's health: which check changed its state when. Bounded, and kept over restarts.
+
+It is one file of DATA_DIR, written whole at each change: a reader sees the old one or the new one. What cannot be read
+of it is left out with a line in the log: nobody's start depends on it.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from emis_streams.health_report import Check, CheckStatus, HealthChange
+from emis_streams.lag_report import Camel
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "health-journal.json"
+MOST_CHANGES = 200
+_MOST_CHARACTERS = 500
+"""Of one text: it may have been written by the brokers, or by a database."""
+_MOST_BYTES = 4 << 20
+"""A larger file is not ours: 200 changes are a tenth of it."""
+STARTED = "journal.started"
+"""Key of the change that a start of the process is."""
+
+
+class _State(Camel, frozen=True, kw_only=True):
+    """What a check says, as far as a change of it is worth a line."""
+
+    status: CheckStatus
+    key: str
+    """Empty while it passes: one way of being well is as good as another."""
+    since: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Kept(Camel, frozen=True, kw_only=True):
+    """The file."""
+
+    changes: tuple[HealthChange, ...]
+    states: dict[str, _State]
+
+
+class HealthJournal:
+    """Changes of the checks' states; `load` once, then `note` what the checks say, and `save` if something changed."""
+
+    def __init__(self, path: Path | None = None, most: int = MOST_CHANGES) -> None:
+        """Without a path it is kept in memory only."""
+        self._path = path
+        self._most = most
+        self._changes: list[HealthChange] = []
+        self._states: dict[str, _State] = {}
+        self._could_save = True
+
+    @property
+    def changes(self) -> tuple[HealthChange, ...]:
+        """The newest first."""
+        return tuple(reversed(self._changes))
+
+    def load(self) -> None:
+        """Read what an earlier process kept; a file that is missing, damaged or not ours leaves an empty journal."""
+        if self._path is None:
+            return
+        try:
+            if self._path.stat().st_size > _MOST_BYTES:
+                raise msgspec.ValidationError(f"it has more than {_MOST_BYTES} bytes")
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            log.warning("%s cannot be read and is begun again: %s", self._path, _short(str(error)))
+            return
+        self._changes = list(kept.changes[-self._most :])
+        self._states = dict(kept.states)
+
+    def note_start(self, version: str, at: datetime) -> None:
+        """A process has started: gaps before it are not known."""
+        self._add(
+            HealthChange(
+                at=at,
+                part="process",
+                before=None,
+                after="pass",
+                output=f"The process started, version {version}.",
+                output_key=STARTED,
+                output_params={"version": version},
+            )
+        )
+
+    def note(self, checks: Mapping[str, Check], at: datetime) -> bool:
+        """Compare what the checks say with what they said; returns whether something changed."""
+        found = [self._note_one(part, check, at) for part, check in checks.items()]
+        return any(found)
+
+    def _note_one(self, part: str, check: Check, at: datetime) -> bool:
+        before = self._states.get(part)
+        if before is not None and (before.status, before.key) == (check.status, _key(check)):
+            return False
+        self._states[part] = _State(status=check.status, key=_key(check), since=at)
+        if before is None and check.status == "pass":
+            return True
+        self._add(
+            HealthChange(
+                at=at,
+                part=part,
+                before=None if before is None else before.status,
+                after=check.status,
+                output=_short(check.output),
+                output_key=check.output_key,
+                output_params={name: _short(v) if isinstance(v, str) else v for name, v in check.output_params.items()},
+            )
+        )
+        return True
+
+    def _add(self, change: HealthChange) -> None:
+        self._changes.append(change)
+        del self._changes[: -self._most]
+
+    def since(self, part: str, check: Check) -> datetime | None:
+        """Since when a check says what it says; None if it was not noted yet."""
+        state = self._states.get(part)
+        if state is None or (state.status, state.key) != (check.status, _key(check)):
+            return None
+        return state.since
+
+    def save(self) -> None:
+        """Write the file. A disk that refuses is named in the log once: the journal goes on in memory."""
+        if self._path is None:
+            return
+        body = msgspec.json.encode(_Kept(changes=tuple(self._changes), states=self._states))
+        try:
+            _replace(self._path, body)
+        except OSError as error:
+            if self._could_save:
+                log.warning("%s cannot be written, and goes on in memory: %s", self._path, error.strerror)
+            self._could_save = False
+        else:
+            self._could_save = True
+
+
+def _replace(path: Path, body: bytes) -> None:
+    """Raises OSError; the file at `path` is the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _key(check: Check) -> str:
+    return "" if check.status == "pass" else check.output_key
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
