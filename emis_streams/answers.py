@@ -83,3 +83,74 @@ class Gone(msgspec.Struct, rename="camel", kw_only=True):
 
     deleted_at: datetime
     version: str
+
+
+class FoundTeacher(msgspec.Struct, rename="camel", kw_only=True, tag_field="kind", tag="teacher"):
+    """A teacher in a list of names, with what tells namesakes apart."""
+
+    teacher_id: str
+    full_name: str
+    school_id: str | None
+    subjects: list[str]
+    """Subjects, class names and years are those of the first eight entries of the list of classes."""
+    class_names: list[str]
+    academic_years: list[str]
+
+
+class FoundClass(msgspec.Struct, rename="camel", kw_only=True, tag_field="kind", tag="class"):
+    """A class in a list of names, with what tells namesakes apart."""
+
+    class_id: str
+    class_name: str
+    grade: str | None
+    academic_year: str | None
+    total_students: int | None
+    school_id: str | None
+    homeroom_teacher_id: str | None
+    homeroom_teacher_name: str | None
+    """Null also if the teacher is not known."""
+
+
+class SearchPage(msgspec.Struct, rename="camel", kw_only=True):
+    """A page of a list of names: teachers before classes, each in natural order."""
+
+    results: list[FoundTeacher | FoundClass]
+    next_after: str | None
+    """Ask for what comes after this one; null at the end."""
+    complete: bool
+    """False: the search was ended early to bound its cost; a page that is not full is no sign of the end."""
+    source: Source
+    age_seconds: float | None = None
+    stale: bool = True
+
+
+class ClassTeacherRole(msgspec.Struct, rename="camel", kw_only=True):
+    """What a teacher does in a class."""
+
+    assignment_id: str | None
+    """Null for a homeroom teacher without an assignment."""
+    role: str
+    subject: str | None
+
+
+class ClassTeacher(msgspec.Struct, rename="camel", kw_only=True):
+    """A teacher of a class, with all roles in it."""
+
+    teacher_id: str
+    full_name: str | None
+    """Null if the teacher is not known, or deleted."""
+    deleted: bool
+    is_homeroom: bool
+    roles: list[ClassTeacherRole]
+
+
+class ClassTeachers(msgspec.Struct, rename="camel", kw_only=True):
+    """The teachers of a class: the homeroom teacher first, then in natural order of their names within the page."""
+
+    class_id: str
+    teachers: list[ClassTeacher]
+    next_after: str | None
+    """Ask for what comes after this assignment; null at the end."""
+    source: Source
+    age_seconds: float | None = None
+    stale: bool = True

@@ -74,7 +74,9 @@ def _split(text: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 13)
 def _word(word: str) -> _Word:
-    folded, key, tone = [], [], 0
+    folded: list[str] = []
+    key: list[str] = []
+    tone = 0
     for character in unicodedata.normalize("NFD", word):
         if unicodedata.combining(character):
             key.append(_SECOND_LETTERS.get(folded[-1] + character, ""))

@@ -3,15 +3,23 @@
 Whose rows an assignment has is kept under `o`, so that the entry can move to another teacher and back.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from rocksdict import WriteBatch
 
 from emis_streams.assignment_owner import owner
-from emis_streams.read_model.keys import ASSIGNMENT, ID_BYTES, PAIR_BYTES, TEACHERS_OF_ASSIGNMENT, TIME_BYTES, index_key
-from emis_streams.read_model.local_copy import LocalCopy, MovedIndexKey
+from emis_streams.read_model.keys import (
+    ASSIGNMENT,
+    ID_BYTES,
+    PAIR_BYTES,
+    TEACHERS_OF_ASSIGNMENT,
+    TIME_BYTES,
+    class_key,
+    index_key,
+)
+from emis_streams.read_model.local_copy import IndexChanges, LocalCopy
 
 _Rows = dict[bytes, bytes]
 """Of one assignment, by teacher id."""
@@ -24,24 +32,52 @@ class RowChange(NamedTuple):
     after: bytes
 
 
-def moved_entries(copy: LocalCopy, batch: WriteBatch, changes: Mapping[bytes, RowChange]) -> list[MovedIndexKey]:
-    """How index entries move when rows change, by key; puts into the batch which teachers the assignments have.
+def add_changes(to: IndexChanges, copy: LocalCopy, batch: WriteBatch, changes: Mapping[bytes, RowChange]) -> None:
+    """How index entries change with the rows; puts into the batch which teachers the assignments have.
 
-    Reads once for all assignments, and once more if other teachers have rows of them.
+    Reads once for all assignments, and once more if other teachers have rows of some of them.
     """
-    by_assignment = _by_assignment(changes)
+    keys = [key for key in changes if len(key) == PAIR_BYTES]
+    ids = [key[ID_BYTES + 1 :] for key in keys]
+    known = copy.get_many([TEACHERS_OF_ASSIGNMENT + id_ for id_ in ids])
+    n_changes = Counter(ids)
+    first_teachers: list[tuple[bytes, bytes]] = []
+    shared: dict[bytes, dict[bytes, RowChange]] = defaultdict(dict)
+    for key, id_, teachers in zip(keys, ids, known, strict=True):
+        teacher, change = key[:ID_BYTES], changes[key]
+        if n_changes[id_] > 1 or teachers not in (None, teacher):
+            shared[id_][teacher] = change
+            continue
+        if teachers is None:
+            first_teachers.append((TEACHERS_OF_ASSIGNMENT + id_, teacher))
+        before = None if change.before is None else index_key(ASSIGNMENT, key, change.before)
+        _move(to, before, index_key(ASSIGNMENT, key, change.after))
+    for key, teacher in sorted(first_teachers):  # Which RocksDB takes faster.
+        batch.put(key, teacher)
+    if shared:
+        _add_shared(to, copy, batch, shared)
+
+
+def _add_shared(
+    to: IndexChanges, copy: LocalCopy, batch: WriteBatch, by_assignment: Mapping[bytes, Mapping[bytes, RowChange]]
+) -> None:
+    """Of assignments of which several teachers have rows."""
     teachers = _teachers(copy, by_assignment)
     others = [(id_, t) for id_, changed in by_assignment.items() for t in teachers[id_] if t not in changed]
     unchanged = _stored_rows(copy, others)
-    moved: list[MovedIndexKey] = []
     for id_, changed in by_assignment.items():
         rest = unchanged.get(id_, {})
         before = _entry(id_, rest | {t: change.before for t, change in changed.items() if change.before is not None})
-        after = _entry(id_, rest | {t: change.after for t, change in changed.items()})
-        if before != after:
-            moved.append((before, after))
+        _move(to, before, _entry(id_, rest | {t: change.after for t, change in changed.items()}))
         _put_teachers(batch, id_, teachers[id_], changed)
-    return moved
+
+
+def _move(to: IndexChanges, before: bytes | None, after: bytes | None) -> None:
+    """The entry in the list of the teacher's classes, and the one by class: that stays if only the teacher changes."""
+    if before != after:
+        to.move(before, after)
+        to.moved.append((before, after))
+        to.move(before and class_key(before), after and class_key(after))
 
 
 def add_teachers(copy: LocalCopy, batch: WriteBatch, keys: Iterable[bytes]) -> None:
@@ -64,14 +100,16 @@ def put_entries(copy: LocalCopy, batch: WriteBatch, assignment_ids: Iterable[byt
         entry = _entry(id_, rows_by_teacher)
         if entry is not None:
             batch.put(entry, b"")
+            batch.put(class_key(entry), b"")
 
 
-def _by_assignment(changes: Mapping[bytes, RowChange]) -> dict[bytes, dict[bytes, RowChange]]:
-    by_assignment: dict[bytes, dict[bytes, RowChange]] = defaultdict(dict)
-    for key, change in changes.items():
-        if len(key) == PAIR_BYTES:
-            by_assignment[key[ID_BYTES + 1 :]][key[:ID_BYTES]] = change
-    return by_assignment
+def held_rows(copy: LocalCopy, assignment_ids: Iterable[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
+    """Who has each of these assignments, and that teacher's row of it; assignments that nobody has are left out."""
+    ids = list(assignment_ids)
+    teachers = _teachers(copy, ids)
+    stored = _stored_rows(copy, [(id_, teacher) for id_ in ids for teacher in teachers[id_]])
+    owners = {id_: owner(rows_by_teacher) for id_, rows_by_teacher in stored.items()}
+    return {id_: (teacher, stored[id_][teacher]) for id_, teacher in owners.items() if teacher is not None}
 
 
 def _teachers(copy: LocalCopy, assignment_ids: Iterable[bytes]) -> dict[bytes, list[bytes]]:

@@ -11,23 +11,22 @@ from rocksdict import WriteBatch
 from emis_streams.changelog_rows import refusals
 from emis_streams.engine.follower import Position
 from emis_streams.engine.store import encode_position
-from emis_streams.read_model import assignment_index
+from emis_streams.read_model import assignment_index, search_index
+from emis_streams.read_model.assignment_index import RowChange
 from emis_streams.read_model.keys import (
-    ACTIVITY_BY_TIME,
     ACTIVITY_ROW,
     ASSIGNMENT,
     CLASS,
-    CLASSES_OF_TEACHER,
+    INDEXES,
     POSITION,
     POSITIONS_WITHOUT_INDEXES,
-    PROGRESS_BY_TIME,
     PROGRESS_ROW,
     TEACHER,
     TEACHERS_OF_ASSIGNMENT,
     TIME_BYTES,
     index_key,
 )
-from emis_streams.read_model.local_copy import LocalCopy
+from emis_streams.read_model.local_copy import IndexChanges, LocalCopy
 from emis_streams.topics import ACTIVITY, ASSIGNMENTS, CLASSES, PROGRESS, TEACHERS
 
 logger = logging.getLogger(__name__)
@@ -47,11 +46,11 @@ async def add_missing_indexes(copy: LocalCopy) -> None:
     logger.info("%s is of an older version: making its indexes", copy.path)
     positions = await _remove_invalid_rows(copy, positions)
     begin = WriteBatch(raw_mode=True)
-    for prefix in (CLASSES_OF_TEACHER, TEACHERS_OF_ASSIGNMENT, PROGRESS_BY_TIME, ACTIVITY_BY_TIME):
+    for prefix in INDEXES:
         begin.delete_range(prefix, _end(prefix))
     copy.write(begin)
     n_rows = 0
-    for prefix in (CLASS, ASSIGNMENT, TEACHERS_OF_ASSIGNMENT, PROGRESS_ROW, ACTIVITY_ROW):
+    for prefix in (CLASS, TEACHER, ASSIGNMENT, TEACHERS_OF_ASSIGNMENT, PROGRESS_ROW, ACTIVITY_ROW):
         rows = _all(copy, prefix)
         while step := list(islice(rows, _ROWS_PER_STEP)):
             _index(copy, prefix, step)
@@ -112,10 +111,14 @@ def _index(copy: LocalCopy, prefix: bytes, step: list[tuple[bytes, bytes]]) -> N
         assignment_index.put_entries(copy, batch, (key[1:] for key, _ in step))
         copy.write(batch)
         return
-    for key, kept in step:
-        entry = index_key(prefix, key[1:], kept[TIME_BYTES:])
-        if entry is not None:
-            batch.put(entry, b"")
+    index = IndexChanges()
+    if prefix in search_index.KINDS:
+        changes = {key[1:]: RowChange(None, kept[TIME_BYTES:]) for key, kept in step}
+        search_index.add_changes(index, prefix, changes)
+    else:
+        for key, kept in step:
+            index.move(None, index_key(prefix, key[1:], kept[TIME_BYTES:]))
+    index.put_into(batch)
     copy.write(batch)
 
 

@@ -4,7 +4,7 @@
     a<teacherId>|<assignmentId>  assignment row
     g<userId>|<lessonId>         progress row         y<userId>|<eventId>          activity row
     o<assignmentId>              ids of the teachers that have a row of it, one after the other
-    r<topic>|<partition>         position in the changelog
+    s<topic>|<partition>         position in the changelog
 
 Indexes of lists have no values. Each is written in the same batch as the row that it is made of:
 
@@ -12,9 +12,12 @@ Indexes of lists have no values. Each is written in the same batch as the row th
     h<teacherId>|<classId>|<assignmentId>   assignment, by class, of the teacher who has it
     u<userId>|<time><lessonId>              progress by time (µs since 1970, 8 bytes)
     v<userId>|<time><eventId>               activity by time
+    k<classId><assignmentId>                assignment, by class (ids of 16 bytes each)
+    n w x                                   names of teachers and classes (`search_index.py`)
 
 Positions of e687981 and before are under `p`: such a copy lacks the indexes of assignments, progress and activity.
-Positions under `q` are of a copy that lacks the teachers of assignments.
+Positions under `q` are of a copy that lacks the teachers of assignments, under `r` of one that lacks assignments by
+class and names.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -22,18 +25,32 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from emis_streams import rows
-from emis_streams.rows import AssignmentRow, ClassRow
+from emis_streams.rows import AssignmentRow
 
 CLASS, TEACHER, ASSIGNMENT, PROGRESS_ROW, ACTIVITY_ROW = b"c", b"t", b"a", b"g", b"y"
 HOMEROOM = CLASSES_OF_TEACHER = b"h"
 """Prefix of the index of a teacher's classes: homeroom classes and assignments."""
 PROGRESS_BY_TIME, ACTIVITY_BY_TIME = b"u", b"v"
 TEACHERS_OF_ASSIGNMENT = b"o"
-POSITION = b"r"
+ASSIGNMENTS_OF_CLASS = b"k"
+NAMES, WORDS_OF_NAMES, NAMES_OF_SCHOOL = b"n", b"w", b"x"
+INDEXES = (
+    CLASSES_OF_TEACHER,
+    TEACHERS_OF_ASSIGNMENT,
+    PROGRESS_BY_TIME,
+    ACTIVITY_BY_TIME,
+    ASSIGNMENTS_OF_CLASS,
+    NAMES,
+    WORDS_OF_NAMES,
+    NAMES_OF_SCHOOL,
+)
+"""What follows from the rows, and can be made again from them."""
+POSITION = b"s"
 """And topic|partition: position in a changelog."""
-POSITIONS_WITHOUT_INDEXES = (b"q", b"p")
+POSITIONS_WITHOUT_INDEXES = (b"r", b"q", b"p")
 
 ID_BYTES = 36
+SHORT_ID_BYTES = 16
 TIME_BYTES = 8
 PAIR_BYTES = 2 * ID_BYTES + 1
 """Of `<id>|<id>`."""
@@ -42,25 +59,26 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def index_key(prefix: bytes, key: bytes, row: bytes) -> bytes | None:
-    """The index entry of a row; None if it has none: deleted, a teacher, a class without a homeroom teacher.
+    """The index entry of an assignment, progress or activity row; None if it has none: deleted, or no row of its kind.
 
-    Also None for a key that is not made of ids, and for a body that is not one of its kind: no question finds them.
+    Also None for a key that is not made of ids: no question finds it.
     """
-    if prefix == TEACHER or len(key) != (ID_BYTES if prefix == CLASS else PAIR_BYTES) or rows.is_deleted(row):
+    if len(key) != PAIR_BYTES or rows.is_deleted(row):
         return None
     try:
-        if prefix == CLASS:
-            return _of_class(key, row)
         return _of_assignment(key, row) if prefix == ASSIGNMENT else time_key(prefix, key, row)
     except (msgspec.MsgspecError, ValueError, OverflowError):
         return None
 
 
-def _of_class(key: bytes, row: bytes) -> bytes | None:
-    body = rows.body_of(row, ClassRow)
-    assert body is not None
-    teacher_id = body.homeroom_teacher_id
-    return None if teacher_id is None else HOMEROOM + _id(teacher_id) + b"|" + key
+def homeroom_key(key: bytes, teacher_id: str | None) -> bytes | None:
+    """The index entry of a class with this homeroom teacher; None if it has none, or if one of the ids is none."""
+    if teacher_id is None or len(key) != ID_BYTES:
+        return None
+    try:
+        return HOMEROOM + _id(teacher_id) + b"|" + key
+    except ValueError:
+        return None
 
 
 def _of_assignment(key: bytes, row: bytes) -> bytes:
@@ -75,6 +93,20 @@ def _id(text: str) -> bytes:
     if len(raw) != ID_BYTES:
         raise ValueError(f"{text!r} is no id")
     return raw
+
+
+def short_id(id_: bytes) -> bytes:
+    """The 16 bytes of an id. Raises ValueError for what is none."""
+    raw = bytes.fromhex(id_.replace(b"-", b"").decode())
+    if len(raw) != SHORT_ID_BYTES:
+        raise ValueError(f"{id_!r} is no id")
+    return raw
+
+
+def class_key(entry: bytes) -> bytes:
+    """The entry by class of an assignment, whose entry in the index of a teacher's classes is given."""
+    class_id, assignment_id = entry[1 + ID_BYTES + 1 : 1 + PAIR_BYTES], entry[1 + PAIR_BYTES + 1 :]
+    return ASSIGNMENTS_OF_CLASS + bytes.fromhex((class_id + assignment_id).replace(b"-", b"").decode())
 
 
 def time_key(prefix: bytes, key: bytes, row: bytes) -> bytes:

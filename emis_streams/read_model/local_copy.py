@@ -35,6 +35,32 @@ MovedIndexKey = tuple[bytes | None, bytes | None]
 """The index entry of a row before and after a write; None: there is none."""
 
 
+class IndexChanges:
+    """What a write changes in the indexes."""
+
+    def __init__(self) -> None:
+        self.removed: list[bytes] = []
+        self.added: list[bytes] = []
+        self.moved: list[MovedIndexKey] = []
+        """Of those, the entries of lists of classes."""
+
+    def move(self, before: bytes | None, after: bytes | None) -> None:
+        """One entry, which moves unless both are equal."""
+        if before == after:
+            return
+        if before is not None:
+            self.removed.append(before)
+        if after is not None:
+            self.added.append(after)
+
+    def put_into(self, batch: WriteBatch) -> None:
+        """In the order of the keys: RocksDB takes a third of the time for that."""
+        for key in self.removed:
+            batch.delete(key)
+        for key in sorted(self.added):
+            batch.put(key, b"")
+
+
 def _options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
@@ -98,26 +124,26 @@ class LocalCopy(OnDisk):
 
     def scan(self, first: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Keys from `first` on and before `end`, with their values, as of the first step."""
-        it = self._iterator(end)
+        it = self.iterator(end)
         it.seek(first)
         while it.valid():
             yield it.key(), it.value()
             it.next()
-        self._check_end(it)
+        self.check_end(it)
 
     def scan_keys(self, first: bytes, end: bytes) -> Iterator[bytes]:
         """Keys from `first` on and before `end`, as of the first step."""
-        it = self._iterator(end)
+        it = self.iterator(end)
         it.seek(first)
         is_valid, key_of, step = it.valid, it.key, it.next
         while is_valid():
             yield key_of()
             step()
-        self._check_end(it)
+        self.check_end(it)
 
     def scan_keys_backwards(self, first: bytes, end: bytes) -> Iterator[bytes]:
         """Keys before `end`, the last one first, down to `first`."""
-        it = self._iterator(end)
+        it = self.iterator(end)
         it.seek_to_last()
         while it.valid():
             key: bytes = it.key()
@@ -125,16 +151,20 @@ class LocalCopy(OnDisk):
                 return
             yield key
             it.prev()
-        self._check_end(it)
+        self.check_end(it)
 
-    def _iterator(self, end: bytes) -> RdictIter:
+    def iterator(self, end: bytes) -> RdictIter:
+        """Over the keys before `end`, as of now; when it is not valid any more, `check_end` is to be called.
+
+        RocksDB keeps only the address of `end`: the caller holds a reference for as long as the iterator is used.
+        """
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
         return self._db.iter(options)
 
     @checked
-    def _check_end(self, it: RdictIter) -> None:
-        """What cannot be read looks like the end."""
+    def check_end(self, it: RdictIter) -> None:
+        """Raises Damaged if the iterator has ended early: what cannot be read looks like the end."""
         it.status()
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from rocksdict import WriteBatch
 
 from emis_streams import rows
-from emis_streams.answers import ClassDetail, Gone, TeacherDetail
+from emis_streams.answers import ClassDetail, ClassTeachers, FoundClass, FoundTeacher, Gone, SearchPage, TeacherDetail
 from emis_streams.class_list import DEFAULT_LIMIT, Cursor
+from emis_streams.read_model import class_teachers, found_names
 from emis_streams.read_model.entry_counts import Count, EntryCounts, positions_of
 from emis_streams.read_model.keys import (
     ASSIGNMENT,
@@ -21,7 +22,9 @@ from emis_streams.read_model.keys import (
     TIME_BYTES,
 )
 from emis_streams.read_model.local_copy import LocalCopy, MovedIndexKey, range_of, synced_at
+from emis_streams.read_model.name_search import SearchCursor
 from emis_streams.rows import AssignmentRow, ClassRow, TeacherRow
+from emis_streams.search_query import Query
 from emis_streams.teacher_detail import ClassPage, KnownClass, assemble
 from emis_streams.topics import CLASSES
 
@@ -93,6 +96,20 @@ class ReadModel(LocalCopy):
             last_synced_at=synced_at(kept),
             source="local",
         )
+
+    def class_teachers(
+        self, class_: ClassDetail, limit: int = class_teachers.DEFAULT_LIMIT, after: str | None = None
+    ) -> ClassTeachers:
+        """The teachers of a class, of the first `limit` assignments that come after this one by their ids."""
+        return class_teachers.of_class(self, class_.class_id, class_.homeroom_teacher_id, limit, after)
+
+    def search(self, query: Query, kinds: Sequence[bytes], limit: int, after: SearchCursor | None = None) -> SearchPage:
+        """The first `limit` teachers and classes that match and come after the cursor; all, if the query is empty."""
+        return found_names.search(self, query, kinds, limit, after)
+
+    def of_id(self, id_: str) -> list[FoundTeacher | FoundClass]:
+        """The teacher and the class that have this id, as a search shows them."""
+        return found_names.of_id(self, id_)
 
     def teacher_name(self, teacher_id: str) -> str | None:
         """The full name; None if the teacher is deleted or not known."""

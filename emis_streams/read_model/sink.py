@@ -9,7 +9,7 @@ from rocksdict import WriteBatch
 from emis_streams import rows
 from emis_streams.engine.follower import ChangelogSlice, Position
 from emis_streams.engine.store import decode_position, encode_position
-from emis_streams.read_model import assignment_index, indexing
+from emis_streams.read_model import assignment_index, indexing, search_index
 from emis_streams.read_model.assignment_index import RowChange
 from emis_streams.read_model.keys import (
     ACTIVITY_ROW,
@@ -21,7 +21,7 @@ from emis_streams.read_model.keys import (
     TIME_BYTES,
     index_key,
 )
-from emis_streams.read_model.local_copy import LocalCopy, MovedIndexKey
+from emis_streams.read_model.local_copy import IndexChanges, LocalCopy
 from emis_streams.topics import ACTIVITY, ASSIGNMENTS, CLASSES, PROGRESS, TEACHERS
 
 _PREFIXES = {
@@ -72,31 +72,21 @@ class ReadModelSink:
             stored_row, new_row = None if kept is None else kept[TIME_BYTES:], new[TIME_BYTES:]
             if stored_row != new_row:  # Else it is a replay: its index entry is there.
                 changes[key] = RowChange(stored_row, new_row)
-        if prefix == ASSIGNMENT:
-            moved = assignment_index.moved_entries(self._model, batch, changes)
-        else:
-            moved = _moved_entries(prefix, changes)
-        _move(batch, moved)
+        index = self._index_changes(prefix, batch, changes)
+        index.put_into(batch)
         batch.put(_position_key(part.tp), encode_position(part.position))
-        self._model.write(batch, moved)
+        self._model.write(batch, index.moved)
 
-
-def _moved_entries(prefix: bytes, changes: Mapping[bytes, RowChange]) -> list[MovedIndexKey]:
-    moved: list[MovedIndexKey] = []
-    for key, (stored_row, new_row) in changes.items():
-        before = None if stored_row is None else index_key(prefix, key, stored_row)
-        after = index_key(prefix, key, new_row)
-        if before != after:
-            moved.append((before, after))
-    return moved
-
-
-def _move(batch: WriteBatch, moved: Iterable[MovedIndexKey]) -> None:
-    for before, after in moved:
-        if before is not None:
-            batch.delete(before)
-        if after is not None:
-            batch.put(after, b"")
+    def _index_changes(self, prefix: bytes, batch: WriteBatch, changes: Mapping[bytes, RowChange]) -> IndexChanges:
+        found = IndexChanges()
+        if prefix == ASSIGNMENT:
+            assignment_index.add_changes(found, self._model, batch, changes)
+        elif prefix in search_index.KINDS:
+            search_index.add_changes(found, prefix, changes)
+        else:
+            for key, (before, after) in changes.items():
+                found.move(None if before is None else index_key(prefix, key, before), index_key(prefix, key, after))
+        return found
 
 
 def _merged(row: bytes, written_ms: int, kept: bytes | None) -> bytes | None:

@@ -51,7 +51,7 @@ def test_words_have_no_case_and_no_accents(name: str, folded: list[str]) -> None
     ],
 )
 def test_names_sort_as_in_a_vietnamese_list(in_order: list[str]) -> None:
-    assert sorted(reversed(in_order), key=sort_key) == in_order
+    assert sorted(set(in_order), key=sort_key) == in_order
     assert sorted(in_order, key=lambda name: sort_key(unicodedata.normalize("NFD", name))) == in_order
 
 

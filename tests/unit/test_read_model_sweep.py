@@ -90,7 +90,7 @@ def as_e687981_left_it(model: ReadModel, garbage: Mapping[bytes, bytes]) -> None
     older = WriteBatch(raw_mode=True)
     for key, value in garbage.items():
         older.put(key, WRITTEN_MS.to_bytes(TIME_BYTES, "big") + value)
-    for key, value in list(model.scan(POSITION, b"s")):
+    for key, value in list(model.scan(POSITION, bytes([POSITION[0] + 1]))):
         older.put(b"p" + key[1:], value)
         older.delete(key)
     model.write(older)

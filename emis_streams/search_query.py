@@ -1,0 +1,39 @@
+"""What somebody types to find teachers and classes: an id, a pasted address of a page, or beginnings of words. Pure."""
+
+import re
+from typing import NamedTuple
+
+from emis_streams.collation import collated
+from emis_streams.ids import canonical_id
+
+MOST_CHARACTERS = 200
+"""Of a query."""
+_ADDRESS = re.compile(r"(?:^|/)(?P<page>teachers|classes)/(?P<id>[^/?#\s]+)/?(?:[?#]\S*)?\s*$")
+
+
+class Query(NamedTuple):
+    """Names have to match all of it."""
+
+    words: tuple[bytes, ...]
+    """Folded; each is the beginning of a word of the name. Longer ones come first."""
+    school_ids: tuple[str, ...] = ()
+
+
+def query_of(text: str) -> Query:
+    """The words in any order; ids among them are ids of schools."""
+    parts = [(part, canonical_id(part)) for part in text.split()]
+    words = collated(" ".join(part for part, id_ in parts if id_ is None)).words
+    ids = dict.fromkeys(id_ for _, id_ in parts if id_ is not None)
+    return Query(tuple(sorted(words, key=len, reverse=True)), tuple(ids))
+
+
+def only_id(text: str) -> str | None:
+    """The id, in canonical form, if the text is nothing else."""
+    return canonical_id(text)
+
+
+def page_of_address(text: str) -> str | None:
+    """The path of the page, if the text is the address of a teacher's or a class's page, at whatever host."""
+    found = _ADDRESS.search(text.strip())
+    id_ = None if found is None else canonical_id(found["id"])
+    return None if found is None or id_ is None else f"/{found['page']}/{id_}"
