@@ -16,7 +16,7 @@ from web.problems import Handler
 
 PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 """For orchestrators, under any name: they say only whether this worker is alive and ready."""
-PUBLIC = PROBES | {"/static"}
+PUBLIC = PROBES | {"/static/{name}"}
 OPERATORS_ONLY = frozenset(
     {
         *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),

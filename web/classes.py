@@ -4,9 +4,10 @@ import msgspec
 from aiohttp import web
 
 from emis_streams.answers import ClassDetail
+from web.freshness import FRESHNESS
 from web.ids import with_any_id
 from web.lookup import find
-from web.pages import READERS_SECONDS, render, wants_html
+from web.pages import READERS_SECONDS, StampedPage, wants_html
 from web.parameters import LANG, takes
 from web.refusals import Refusal, as_page, as_problem
 from web.teachers import find_teacher_alone
@@ -32,8 +33,11 @@ async def class_page(request: web.Request) -> web.StreamResponse:
     found = await find_class(request, request.match_info["class_id"])
     if isinstance(found, Refusal):
         return as_page(request, found)
-    values = {"class_": found, "homeroom_name": await _teacher_name(request, found.homeroom_teacher_id)}
-    return render(request, "class.html", values, every_seconds=READERS_SECONDS, audience="teachers")
+    homeroom_name = await _teacher_name(request, found.homeroom_teacher_id)
+    found.age_seconds = request.app[FRESHNESS].bound(found.source)
+    page = StampedPage(request, "class.html", _encode((found, homeroom_name)), READERS_SECONDS, "teachers")
+    known = page.known()
+    return page.render({"class_": found, "homeroom_name": homeroom_name}) if known is None else known
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 Thousands of requests a second need the same figure, which changes once a second.
 """
 
+import math
 import time
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from emis_streams.answers import ClassDetail, Source, TeacherDetail
 from emis_streams.node import Node
 
 REMEMBERED_SECONDS = 0.1
+_STEPS_SECONDS = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0)
+_DAY_SECONDS = 86_400.0
 
 
 class Age(NamedTuple):
@@ -64,6 +67,17 @@ class Freshness:
     def mark(self, answer: TeacherDetail | ClassDetail) -> None:
         """Writes its age into an answer."""
         _, answer.age_seconds, answer.stale = self.age(answer.source)
+
+    def bound(self, source: Source) -> float | None:
+        """As `age_seconds`, rounded up coarsely: a page that shows it stays the same while nothing happens.
+
+        What is not stale is at most STALE_AFTER_SECONDS old; above that come 10 s, 30 s and so on.
+        """
+        seconds = self.age_seconds(source)
+        if seconds is None or seconds <= self._stale_after_seconds:
+            return None if seconds is None else self._stale_after_seconds
+        days = math.ceil(seconds / _DAY_SECONDS) * _DAY_SECONDS
+        return next((step for step in _STEPS_SECONDS if step >= seconds), days)
 
 
 FRESHNESS: web.AppKey[Freshness] = web.AppKey("freshness", Freshness)

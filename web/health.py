@@ -27,7 +27,7 @@ from emis_streams.resources import Resources
 from emis_streams.settings import ROLES
 from web import health_checks
 from web.health_checks import View
-from web.health_page import health_page
+from web.health_page import health_page, known_page
 from web.pages import wants_html
 from web.parameters import LANG, takes
 
@@ -63,6 +63,8 @@ async def startupz(request: web.Request) -> web.StreamResponse:
 @takes(LANG)
 async def health(request: web.Request) -> web.Response:
     """A check per part: 200 healthy and degraded, 503 unhealthy."""
+    if wants_html(request) and (known := known_page(request)) is not None:
+        return known
     report = await health_report(request.app[NODE])
     status = 503 if report.status == "unhealthy" else 200
     return health_page(request, report, status) if wants_html(request) else _json(report, status)

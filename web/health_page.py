@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -10,8 +11,9 @@ from emis_streams.health_report import Check, CheckStatus, Health, HealthChange,
 from emis_streams.node import NODE
 from web.i18n import Texts
 from web.lag_page import Figure, Look
-from web.pages import render, texts_of
+from web.pages import StampedPage, render, texts_of, this_second
 
+_TEMPLATE = "health.html"
 LOOKS: dict[CheckStatus, Look] = {"pass": "ok", "warn": "warn", "fail": "bad"}
 MOST_LINES = 20
 """Of the journal on the page; the JSON has all."""
@@ -31,6 +33,11 @@ class Part:
     """Since when it says so, unless it is well."""
 
 
+def known_page(request: web.Request) -> web.Response | None:
+    """The page, if it was made in this second already, and all was not unhealthy."""
+    return StampedPage(request, _TEMPLATE, this_second()).known()
+
+
 def health_page(request: web.Request, report: HealthReport, status: int) -> web.Response:
     """The health page, with the status that JSON would have."""
     t = texts_of(request)
@@ -41,7 +48,9 @@ def health_page(request: web.Request, report: HealthReport, status: int) -> web.
         "parts_shown": parts_of(t, report.checks),
         "journal": journal_lines(t, request.app[NODE].journal.changes),
     }
-    return render(request, "health.html", values, status)
+    if status != HTTPStatus.OK:
+        return render(request, _TEMPLATE, values, status)
+    return StampedPage(request, _TEMPLATE, this_second()).render(values)
 
 
 def parts_of(t: Texts, checks: Mapping[str, Check]) -> list[Part]:

@@ -21,7 +21,7 @@ from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
 from web.chart_points import bucketed
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.i18n import Texts
-from web.pages import render, texts_of
+from web.pages import StampedPage, texts_of, this_second
 from web.parameters import one_of
 
 Look = Literal["ok", "warn", "bad", "off"]
@@ -44,13 +44,19 @@ class Figure:
 
 def lag_page(request: web.Request) -> web.Response:
     """The consumer-lag page."""
+    page = StampedPage(request, "consumer_lag.html", this_second())
+    known = page.known()
+    return page.render(_values(request)) if known is None else known
+
+
+def _values(request: web.Request) -> dict[str, object]:
     monitor = request.app[NODE].lag
     report = None if monitor is None else monitor.snapshot()
     history = () if monitor is None else monitor.history()
     t = texts_of(request)
     only_lag = ONLY.of(request) == "lag"
     sort = SORT.of(request)
-    values = {
+    return {
         "report": report,
         "looks": LOOKS,
         "invalid": request.app[NODE].invalid_records(),
@@ -64,7 +70,6 @@ def lag_page(request: web.Request) -> web.Response:
         "option": lambda **changed: _with_query(request, changed),
         **charts(history),
     }
-    return render(request, "consumer_lag.html", values)
 
 
 def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:

@@ -11,8 +11,9 @@ from prometheus_client.registry import Collector
 from emis_streams.engine.door import DOOR, REASONS, Door, Limits, too_large
 from emis_streams.node import NODE
 from emis_streams.settings import Settings
+from web.assets import static_url
 from web.i18n import LANGUAGES, Texts
-from web.pages import TEMPLATES, static_url, wants_html
+from web.pages import TEMPLATES, wants_html
 from web.problems import HEADERS, PAGE_HEADERS, Handler, problem
 
 RETRY_AFTER_SECONDS = 1

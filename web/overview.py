@@ -15,7 +15,7 @@ from web.health import health_report
 from web.health_page import HEALTH_LOOKS, parts_of
 from web.i18n import Texts
 from web.lag_page import Figure, charts, lag_figures
-from web.pages import as_json, render, texts_of, wants_html
+from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, any_text, takes
 from web.refusals import Refusal, refuse
 from web.teachers import find_teacher_alone
@@ -33,18 +33,22 @@ COUNTED = ("classes", "teachers", "assignments", "keys")
 async def overview(request: web.Request) -> web.StreamResponse:
     """The overview as a page for browsers, in short as JSON for all others."""
     node = request.app[NODE]
-    teachers = _samples(node)
     if not wants_html(request):
-        return as_json(_in_short(node, teachers, sees_operations(request)))
-    t = texts_of(request)
+        return as_json(_in_short(node, _samples(node), sees_operations(request)))
+    page = StampedPage(request, "overview.html", this_second())
+    known = page.known()
+    return page.render(await _values(request)) if known is None else known
+
+
+async def _values(request: web.Request) -> dict[str, Any]:
+    node, t = request.app[NODE], texts_of(request)
     operations: dict[str, Any] = await _operations(t, node) if sees_operations(request) else dict(charts(()))
-    values = {
+    return {
         **operations,
         "figures": [*operations.get("figures", ()), *_count_figures(t, node)],
         "serves": node.read_model is not None,
-        "teachers": teachers,
+        "teachers": _samples(node),
     }
-    return render(request, "overview.html", values)
 
 
 async def _operations(t: Texts, node: Node) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_o
 from web.health_page import HEALTH_LOOKS
 from web.i18n import Texts
 from web.lag_page import Look
-from web.pages import as_json, render, texts_of, wants_html
+from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, takes
 
 routes = web.RouteTableDef()
@@ -68,8 +68,11 @@ async def services_status(request: web.Request) -> web.StreamResponse:
     """As the gateway sees them now; it asks nobody."""
     gateway = request.app[NODE].service
     assert isinstance(gateway, GatewayService)
-    status = status_of(gateway)
-    return _page(request, status) if wants_html(request) else as_json(status)
+    if not wants_html(request):
+        return as_json(status_of(gateway))
+    page = StampedPage(request, "services.html", this_second())
+    known = page.known()
+    return page.render(_values(texts_of(request), status_of(gateway))) if known is None else known
 
 
 @dataclass(frozen=True)
@@ -107,20 +110,18 @@ class _BreakerRow:
         return self.report.history[-2::-1]
 
 
-def _page(request: web.Request, status: ServicesStatus) -> web.Response:
-    t = texts_of(request)
+def _values(t: Texts, status: ServicesStatus) -> dict[str, object]:
     breakers = [
         _BreakerRow(service, pattern, _BREAKER_LOOKS[report.status], report)
         for service, of in status.circuit_breakers.items()
         for pattern, report in of.patterns.items()
     ]
-    values = {
+    return {
         "status": status,
         "look": HEALTH_LOOKS[status.status.value],
         "rows": [row for service in status.services for row in _rows(t, service)],
         "breakers": breakers,
     }
-    return render(request, "services.html", values)
 
 
 def _rows(t: Texts, service: ServiceStatus) -> list[_Row]:

@@ -6,6 +6,7 @@ from web import (
     access,
     circuit_breakers,
     classes,
+    compression,
     consumer_lag,
     health,
     ids,
@@ -30,6 +31,7 @@ def setup(app: web.Application) -> None:
     metrics.setup(app)
     tracing.setup(app)
     problems.setup(app)
+    compression.setup(app)
     access.setup(app)
     ids.setup(app)
     pages.setup(app)

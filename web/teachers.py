@@ -1,5 +1,7 @@
 """A teacher with a page of the list of classes: JSON and page, answered from this node's own copy."""
 
+from typing import Any
+
 import msgspec
 from aiohttp import hdrs, web
 
@@ -9,7 +11,7 @@ from emis_streams.node import NODE
 from web.freshness import FRESHNESS
 from web.ids import with_any_id
 from web.lookup import find
-from web.pages import READERS_SECONDS, render, texts_of, wants_html
+from web.pages import READERS_SECONDS, StampedPage, texts_of, wants_html
 from web.parameters import CLASSES_AFTER, CLASSES_LIMIT, LANG, takes
 from web.refusals import Refusal, as_page, as_problem
 from web.remembered import REMEMBERED
@@ -40,19 +42,24 @@ async def teacher_page(request: web.Request) -> web.StreamResponse:
     found = await find_teacher(request, request.match_info["teacher_id"], limit, after)
     if isinstance(found, Refusal):
         return as_page(request, found)
-    is_whole = after is None and found.next_after is None
+    found.age_seconds = request.app[FRESHNESS].bound(found.source)
+    page = StampedPage(request, "teacher.html", _encode(found), READERS_SECONDS, "teachers")
+    known = page.known()
+    return page.render(_values(request, found, after)) if known is None else known
+
+
+def _values(request: web.Request, found: TeacherDetail, after: Cursor | None) -> dict[str, Any]:
     shown = [c for c in found.class_assignments if c.class_name is not None]
     pupils = {c.class_id: c.total_students for c in shown if c.total_students is not None}
-    values = {
+    return {
         "teacher": found,
         "rows": rows_of(texts_of(request), found.class_assignments),
-        "is_whole": is_whole,
+        "is_whole": after is None and found.next_after is None,
         "n_classes": len({c.class_id for c in found.class_assignments if not c.deleted}),
         "n_pupils": sum(pupils.values()) if pupils else None,
         "first_page": None if after is None else _page_link(request, None),
         "next_page": None if found.next_after is None else _page_link(request, found.next_after),
     }
-    return render(request, "teacher.html", values, every_seconds=READERS_SECONDS, audience="teachers")
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

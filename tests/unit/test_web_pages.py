@@ -207,10 +207,14 @@ async def test_names_are_text_and_never_markup(client: ClientSession, model: Rea
     await keep(model, [homeroom_class(datetime.now(UTC))])
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/nothing/here"])
-async def test_pages_are_not_kept_and_run_only_what_is_served_with_them(client: ClientSession, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "kept"), [*((path, "private, no-cache") for path in PAGES), ("/nothing/here", "no-store")]
+)
+async def test_pages_are_asked_for_each_time_and_run_only_what_is_served_with_them(
+    client: ClientSession, path: str, kept: str
+) -> None:
     response = await client.get(path, headers=HTML)
-    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Cache-Control"] == kept
     assert "unsafe" not in response.headers["Content-Security-Policy"]
     assert "Accept-Language" in response.headers["Vary"]
 

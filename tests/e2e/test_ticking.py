@@ -1,0 +1,53 @@
+"""Times that go on in the browser, while the worker has nothing new to send."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.async_api import expect
+
+from emis_streams.read_model.model import ReadModel
+from tests.e2e.conftest import Reading
+from tests.pages import TEACHER, ToldLag, a_node, a_report, serving
+
+AGO = "time[data-ago]"
+JUST_NOW = re.compile(r"^(just now|[1-5] minutes? ago)$")
+
+
+@pytest.fixture
+async def page_address(model: ReadModel) -> AsyncIterator[str]:
+    async with serving(a_node(model, ToldLag(a_report()))) as server:
+        yield str(server.make_url(f"/teachers/{TEACHER}"))
+
+
+async def test_an_age_goes_on_without_an_answer_of_the_worker(page_address: str, reading: Reading) -> None:
+    async with reading() as reader:
+        await reader.page.clock.install(time=datetime.now(UTC))
+        await reader.page.goto(page_address)
+        age = reader.page.locator(AGO).first
+        await expect(age).to_have_text(JUST_NOW)
+        await reader.page.clock.fast_forward("05:00:00")
+        await expect(age).to_have_text("5 hours ago")
+
+
+@pytest.mark.parametrize("hours", [-30, 30])
+async def test_a_browser_whose_clock_is_wrong_counts_by_the_workers(
+    page_address: str, reading: Reading, hours: int
+) -> None:
+    async with reading() as reader:
+        await reader.page.clock.install(time=datetime.now(UTC) + timedelta(hours=hours))
+        await reader.page.goto(page_address)
+        await expect(reader.page.locator(AGO).first).to_have_text(JUST_NOW)
+
+
+async def test_it_speaks_the_language_of_the_page(page_address: str, reading: Reading) -> None:
+    async with reading(language="vi") as reader:
+        await reader.page.goto(page_address)
+        await expect(reader.page.locator(AGO).first).to_have_text(re.compile("^(vừa xong|[1-5] phút trước)$"))
+
+
+async def test_without_scripts_the_time_itself_is_there(page_address: str, reading: Reading) -> None:
+    async with reading(java_script_enabled=False) as reader:
+        await reader.page.goto(page_address)
+        await expect(reader.page.locator(AGO).first).to_have_text(re.compile(r"^\d\d:\d\d:\d\d, .* \d{4}$"))
