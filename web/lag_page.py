@@ -1,7 +1,7 @@
 """What the consumer-lag page and the overview show of a lag report, in the reader's language."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,8 +21,8 @@ from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
 from web.chart_points import bucketed
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.i18n import Texts
+from web.lag_table import LagTable, owner_page, with_query
 from web.pages import StampedPage, texts_of, this_second
-from web.parameters import one_of
 
 Look = Literal["ok", "warn", "bad", "off"]
 LOOKS: dict[Severity, Look] = {"ok": "ok", "warn": "warn", "error": "bad"}
@@ -54,8 +54,6 @@ def _values(request: web.Request) -> dict[str, object]:
     report = None if monitor is None else monitor.snapshot()
     history = () if monitor is None else monitor.history()
     t = texts_of(request)
-    only_lag = ONLY.of(request) == "lag"
-    sort = SORT.of(request)
     return {
         "report": report,
         "looks": LOOKS,
@@ -63,11 +61,10 @@ def _values(request: web.Request) -> dict[str, object]:
         "figures": [] if report is None else lag_figures(t, request.app[NODE], report),
         "reason": lambda verdict: reason(t, verdict),
         "group_about": lambda group: about_group(t, group),
-        "shown": lambda partitions: shown(partitions, only_lag, sort),
+        "table": LagTable.of(request),
         "most_rows": MOST_ROWS,
-        "only_lag": only_lag,
-        "sort": sort,
-        "option": lambda **changed: _with_query(request, changed),
+        "option": lambda **changed: with_query(request, **changed),
+        "owner_page": lambda owner: owner_page(request, owner),
         **charts(history),
     }
 
@@ -153,21 +150,6 @@ def about_group(t: Texts, group: GroupLag) -> str:
     return t(known.get(group.group_id, "group.other"))
 
 
-SORTS: dict[str, Callable[[PartitionLag], object]] = {
-    "partition": lambda p: (p.topic, p.partition),
-    "lag": lambda p: (-(p.lag or 0), p.topic, p.partition),
-    "seconds": lambda p: (-(p.lag_seconds or 0.0), p.topic, p.partition),
-}
-ONLY = one_of("only", ("lag", "all"), "all")
-SORT = one_of("sort", SORTS, "partition")
-
-
-def shown(partitions: Sequence[PartitionLag], only_lag: bool, sort: str) -> list[PartitionLag]:
-    """Rows of a group's table: all or only those that lag or need a look, in the order asked for."""
-    rows = [p for p in partitions if not only_lag or p.lag or p.severity != "ok"]
-    return sorted(rows, key=SORTS[sort])  # type: ignore[arg-type]
-
-
 def charts(history: Sequence[HistoryPoint]) -> dict[str, object]:
     """The trend as tables, the newest first."""
     return {
@@ -175,8 +157,3 @@ def charts(history: Sequence[HistoryPoint]) -> dict[str, object]:
         "rates": bucketed(history, lambda p: (p.produce_rate, p.consume_rate)),
         "lags": bucketed(history, lambda p: (float(p.total_lag),)),
     }
-
-
-def _with_query(request: web.Request, changed: dict[str, str | None]) -> str:
-    query = {**request.query, **changed}
-    return str(request.rel_url.with_query({name: value for name, value in query.items() if value is not None}))

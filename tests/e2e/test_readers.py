@@ -130,3 +130,57 @@ async def test_axe_finds_nothing_wrong(site: str, reading: Reading, name: str, w
         await reader.page.goto(site + PAGES[name])
         await reader.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
         assert await violations(reader.page) == []
+
+
+async def test_a_sorted_table_keeps_its_place_and_its_order_through_refreshes(site: str, reading: Reading) -> None:
+    async with reading(language="en") as reader:
+        page = reader.page
+        await page.goto(f"{site}/consumer-lag")
+        await page.get_by_text("80 partitions").click()
+        group = page.locator("#partitions-1")
+        heading = group.get_by_role("columnheader", name="Lag", exact=True)
+        await heading.scroll_into_view_if_needed()
+        before = await page.evaluate("scrollY")
+        await heading.get_by_role("link").click()
+        await expect(page).to_have_url(re.compile(r"sort=lag$"))
+        await expect(heading).to_have_attribute("aria-sort", "descending")
+        await expect(group.get_by_role("row").nth(1)).to_contain_text("Stalled")
+        assert abs(await page.evaluate("scrollY") - before) < 100
+        measured = page.get_by_text(re.compile("^Measured"))
+        shown = await measured.text_content()
+        await expect(measured).not_to_have_text(shown or "")
+        await expect(group.get_by_role("row").nth(1)).to_contain_text("Stalled")
+        await expect(heading).to_have_attribute("aria-sort", "descending")
+
+
+async def test_a_filter_stays_while_it_is_typed_and_after(site: str, reading: Reading) -> None:
+    async with reading(language="en") as reader:
+        page = reader.page
+        await page.goto(f"{site}/consumer-lag")
+        box = page.get_by_label("Filter", exact=True)
+        await box.fill("updated-3")
+        measured = page.get_by_text(re.compile("^Measured"))
+        shown = await measured.text_content()
+        await expect(measured).not_to_have_text(shown or "")
+        await expect(box).to_have_value("updated-3")
+        await box.press("Enter")
+        await expect(page).to_have_url(re.compile("filter=updated-3"))
+        rows = page.locator("#partitions-1 tbody tr")
+        await expect(rows).to_have_count(3)
+        await page.get_by_label("only those behind").check()
+        await expect(page).to_have_url(re.compile("only=lag"))
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text("Stalled")
+
+
+async def test_lag_on_a_phone_shows_state_and_lag_of_each_partition(site: str, reading: Reading) -> None:
+    async with reading(width=PHONE, language="vi") as reader:
+        await reader.page.goto(f"{site}/consumer-lag?only=lag")
+        row = reader.page.get_by_role("row", name=re.compile("emis.class.updated"))
+        for text in ("Không tiến triển", "48.210"):
+            box = await row.get_by_text(text).first.bounding_box()
+            assert box is not None
+            assert 0 <= box["x"] <= PHONE - box["width"], text
+        assert await reader.what_runs_out() == []
+        await row.scroll_into_view_if_needed()
+        await look(reader, "consumer-lag-vi-phone")

@@ -46,7 +46,7 @@ async def http() -> AsyncIterator[ClientSession]:
 async def test_a_table_of_the_page_has_some_rows_and_says_of_how_many(http: ClientSession) -> None:
     async with http.get("consumer-lag?lang=en") as response:
         page = await response.text()
-    assert page.count('<th scope="row" class="nowrap">') == 3 * MOST_ROWS
+    assert len(re.findall(r'<th scope="row"(?: role="rowheader"| class="nowrap")>', page)) == 3 * MOST_ROWS
     assert page.count("The first 200 of 5,000 rows") == 3
     assert "990 more consumer groups read these topics." in page
 
@@ -54,7 +54,7 @@ async def test_a_table_of_the_page_has_some_rows_and_says_of_how_many(http: Clie
 async def test_the_rows_are_those_that_were_asked_for(http: ClientSession) -> None:
     async with http.get("consumer-lag?sort=lag&lang=en") as response:
         page = await response.text()
-    assert re.search(r"<td class=\"num\">4999</td>", page)
+    assert re.search(r"<td [^>]*class=\"num\"[^>]*>4999</td>", page)
 
 
 async def test_the_json_has_all_partitions(http: ClientSession) -> None:

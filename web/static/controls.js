@@ -4,6 +4,38 @@
 (() => {
   document.documentElement.classList.add("scripted");
 
+  // Links and forms that only change what this page shows: it stays where it was scrolled to, and open what was open.
+  const PLACE = "place";
+
+  function rememberPlace() {
+    const open = [...document.querySelectorAll("details[id]")].filter((one) => one.open).map((one) => one.id);
+    sessionStorage.setItem(PLACE, JSON.stringify({ path: location.pathname, y: scrollY, open }));
+  }
+
+  function returnToPlace() {
+    const kept = JSON.parse(sessionStorage.getItem(PLACE) || "null");
+    sessionStorage.removeItem(PLACE);
+    if (!kept || kept.path !== location.pathname) return;
+    for (const one of document.querySelectorAll("details[id]")) if (kept.open.includes(one.id)) one.open = true;
+    scrollTo(0, kept.y);
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-keep-place]");
+    if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    rememberPlace();
+    const to = new URL(link.href);
+    to.hash = ""; // It is for browsers without scripts.
+    location.assign(to);
+  });
+  document.addEventListener("submit", (event) => event.target.matches("form[data-keep-place]") && rememberPlace());
+  document.addEventListener("change", (event) => {
+    const form = event.target.matches("input[type=checkbox]") && event.target.closest("form[data-keep-place]");
+    if (form) form.requestSubmit();
+  });
+  returnToPlace();
+
   // Copy buttons: `data-copy` is copied. Delegated, so that parts that were refreshed have them as well.
   function copyBySelection(text) {
     const place = document.createElement("textarea");
