@@ -43,7 +43,7 @@ class TeacherDetail(msgspec.Struct, rename="camel", kw_only=True):
     email: str | None
     school_id: str | None
     class_assignments: list[ClassAssignment]
-    """Sorted by class name within the page."""
+    """Within the page in natural order of the class names, homeroom classes first."""
     next_after: str | None = None
     """Ask for what comes after this one; null at the end."""
     total: int | None

@@ -1,7 +1,8 @@
 """The order of a teacher's list of classes, and the place in it where a page begins.
 
 Pages follow each other by class id and assignment id: an order that a changed name does not change, so that no entry
-is skipped or repeated for the changes of others. Within a page, entries are sorted by class name.
+is skipped or repeated for the changes of others. Within a page, homeroom classes come first, then the others, in the
+natural order of their names.
 """
 
 from typing import NamedTuple, Self
@@ -9,7 +10,7 @@ from typing import NamedTuple, Self
 from emis_streams.ids import canonical_id
 
 DEFAULT_LIMIT = 500
-"""More than any honest teacher has: such a list is one page, sorted by class name."""
+"""More than any honest teacher has: such a list is one page, in natural order."""
 MOST_LIMIT = 500
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from emis_streams.answers import HOMEROOM, ClassAssignment, Source, TeacherDetail
 from emis_streams.class_list import Cursor
+from emis_streams.collation import sort_key
 from emis_streams.rows import AssignmentRow, ClassRow, TeacherRow
 
 
@@ -47,7 +48,9 @@ def assemble(
     source: Source,
     page: ClassPage | None = None,
 ) -> TeacherDetail:
-    """The teacher with these classes, sorted by class name (unknown and deleted ones last), class id, assignment id.
+    """The teacher with these classes: homeroom classes first, then in natural order of their names.
+
+    Unknown and deleted ones are last; equal names are in the order of class id and assignment id.
 
     `page` is None if there are no others.
     `assignments` are (assignment id, row) pairs that are not deleted; `classes` has what is known of the
@@ -121,6 +124,7 @@ def _with_data(
     )
 
 
-def _place(entry: ClassAssignment) -> tuple[bool, str, str, str]:
+def _place(entry: ClassAssignment) -> tuple[bool, bool, bytes, str, str]:
     name = entry.class_name
-    return name is None, name or "", entry.class_id, entry.assignment_id or ""
+    is_homeroom = entry.is_homeroom or entry.role == HOMEROOM
+    return name is None, not is_homeroom, sort_key(name or ""), entry.class_id, entry.assignment_id or ""

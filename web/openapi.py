@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from emis_streams.answers import ClassDetail, Gone, TeacherDetail
+from emis_streams.answers import ClassDetail, ClassTeachers, Gone, SearchPage, TeacherDetail
 from emis_streams.health_report import ConsumerLag, HealthChanges, HealthReport, InfoReport, LiveReport, ReadyReport
 
 BODIES = (
-    *(TeacherDetail, ClassDetail, Gone, ConsumerLag),
+    *(TeacherDetail, ClassDetail, ClassTeachers, SearchPage, Gone, ConsumerLag),
     *(HealthReport, HealthChanges, ReadyReport, LiveReport, InfoReport),
 )
 

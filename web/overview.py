@@ -10,7 +10,6 @@ from emis_streams.answers import TeacherDetail
 from emis_streams.ids import canonical_id
 from emis_streams.node import NODE, Node
 from web.access import sees_operations
-from web.classes import find_class
 from web.health import health_report
 from web.health_page import HEALTH_LOOKS, parts_of
 from web.i18n import Texts
@@ -18,7 +17,7 @@ from web.lag_page import Figure, charts, lag_figures
 from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, any_text, takes
 from web.refusals import Refusal, refuse
-from web.teachers import find_teacher_alone
+from web.search import path_of_id
 
 routes = web.RouteTableDef()
 
@@ -73,13 +72,10 @@ async def find_by_id(request: web.Request) -> web.StreamResponse:
     id_ = canonical_id(given)
     if id_ is None:
         return refuse(request, Refusal("malformed", "any", given))
-    teacher = await find_teacher_alone(request, id_)
-    class_ = await find_class(request, id_)
-    for found, page in ((teacher, "teachers"), (class_, "classes")):
-        if not isinstance(found, Refusal) or found.reason == "deleted":
-            raise web.HTTPSeeOther(f"/{page}/{id_}")
-    not_ready = isinstance(teacher, Refusal) and teacher.reason == "not_ready"
-    return refuse(request, Refusal("not_ready" if not_ready else "unknown", "any", id_))
+    path, not_ready = await path_of_id(request, id_)
+    if path is not None:
+        raise web.HTTPSeeOther(path)
+    return refuse(request, Refusal("unknown" if not_ready is None else "not_ready", "any", id_))
 
 
 def _samples(node: Node) -> list[TeacherDetail]:

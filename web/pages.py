@@ -78,6 +78,7 @@ Answer = Literal["page", "absent", "waiting", "error"]
 or an error, which never takes the place of what is shown. `web/static/refresh.js` goes by it."""
 
 NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
+SERVING_NAVIGATION = (NAVIGATION[0], ("/teachers", "nav.teachers"), ("/classes", "nav.classes"), *NAVIGATION[1:])
 """Addresses and names of a teacher worker's pages."""
 OPERATIONS = "/health"
 """Where operators start from pages for teachers."""
@@ -88,7 +89,7 @@ SERVICE_NAVIGATION = (("/consumer-lag", "nav.lag"),)
 def _navigation(node: Node) -> tuple[tuple[str, str], ...]:
     """Only what is served there: some services have no pages, and show those of errors only."""
     if node.service is None or node.roles:
-        return NAVIGATION
+        return NAVIGATION if node.read_model is None else SERVING_NAVIGATION
     if isinstance(node.service, GatewayService):
         return GATEWAY_NAVIGATION
     return () if node.lag is None else SERVICE_NAVIGATION
@@ -235,6 +236,8 @@ def _html(request: web.Request, template: str, values: Values, audience: Audienc
         # Without the path: one that begins with two slashes would lead to another host.
         "in_language": lambda language: f"?{request.rel_url.update_query(lang=language).raw_query_string}",
         "static": static_url,
+        "searches": node.read_model is not None,
+        "query": "",
         "roles": _what_it_is(node),
         "navigation": _shown_navigation(_navigation(node), shows_operations, audience),
         "audience": audience,

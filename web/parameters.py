@@ -81,6 +81,17 @@ def row_id(name: str) -> Parameter[str | None]:
     return Parameter(name, read, "a UUID, as nextAfter has it", None)
 
 
+def text_up_to(name: str, most_characters: int) -> Parameter[str]:
+    """Any text that is not longer; blanks around it are left out."""
+
+    def read(text: str) -> str:
+        if len(text) > most_characters:
+            raise ValueError(text)
+        return text.strip()
+
+    return Parameter(name, read, f"a text of up to {most_characters} characters", "")
+
+
 def any_text(name: str) -> Parameter[str]:
     """Whatever is given: the handler says what becomes of it."""
     return Parameter(name, str, "any text", "")

@@ -12,20 +12,22 @@ from web.pages import Answer, render, texts_of, wants_html
 from web.problems import problem
 
 Subject = Literal["teacher", "class", "any"]
-Reason = Literal["malformed", "unknown", "deleted", "not_ready"]
+Reason = Literal["malformed", "unknown", "deleted", "not_ready", "no_search"]
 
-STATUS: dict[Reason, int] = {"malformed": 400, "unknown": 404, "deleted": 410, "not_ready": 503}
+STATUS: dict[Reason, int] = {"malformed": 400, "unknown": 404, "deleted": 410, "not_ready": 503, "no_search": 503}
 TITLES: dict[Reason, str] = {
     "malformed": "Malformed id",
     "unknown": "Not found",
     "deleted": "Deleted",
     "not_ready": "Not ready",
+    "no_search": "Search is not ready",
 }
 DETAILS: dict[Reason, str] = {
     "malformed": "{given!r} is not the id of a {subject}: ids are UUIDs, 0c000000-0000-4000-8000-000000000001.",
     "unknown": "No event of a {subject} with the id {given} has come so far.",
     "deleted": "The {subject} {given} was deleted.",
     "not_ready": "This worker cannot tell yet: its local copy is not caught up and the database does not answer.",
+    "no_search": "This worker cannot search yet: its local copy is not caught up. Ids are answered meanwhile.",
 }
 SUBJECTS: dict[Subject, str] = {"teacher": "teacher", "class": "class", "any": "teacher or class"}
 RETRY_AFTER_SECONDS = 2
@@ -87,7 +89,7 @@ def _answer_of(refusal: Refusal) -> Answer:
         return "absent"
     if refusal.reason == "unknown":
         return "absent" if refusal.age is not None and not refusal.age.stale else "waiting"
-    return "waiting" if refusal.reason == "not_ready" else "error"
+    return "error" if refusal.reason == "malformed" else "waiting"
 
 
 def _sentence(text: str) -> str:
@@ -101,7 +103,7 @@ def refuse(request: web.Request, refusal: Refusal) -> web.Response:
 
 
 def _with_retry(response: web.Response, refusal: Refusal) -> web.Response:
-    if refusal.reason == "not_ready":
+    if STATUS[refusal.reason] == STATUS["not_ready"]:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response
 

@@ -17,11 +17,12 @@ from web import (
     problems,
     refusals,
     remembered,
+    search,
     teachers,
     tracing,
 )
 
-PAGES = (pages, overview, teachers, classes, health, consumer_lag, circuit_breakers, metrics)
+PAGES = (pages, overview, search, teachers, classes, health, consumer_lag, circuit_breakers, metrics)
 """Each has its `routes`."""
 
 

@@ -35,7 +35,7 @@ def rows_of(t: Texts, assignments: Iterable[ClassAssignment]) -> list[ClassRow]:
 
 def _row(t: Texts, assignments: Sequence[ClassAssignment]) -> ClassRow:
     first = assignments[0]
-    roles = dict.fromkeys(_role(t, a) for a in assignments if a.role != HOMEROOM or a.subject)
+    roles = dict.fromkeys(role_text(t, a.role, a.subject) for a in assignments if a.role != HOMEROOM or a.subject)
     return ClassRow(
         class_id=first.class_id,
         name=first.class_name,
@@ -49,7 +49,7 @@ def _row(t: Texts, assignments: Sequence[ClassAssignment]) -> ClassRow:
     )
 
 
-def _role(t: Texts, assignment: ClassAssignment) -> str:
-    """A role that has no translation is shown as it came."""
-    name = t(f"role.{assignment.role}") if t.has(f"role.{assignment.role}") else assignment.role
-    return f"{name} · {assignment.subject}" if assignment.subject else name
+def role_text(t: Texts, role: str, subject: str | None) -> str:
+    """A role with its subject, in the reader's language; one that has no translation is shown as it came."""
+    name = t(f"role.{role}") if t.has(f"role.{role}") else role
+    return f"{name} · {subject}" if subject else name

@@ -5,16 +5,16 @@ begins many ("th") is no list: the names that the other words give are looked at
 no other words. Such words are frequent, so that a page is full soon.
 """
 
-import base64
-import binascii
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
-from emis_streams.collation import words_of_key
-from emis_streams.read_model.keys import NAMES, NAMES_OF_SCHOOL, WORDS_OF_NAMES, short_id
+from emis_streams.collation import MOST_KEY_BYTES, NAME_ENDS, words_of_key
+from emis_streams.ids import canonical_id
+from emis_streams.read_model.keys import NAMES, NAMES_OF_SCHOOL, SHORT_ID_BYTES, WORDS_OF_NAMES, short_id
 from emis_streams.read_model.local_copy import LocalCopy
 from emis_streams.read_model.postings import Postings, Sorted, Union, Work, next_common
-from emis_streams.read_model.search_index import KINDS, WORD_ENDS, id_of, is_suffix
+from emis_streams.read_model.search_index import KINDS, WORD_ENDS, id_of
 from emis_streams.search_query import Query
 
 MOST_WORK = 6_000
@@ -23,7 +23,7 @@ _FEW_WORDS, _MANY_WORDS = 8, 64
 """So many different words of names begin with a word that is a list; and with one that can be, if there is no other."""
 _MOST_WORDS_EXPANDED = 6
 """Words of a query that may become lists: the longest ones."""
-_MOST_CURSOR_CHARACTERS = 400
+_HEX = re.compile(r"([0-9a-f]{2})*")
 
 
 class SearchCursor(NamedTuple):
@@ -35,18 +35,17 @@ class SearchCursor(NamedTuple):
     @classmethod
     def of(cls, text: str) -> Self:
         """From the text of `nextAfter`. Raises ValueError for any other text."""
-        if len(text) > _MOST_CURSOR_CHARACTERS:
-            raise ValueError("too long")
-        try:
-            raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-        except (binascii.Error, UnicodeEncodeError) as error:
-            raise ValueError(str(error)) from None
-        if raw[:1] not in KINDS or not is_suffix(raw[1:]):
-            raise ValueError(text)
-        return cls(raw[:1], raw[1:])
+        kind, _, rest = text.partition(".")
+        key, _, id_text = rest.partition(".")
+        id_ = canonical_id(id_text)
+        if kind.encode() not in KINDS or id_ is None or not _HEX.fullmatch(key) or len(key) > 2 * MOST_KEY_BYTES:
+            raise ValueError("the nextAfter of the page before")
+        return cls(kind.encode(), bytes.fromhex(key) + NAME_ENDS + short_id(id_.encode()))
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(self.kind + self.suffix).decode()
+        """Kind, sort key and id."""
+        key = self.suffix[: -SHORT_ID_BYTES - len(NAME_ENDS)]
+        return f"{self.kind.decode()}.{key.hex()}.{id_of(self.suffix)}"
 
 
 class NamesPage(NamedTuple):

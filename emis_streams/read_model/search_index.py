@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 
 from emis_streams import rows
-from emis_streams.collation import NAME_ENDS, collated
+from emis_streams.collation import collated
 from emis_streams.read_model.assignment_index import RowChange
 from emis_streams.read_model.keys import (
     CLASS,
@@ -92,8 +92,3 @@ def _name_entries(kind: bytes, key: bytes, body: ClassRow | TeacherRow | None) -
 def id_of(suffix: bytes) -> str:
     """The id at the end of a suffix."""
     return rows.uuid_text(suffix[-SHORT_ID_BYTES:])
-
-
-def is_suffix(raw: bytes) -> bool:
-    """Whether some bytes may be the suffix of an entry."""
-    return raw[-SHORT_ID_BYTES - 1 : -SHORT_ID_BYTES] == NAME_ENDS

@@ -268,7 +268,13 @@ def test_a_pasted_address_leads_to_its_page(text: str, path: str | None) -> None
     assert page_of_address(text) == path
 
 
-@pytest.mark.parametrize("text", ["", "x", "AAAA", "dA==", "é", "A" * 401, "YWJj" * 10, "dGFiY2Q=\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "t.", "t.61.9", f"t.{SCHOOL}", f"a.61.{SCHOOL}", f"t.6.{SCHOOL}", f"t.g1.{SCHOOL}"),
+        *(f"t.é.{SCHOOL}", f"t.61.{SCHOOL}.", f"t.{'61' * 200}.{SCHOOL}"),
+    ],
+)
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - its text is for nobody
         SearchCursor.of(text)

@@ -90,7 +90,7 @@ def test_a_homeroom_entry_needs_a_row_that_still_names_the_teacher() -> None:
     assert page({}, classes, (id_of(50), id_of(51), id_of(52))).class_assignments == []
 
 
-def test_entries_are_sorted_by_name_then_class_then_assignment_and_nameless_ones_are_last() -> None:
+def test_homeroom_classes_are_first_then_names_then_class_then_assignment_and_nameless_ones_are_last() -> None:
     assignments = {
         id_of(104): teaches(id_of(54)),
         id_of(103): teaches(id_of(53)),
@@ -101,10 +101,18 @@ def test_entries_are_sorted_by_name_then_class_then_assignment_and_nameless_ones
     classes = {id_of(51): known("B"), id_of(52): known("A"), id_of(53): known("A"), id_of(60): known("AA", ME)}
     entries = page(assignments, classes, (id_of(60),)).class_assignments
     assert [(e.class_id, e.assignment_id) for e in entries] == [
+        (id_of(60), None),
         (id_of(52), id_of(102)),
         (id_of(53), id_of(103)),
-        (id_of(60), None),
         (id_of(51), id_of(100)),
         (id_of(51), id_of(101)),
         (id_of(54), id_of(104)),
     ]
+
+
+def test_names_are_in_natural_order() -> None:
+    names = ["Lớp 6A1", "Lớp 10A2", "Lớp 10A10", "Lớp 10D1", "Lớp 10Đ1", "Lớp 12A1"]
+    numbers = dict(zip((5, 3, 1, 4, 2, 0), names, strict=True))
+    assignments = {id_of(100 + n): teaches(id_of(50 + n)) for n in numbers}
+    classes = {id_of(50 + n): known(name) for n, name in numbers.items()}
+    assert [entry.class_name for entry in page(assignments, classes).class_assignments] == names

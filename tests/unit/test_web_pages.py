@@ -193,7 +193,7 @@ async def test_an_id_leads_to_its_page(client: ClientSession, given: str, leads_
 async def test_what_leads_nowhere_is_said_with_the_form_again(client: ClientSession, given: str, status: int) -> None:
     response = await client.get("/find", params={"id": given}, headers=HTML, allow_redirects=False)
     assert response.status == status
-    assert 'name="id"' in await response.text()
+    assert 'name="q"' in await response.text()
 
 
 async def test_names_are_text_and_never_markup(client: ClientSession, model: ReadModel) -> None:
