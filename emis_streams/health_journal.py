@@ -126,6 +126,11 @@ class HealthJournal:
             return None
         return state.since
 
+    def failing_since(self, part: str) -> datetime | None:
+        """Since when a check does not pass; None if it passes or was not noted yet."""
+        state = self._states.get(part)
+        return None if state is None or state.status == "pass" else state.since
+
     def save(self) -> None:
         """Write the file. A disk that refuses is named in the log once: the journal goes on in memory."""
         if self._path is None:

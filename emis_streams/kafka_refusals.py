@@ -15,9 +15,11 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from emis_streams.engine.patience import in_words
 from emis_streams.errors import Unavailable
 from emis_streams.settings import Settings
 
+_SAME = "no broker answers"
 _TIMEOUT_MS = 5_000
 _TIMEOUT_SECONDS = 5.0
 _OTHER_HOST = (62, 64)
@@ -30,7 +32,10 @@ async def unavailable(settings: Settings, error: Exception) -> Unavailable:
     """The error to raise when a client could not connect."""
     reason = await why(settings)
     brokers = f"KAFKA_BROKERS={settings.kafka_brokers!r}"
-    return Unavailable(f"no broker answers at {brokers}: {error}" if reason is None else f"{brokers}: {reason}")
+    if reason is not None:
+        return Unavailable(f"{brokers}: {reason}")
+    found = in_words(error)
+    return Unavailable(f"no broker answers at {brokers}" + ("" if found.startswith(_SAME) else f": {found}"))
 
 
 async def why(settings: Settings) -> str | None:

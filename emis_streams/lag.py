@@ -15,6 +15,7 @@ from emis_streams import lag_assembly, lag_rules
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.brokers import UNREACHABLE, Brokers
 from emis_streams.engine.denied import denied
+from emis_streams.engine.patience import in_words
 from emis_streams.kafka_refusals import why
 from emis_streams.lag_assembly import Assembly
 from emis_streams.lag_measurement import Asking, Measurement, RecordTimes, Watched, watched
@@ -108,7 +109,7 @@ class LagMonitor:
         except UNREACHABLE as error:
             await self.close()
             self._failures += 1
-            reason = denied(error) or await why(self._settings) or _text(error)
+            reason = denied(error) or await why(self._settings) or in_words(error)
             report = self._failed(f"The brokers at {self._settings.kafka_brokers} cannot be asked: {reason}")
         else:
             if self._failures:
@@ -226,7 +227,3 @@ class LagMonitor:
         """
         basis = self._ages.get(source)
         return None if basis is None else basis.age_seconds(now)
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__

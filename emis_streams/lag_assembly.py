@@ -101,6 +101,7 @@ class Assembly:
             time_to_catch_up_seconds=lag_rules.catch_up_seconds(total, produce, consume),
             **_said(verdict),
             reason_partition=_name_of(worst, verdict),
+            reason_owner=_owner_of(worst, verdict),
             alerts=self._group_alerts(partitions),
             topics=_by_topic(partitions),
             partitions=partitions,
@@ -215,6 +216,12 @@ def _name_of(worst: PartitionLag | None, verdict: Verdict) -> str | None:
     if worst is None or verdict.reason_key in ("level", "within", "never_committed_empty"):
         return None
     return f"{worst.topic}-{worst.partition}"
+
+
+def _owner_of(worst: PartitionLag | None, verdict: Verdict) -> str | None:
+    if worst is None or worst.owner is None or _name_of(worst, verdict) is None:
+        return None
+    return f"{worst.owner.client_id} {worst.owner.host}"
 
 
 def _said(verdict: Verdict) -> Said:

@@ -100,9 +100,19 @@ class GroupLag(Camel, frozen=True, kw_only=True):
     reason_params: ReasonParams
     """Of its worst partition, which is named here unless nothing is wrong."""
     reason_partition: str | None = None
+    reason_owner: str | None = None
+    """Client id and host of the member that reads that partition; null if nobody does."""
     alerts: tuple[Alert, ...]
     topics: tuple[TopicLag, ...]
     partitions: tuple[PartitionLag, ...]
+
+    @property
+    def reason_in_full(self) -> str:
+        """The reason in English, with the partition and its owner before it."""
+        if self.reason_partition is None:
+            return self.reason
+        owner = f" ({self.reason_owner})" if self.reason_owner else ""
+        return f"{self.reason_partition}{owner}: {self.reason}"
 
 
 class FollowerPartition(Camel, frozen=True, kw_only=True):

@@ -115,6 +115,10 @@ class Node:
     def uptime_seconds(self) -> float:
         return time.monotonic() - self.began
 
+    def now(self) -> datetime:
+        """The time by the brokers' clock, as far as it is known."""
+        return datetime.fromtimestamp(self.clock.unix_seconds(), UTC)
+
     def invalid_records(self) -> "tuple[InvalidRecords, ...]":
         """What tables, local copy and replica have met in changelogs; each partition once, as who met most there."""
         readers = (self.ingest, self.read_model_follower, self.replica_follower)

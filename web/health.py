@@ -110,17 +110,13 @@ def _with_since(node: Node, found: dict[str, Check]) -> dict[str, Check]:
 async def keep_journal(node: Node) -> None:
     """Note changes of the checks' states until cancelled, from the first look at the brokers on."""
     node.journal.load()
-    node.journal.note_start(emis_streams.__version__, _now(node))
+    node.journal.note_start(emis_streams.__version__, node.now())
     while True:
         if node.lag is None or node.lag.snapshot() is not None:
             report = await health_report(node)
-            if node.journal.note(report.checks, _now(node)):
+            if node.journal.note(report.checks, node.now()):
                 await asyncio.to_thread(node.journal.save)
         await asyncio.sleep(JOURNAL_SECONDS)
-
-
-def _now(node: Node) -> datetime:
-    return datetime.fromtimestamp(node.clock.unix_seconds(), UTC)
 
 
 async def _view(node: Node, now: datetime) -> View:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from emis_streams import invalid_records, topics
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
 from emis_streams.lag_report import FollowerLag, GroupLag, InvalidRecords, LagReport, LatencySummary, ReasonParams
@@ -121,7 +123,9 @@ def brokers(view: View) -> Check:
     if report is None:
         return view.check("warn", "brokers.not_asked", affects=READS)
     if report.error is not None:
-        return view.check("fail", "brokers.unreachable", 0, "brokers", affects=READS, error=report.error)
+        goes_on = view.read_model is not None and view.read_model.caught_up
+        key = "brokers.unreachable" if goes_on else "brokers.unreachable_alone"
+        return view.check("fail", key, 0, "brokers", affects=READS, error=report.error.removesuffix("."))
     state = report.brokers
     if state is None:
         return view.check("warn", "brokers.not_asked", affects=READS)
@@ -166,8 +170,12 @@ def _tables_elsewhere(view: View) -> Check:
 
 
 def _because(status: CheckStatus, view: View, group: GroupLag, value: int, unit: str) -> Check:
-    """A check that says what the worst partition of a group says."""
-    return view.told(status, f"reason.{group.reason_key}", value, unit, group.reason_params)
+    """A check that says what the worst partition of a group says, which it names with its owner."""
+    check = view.told(status, f"reason.{group.reason_key}", value, unit, group.reason_params)
+    if group.reason_partition is None:
+        return check
+    where = {"partition": group.reason_partition, "owner": group.reason_owner or ""}
+    return msgspec.structs.replace(check, output=group.reason_in_full, output_params={**check.output_params, **where})
 
 
 def read_model(view: View, status: FollowerStatus) -> Check:
@@ -256,11 +264,21 @@ def consumer_lag(view: View, group: GroupLag) -> Check:
 def sync_latency(view: View, summary: LatencySummary) -> Check:
     average = summary.average_seconds
     if average is None:
-        return view.check("pass", "latency.none", None, "s")
+        return _no_latency(view)
     if summary.alerts:
         limit = view.settings.sync_latency_threshold_seconds
         return view.check("warn", "latency.over", average, "s", affects=READS, seconds=average, limit=limit)
     return view.check("pass", "latency.ok", average, "s", seconds=average)
+
+
+def _no_latency(view: View) -> Check:
+    """Nothing to say is well while nothing waits; else it only cannot be told how late the next event will be."""
+    group = view.group(topics.APP_ID)
+    if group is None:
+        return view.check("pass", "latency.unknown", None, "s")
+    if group.total_lag:
+        return view.check("pass", "latency.waiting", None, "s", lag=group.total_lag)
+    return view.check("pass", "latency.none", None, "s")
 
 
 def clock(view: View) -> Check:

@@ -10,27 +10,37 @@ from aiohttp import web
 from emis_streams.health_report import Check, CheckStatus, Health, HealthChange, HealthReport
 from emis_streams.node import NODE
 from web.i18n import Texts
-from web.lag_page import Figure, Look
+from web.lag_figures import Figure
+from web.lag_states import at_partition
 from web.pages import StampedPage, render, texts_of, this_second
+from web.verdict import Look, PartState, headline, verdict
 
 _TEMPLATE = "health.html"
 LOOKS: dict[CheckStatus, Look] = {"pass": "ok", "warn": "warn", "fail": "bad"}
 MOST_LINES = 20
 """Of the journal on the page; the JSON has all."""
+INGESTION = ("tables", "consumerLag")
+"""Checks of what this system is mostly about."""
 HEALTH_LOOKS: dict[Health, Look] = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad"}
 
 
-@dataclass(frozen=True)
-class Part:
+CANNOT_BE_TOLD = frozenset(
+    {
+        *("brokers.not_asked", "tables.unknown", "dead_letters.unknown", "latency.waiting", "latency.unknown"),
+        *("reason.end_unknown", "reason.no_partitions"),
+    }
+)
+"""Keys of what checks say when they do not know: grey, whatever their status is to programs."""
+NOTHING_TO_TELL = frozenset({"latency.none", "clock.unknown"})
+"""Grey as well, and no reason to doubt the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(PartState):
     """One check in words."""
 
-    look: Look
-    name: str
     state: str
-    text: str
     affects: tuple[str, ...]
-    since: datetime | None = None
-    """Since when it says so, unless it is well."""
 
 
 def known_page(request: web.Request) -> web.Response | None:
@@ -41,11 +51,14 @@ def known_page(request: web.Request) -> web.Response | None:
 def health_page(request: web.Request, report: HealthReport, status: int) -> web.Response:
     """The health page, with the status that JSON would have."""
     t = texts_of(request)
+    shown = parts_of(t, report.checks)
+    found = verdict(shown, main=INGESTION)
     values = {
         "report": report,
-        "look": HEALTH_LOOKS[report.status],
+        "verdict": found,
+        "headline": headline(t, found),
         "figures": _figures(t, report),
-        "parts_shown": parts_of(t, report.checks),
+        "parts_shown": shown,
         "journal": journal_lines(t, request.app[NODE].journal.changes),
     }
     if status != HTTPStatus.OK:
@@ -55,17 +68,30 @@ def health_page(request: web.Request, report: HealthReport, status: int) -> web.
 
 def parts_of(t: Texts, checks: Mapping[str, Check]) -> list[Part]:
     """The checks in words, in the report's order."""
-    return [
-        Part(
-            look=LOOKS[check.status],
-            name=_part_name(t, name),
-            state=t(f"check.{check.status}"),
-            text=t.say(check.output_key, check.output_params, check.output),
-            affects=check.affected_endpoints,
-            since=None if check.status == "pass" else check.since,
-        )
-        for name, check in checks.items()
-    ]
+    return [_part(t, name, check) for name, check in checks.items()]
+
+
+def _part(t: Texts, name: str, check: Check) -> Part:
+    look = "off" if check.output_key in CANNOT_BE_TOLD | NOTHING_TO_TELL else LOOKS[check.status]
+    return Part(
+        part=name,
+        look=look,
+        name=_part_name(t, name),
+        state=t("check.unknown") if look == "off" else t(f"check.{check.status}"),
+        text=text_of(t, check),
+        affects=check.affected_endpoints,
+        since=None if check.status == "pass" else check.since,
+        counts=check.output_key not in NOTHING_TO_TELL,
+    )
+
+
+def text_of(t: Texts, check: Check | HealthChange) -> str:
+    """What a check says; where a partition is the reason, with its name and its owner."""
+    text = t.say(check.output_key, check.output_params, check.output)
+    partition, owner = check.output_params.get("partition"), check.output_params.get("owner")
+    if not partition or not t.has(check.output_key):
+        return text
+    return at_partition(t, str(partition), None if not owner else str(owner), text)
 
 
 @dataclass(frozen=True)
@@ -87,7 +113,7 @@ def journal_lines(t: Texts, changes: Sequence[HealthChange]) -> list[Line]:
             look=LOOKS[change.after],
             name=_part_name(t, change.part),
             state=t(f"check.{change.after}"),
-            text=t.say(change.output_key, change.output_params, change.output),
+            text=text_of(t, change),
         )
         for change in changes[:MOST_LINES]
     ]

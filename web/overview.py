@@ -11,13 +11,15 @@ from emis_streams.ids import canonical_id
 from emis_streams.node import NODE, Node
 from web.access import sees_operations
 from web.health import health_report
-from web.health_page import HEALTH_LOOKS, parts_of
+from web.health_page import INGESTION, parts_of
 from web.i18n import Texts
-from web.lag_page import Figure, charts, lag_figures
+from web.lag_figures import Figure, lag_figures
+from web.lag_page import charts, figure_states
 from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, any_text, takes
 from web.refusals import Refusal, refuse
 from web.search import path_of_id
+from web.verdict import headline, verdict
 
 routes = web.RouteTableDef()
 
@@ -54,12 +56,14 @@ async def _operations(t: Texts, node: Node) -> dict[str, Any]:
     """What only operators see of the overview: health, lag and its history."""
     report = None if node.lag is None else node.lag.snapshot()
     health = await health_report(node)
+    shown = parts_of(t, health.checks)
+    figures = [] if report is None else lag_figures(t, node, report)
+    found = verdict([*shown, *figure_states(figures)], main=INGESTION)
     return {
-        "report": report,
-        "health": health.status,
-        "look": HEALTH_LOOKS[health.status],
-        "parts_shown": [replace(part, affects=()) for part in parts_of(t, health.checks)],
-        "figures": [] if report is None else lag_figures(t, node, report),
+        "verdict": found,
+        "headline": headline(t, found),
+        "parts_shown": [replace(part, affects=()) for part in shown],
+        "figures": figures,
         **charts(() if node.lag is None else node.lag.history()),
     }
 

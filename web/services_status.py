@@ -15,9 +15,9 @@ from emis_streams.services.registry import Health, ServiceInfo
 from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_of
 from web.health_page import HEALTH_LOOKS
 from web.i18n import Texts
-from web.lag_page import Look
 from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, takes
+from web.verdict import Look, PartState, headline, verdict
 
 routes = web.RouteTableDef()
 
@@ -116,12 +116,21 @@ def _values(t: Texts, status: ServicesStatus) -> dict[str, object]:
         for service, of in status.circuit_breakers.items()
         for pattern, report in of.patterns.items()
     ]
-    return {
-        "status": status,
-        "look": HEALTH_LOOKS[status.status.value],
-        "rows": [row for service in status.services for row in _rows(t, service)],
-        "breakers": breakers,
-    }
+    rows = [row for service in status.services for row in _rows(t, service)]
+    found = verdict([*map(_row_state, rows), *(_breaker_state(t, breaker) for breaker in breakers)])
+    return {"status": status, "verdict": found, "headline": headline(t, found), "rows": rows, "breakers": breakers}
+
+
+def _row_state(row: _Row) -> PartState:
+    is_draining = row.look == "off"  # On purpose.
+    part = f"{row.name} {row.where}".strip()
+    return PartState(part=part, look=row.look, name=part, text=row.state, since=None, counts=not is_draining)
+
+
+def _breaker_state(t: Texts, row: _BreakerRow) -> PartState:
+    name = t("breakers.call_of", service=row.service, pattern=row.pattern)
+    since = row.last.at if row.look != "ok" and row.last is not None else None
+    return PartState(part=name, look=row.look, name=name, text=t(f"breaker.{row.report.status}"), since=since)
 
 
 def _rows(t: Texts, service: ServiceStatus) -> list[_Row]:

@@ -127,7 +127,7 @@ def _groups(report: LagReport) -> Table:
             _number(g.produce_rate),
             _number(g.consume_rate),
             _seconds(g.time_to_catch_up_seconds),
-            g.reason if g.reason_partition is None else f"{g.reason_partition}: {g.reason}",
+            g.reason_in_full,
         )
     if any("lag_over_threshold" in g.alerts for g in report.groups):
         table.caption = f"! more than {limit} records behind"

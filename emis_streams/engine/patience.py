@@ -1,5 +1,6 @@
 """Waiting for a service that cannot be reached: with backoff and jitter, for as long as it takes."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +13,9 @@ Call = Callable[[], Awaitable[None]]
 
 _REPEAT_SECONDS = 60.0
 _LEAST_SECONDS = 5.0
+_NO_BROKER = "Unable to bootstrap from "
+_ADDRESS = re.compile(r"\('([^']+)', (\d+), ")
+"""Of aiokafka's text behind that, which is the list of its addresses as Python writes it."""
 
 
 async def patiently(
@@ -46,6 +50,9 @@ def in_words(error: Exception) -> str:
     if refusal is not None:
         return refusal
     name, text = type(error).__name__, str(error)
+    addresses = _ADDRESS.findall(text) if _NO_BROKER in text else []
+    if addresses:
+        return f"no broker answers at {', '.join(f'{host}:{port}' for host, port in addresses)}"
     if isinstance(error, ConfigError):
         return text
     return text if text.startswith(name) else f"{name}: {text}".rstrip(": ")

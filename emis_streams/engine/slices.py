@@ -95,6 +95,10 @@ class Slice:
     def __len__(self) -> int:
         return len(self.records)
 
+    def __str__(self) -> str:
+        """For operators."""
+        return f"{self.topic}-{self.partition}, offsets {self.base} to {self.end - 1}"
+
     def __repr__(self) -> str:
         return f"<Slice {self.topic}-{self.partition} {self.base}..{self.end}>"
 

@@ -155,11 +155,11 @@ class Watchdog(Service):
         waiting = [batch for batch in under_way if not batch.begun]
         oldest = min(waiting, key=lambda batch: batch.delivered_at, default=None)
         if oldest is not None and now - oldest.delivered_at > limit:
-            return f"no agent has called done_when for {oldest!r} within {now - oldest.delivered_at:.0f} s"
+            return f"no agent has called done_when for {oldest} within {now - oldest.delivered_at:.0f} s"
         # What came later may well wait for what came before it.
         begun = min((b for b in under_way if b.begun), key=lambda batch: batch.delivered_at, default=None)
         if begun is not None and now - begun.progressed_at > limit:
-            return f"{begun!r} was begun, and nothing of it was acknowledged for {now - begun.progressed_at:.0f} s"
+            return f"{begun} was begun, and nothing of it was acknowledged for {now - begun.progressed_at:.0f} s"
         return None
 
     def _waits(self, limit: float) -> str | None:

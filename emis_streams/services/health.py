@@ -193,8 +193,7 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
             return Finding("warn", report.error)
         own = report.groups[0]  # Others that read the same topics come after it.
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
-        where = own.group_id if own.reason_partition is None else f"{own.group_id}, {own.reason_partition}"
-        return Finding(status, f"{where}: {own.state}: {own.reason}", own.total_lag, "records")
+        return Finding(status, f"{own.group_id}: {own.state}: {own.reason_in_full}", own.total_lag, "records")
 
     return check
 

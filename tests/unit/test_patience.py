@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 import stamina
+from aiokafka.errors import KafkaConnectionError
 
-from emis_streams.engine.patience import Waiting, patiently
+from emis_streams.engine.patience import Waiting, in_words, patiently
 
 
 class Away(Exception):
@@ -84,3 +85,9 @@ async def test_the_reason_is_known_while_it_waits() -> None:
 
     await waiting.for_(look, Away)
     assert reasons == [None, "Away: not there", "Away: not there"]
+
+
+def test_brokers_that_do_not_answer_are_named_by_their_addresses() -> None:
+    addresses = "[('127.0.0.1', 1, <AddressFamily.AF_INET: 2>), ('broker-2', 9092, <AddressFamily.AF_UNSPEC: 0>)]"
+    error = KafkaConnectionError(f"Unable to bootstrap from {addresses}")
+    assert in_words(error) == "no broker answers at 127.0.0.1:1, broker-2:9092"

@@ -27,7 +27,9 @@ from web import PAGES, setup
 READER = "reader-token-9b1d0f2c7a6e4f35"
 OPERATOR = "operator-token-1c4e8a7b2d9f4e60"
 PROBES = {"/livez", "/readyz", "/startupz"}
-OPERATORS_ONLY = {"/health", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"}
+OPERATORS_ONLY = {
+    *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers")
+}
 
 
 @pytest.fixture(scope="module")

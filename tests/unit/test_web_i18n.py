@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 import web
-from emis_streams.lag_report import Severity, State
+from emis_streams.lag_report import State
 from web.health_page import LOOKS
 from web.health_texts import OUTPUTS
 from web.i18n import CATALOGUES, LANGUAGES, Language, Texts, choose
@@ -76,7 +76,6 @@ def test_whatever_a_check_or_rule_says_is_translated_with_its_figures() -> None:
 def test_every_state_has_a_word() -> None:
     for texts in CATALOGUES.values():
         assert {f"lagstate.{state}" for state in get_args(State)} <= texts.keys()
-        assert {f"severity.{severity}" for severity in get_args(Severity)} <= texts.keys()
         assert {f"check.{status}" for status in LOOKS} <= texts.keys()
 
 

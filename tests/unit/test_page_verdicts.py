@@ -1,0 +1,204 @@
+"""On each page the headline is the worst of what stands below it, and says what and since when."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientSession
+
+from emis_streams.lag_report import InvalidRecords, LagReport
+from emis_streams.node import Node
+from emis_streams.sync_latency import SyncLatency
+from emis_streams.topics import APP_ID, REPLICA_GROUP
+from tests.pages import ToldLag, a_history, a_node, a_report, serving
+from tests.unit.test_health_checks import a_follower, an_ingest
+from tests.unit.test_health_endpoints import Told
+from web.health import health_report
+from web.verdict import LOOKS_BY_WEIGHT
+
+PAGES = ("/", "/health", "/consumer-lag")
+
+
+def changed(report: LagReport, group_id: str, **changes: Any) -> LagReport:
+    groups = tuple(
+        msgspec.structs.replace(group, **changes) if group.group_id == group_id else group for group in report.groups
+    )
+    return msgspec.structs.replace(report, groups=groups)
+
+
+def stalled_replica() -> LagReport:
+    return changed(
+        a_report(), REPLICA_GROUP, state="STALLED", severity="error", total_lag=111_245, reason_key="stalled",
+        reason_params={"committed": 5, "seconds": 64.0, "lag": 111_245}, reason="in English",
+        reason_partition="emis-teacher-service-classes-changelog-4", reason_owner="10.0.0.7:6066 /10.0.0.7",
+    )  # fmt: skip
+
+
+def of_others() -> LagReport:
+    """Somebody's console consumer that was stopped a month ago."""
+    report = stalled_replica()
+    stopped = tuple(msgspec.structs.replace(p, state="STOPPED", severity="error") for p in report.groups[1].partitions)
+    foreign = msgspec.structs.replace(
+        report.groups[1], group_id="console-consumer-1", state="STOPPED", partitions=stopped
+    )
+    return msgspec.structs.replace(a_report(), groups=(*a_report().groups, foreign))
+
+
+def waiting_events() -> LagReport:
+    return changed(a_report(), APP_ID, total_lag=26_409)
+
+
+def unknown() -> LagReport:
+    return changed(
+        a_report(), APP_ID, state="UNKNOWN", severity="warn", reason_key="no_partitions", reason_params={}, reason="x"
+    )
+
+
+def serving_only(report: LagReport | None, **changes: Any) -> Node:
+    return a_node(
+        None, ToldLag(report, a_history()), **{"read_model_follower": Told(a_follower("read-model")), **changes}
+    )
+
+
+def with_old_data(node: Node) -> Node:
+    node.lag.age = 64.0  # type: ignore[union-attr]
+    return node
+
+
+def invalid() -> tuple[InvalidRecords, ...]:
+    return (
+        InvalidRecords(
+            topic="emis-teacher-service-classes-changelog", partition=3, count=7, last_offset=9,
+            last_reason="null", last_read_at=datetime.now(UTC),
+        ),
+    )  # fmt: skip
+
+
+SCENARIOS: dict[str, Callable[[], Node]] = {
+    "well": lambda: serving_only(a_report()),
+    "stalled": lambda: serving_only(a_report(behind=True)),
+    "stalled replica": lambda: serving_only(stalled_replica()),
+    "not asked yet": lambda: serving_only(None),
+    "brokers away": lambda: serving_only(a_report(error="The brokers at b:9092 cannot be asked: no answer")),
+    "brokers away, and was behind": lambda: serving_only(a_report(behind=True, error="The brokers are away.")),
+    "cannot answer": lambda: serving_only(
+        a_report(error="The brokers are away."), read_model_follower=Told(a_follower("read-model", caught_up=False))
+    ),
+    "database away": lambda: serving_only(
+        a_report(), replica_follower=Told(a_follower("replica", waiting_for="connection refused"))
+    ),
+    "local copy waits": lambda: serving_only(
+        a_report(), read_model_follower=Told(a_follower("read-model", waiting_for="no broker answers"))
+    ),
+    "group of others": lambda: serving_only(of_others()),
+    "nothing visible while events wait": lambda: serving_only(
+        waiting_events(), sync_latency={"read-model": SyncLatency(0.0)}
+    ),
+    "idle": lambda: serving_only(a_report(), sync_latency={"read-model": SyncLatency(0.0)}),
+    "cannot tell": lambda: serving_only(unknown()),
+    "old data": lambda: with_old_data(serving_only(a_report())),
+    "age unknown": lambda: serving_only(a_report()),
+    "ingesting": lambda: serving_only(a_report(), ingest=Told(an_ingest(rebalancing=True))),
+    "lost": lambda: serving_only(a_report(), ingest=Told(an_ingest(lost_to_retention={("emis.class.created", 3): 41}))),
+    "changelogs": lambda: serving_only(a_report(), ingest=Told(an_ingest(invalid_records=invalid()))),
+    "standstill": lambda: serving_only(a_report(), standstill=lambda: "the event loop"),
+}
+
+
+async def seen(node: Node, path: str, language: str = "en") -> str:
+    async with serving(node) as server, ClientSession() as session:
+        headers = {"Accept": "text/html", "Accept-Language": language}
+        async with session.get(server.make_url(path), headers=headers) as response:
+            return await response.text()
+
+
+def look_of_headline(page: str) -> str:
+    found = re.search(r'<div class="notice (\w+)" id="verdict"', page)
+    assert found is not None
+    return found[1]
+
+
+def headline_of(page: str) -> str:
+    found = re.search(r'id="verdict".*?<strong>(.*?)</strong>', page, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def looks_below(page: str) -> set[str]:
+    """Of badges and figures; without the journal, which tells of what was."""
+    below = re.sub(r'<section class="card" aria-labelledby="journal">.*?</section>', "", page, flags=re.DOTALL)
+    return set(re.findall(r'class="(?:badge|figure) (ok|warn|bad)"', below))
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_the_headline_is_never_better_than_what_stands_below_and_no_worse(name: str, path: str) -> None:
+    page = await seen(SCENARIOS[name](), path)
+    headline = look_of_headline(page)
+    worst = max(looks_below(page) | {"off"}, key=LOOKS_BY_WEIGHT.index)
+    if worst in ("warn", "bad"):
+        assert headline == worst
+    elif headline not in ("ok", "off"):
+        # On the lag page these have no line of their own.
+        assert re.search("brokers|changelogs", headline_of(page).lower())
+    assert ("All is well" in page) == (headline == "ok")
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("language", ["vi", "en"])
+async def test_no_page_shows_what_python_writes(name: str, path: str, language: str) -> None:
+    page = await seen(SCENARIOS[name](), path, language)
+    text = re.sub(r"<[^>]*>", " ", page)
+    assert re.findall(r"None\b|True\b|&lt;\w+ |\(&#39;|\{&#39;|datetime\.|Error\(", text) == []
+
+
+async def test_the_replica_has_stalled_and_ingestion_is_well() -> None:
+    page = await seen(serving_only(stalled_replica()), "/consumer-lag")
+    assert headline_of(page) == "Ingestion is well; Database replica: Stalled, 111,245 behind"
+    page = await seen(serving_only(stalled_replica()), "/health")
+    assert "Ingestion is well; Database replica: emis-teacher-service-classes-changelog-4" in headline_of(page)
+
+
+@pytest.mark.parametrize("path", ["/consumer-lag", "/health"])
+async def test_the_reason_of_a_group_names_partition_number_and_owner(path: str) -> None:
+    page = await seen(serving_only(stalled_replica()), path)
+    assert "emis-teacher-service-classes-changelog-4 (10.0.0.7:6066 /10.0.0.7): The committed offset has stayed" in page
+    assert "111,245" in page
+
+
+async def test_no_event_came_is_not_green_while_events_wait() -> None:
+    for path in ("/health", "/"):
+        page = await seen(SCENARIOS["nothing visible while events wait"](), path)
+        assert "26,409" in page
+        assert look_of_headline(page) == "off"
+        assert "No new events" not in page
+
+
+async def test_nobody_says_go_on_from_the_local_copy_beside_cannot_answer() -> None:
+    page = await seen(SCENARIOS["cannot answer"](), "/health")
+    assert look_of_headline(page) == "bad"
+    assert "cannot answer" in page
+    assert "local copy, which" not in page
+    assert "local copy, which" in await seen(SCENARIOS["brokers away"](), "/health")
+
+
+async def test_nothing_of_the_last_measurement_is_called_well_while_the_brokers_are_away() -> None:
+    page = await seen(SCENARIOS["brokers away"](), "/consumer-lag")
+    groups = page[page.index('id="group-1"') : page.index('id="followers"')]
+    assert 'class="badge ok"' not in groups
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_it_says_since_when(path: str) -> None:
+    node = SCENARIOS["database away"]()
+    began = datetime.now(UTC) - timedelta(hours=2)
+    node.journal.note((await health_report(node)).checks, began)
+    node.lag.report = a_report(behind=True) if path == "/consumer-lag" else node.lag.report  # type: ignore[union-attr]
+    page = await seen(node, path)
+    verdict = page[page.index('id="verdict"') :][:900]
+    assert "Since" in verdict
+    assert began.isoformat() in verdict

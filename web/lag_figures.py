@@ -1,0 +1,89 @@
+"""The numbers at the head of the lag page and the overview, each with its colour and a note in words."""
+
+import time
+from dataclasses import dataclass
+
+from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
+from emis_streams.node import Node
+from web.health_checks import DEAD_LETTER_RECENT_SECONDS
+from web.i18n import Texts
+from web.lag_states import READ_MODEL, ingest_group, measured
+from web.verdict import Look
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a page's head, with its state and a note in words."""
+
+    look: Look
+    name: str
+    value: str
+    note: str = ""
+    unit: str = ""
+    part: str = ""
+    """The check that says the same, if there is one: else it is a state of its own, if it has a colour."""
+
+
+def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
+    """The numbers at the head of the page: rate, lag, age, sync latency, dead letters."""
+    now = time.monotonic()
+    age_seconds = None if node.lag is None else node.lag.age_seconds(now)
+    group = ingest_group(report)
+    waiting = None if group is None or report.error is not None else group.total_lag
+    figures = [*group_figures(t, report), age_figure(t, report, age_seconds)]
+    if READ_MODEL in node.sync_latency:
+        latency = node.sync_latency[READ_MODEL].summary(now, report.thresholds.sync_latency_seconds)
+        figures.append(latency_figure(t, report, latency, waiting))
+    if report.dead_letters is not None:
+        figures.append(dead_letter_figure(t, report.dead_letters, node.clock.unix_seconds()))
+    return figures
+
+
+def group_figures(t: Texts, report: LagReport) -> list[Figure]:
+    """Rate and lag of the ingesting group; nothing if it was not measured."""
+    group = ingest_group(report)
+    if group is None:
+        return []
+    over = "lag_over_threshold" in group.alerts
+    produced = t("figure.rate.note", rate=t.rate(group.produce_rate))
+    note = t("figure.over" if over else "figure.allowed", limit=t.number(report.thresholds.lag_messages))
+    return [
+        Figure("off", t("figure.rate"), t.short(group.consume_rate), produced, t("time.per_second", n="")),
+        Figure(measured(report, _look(over)), t("figure.lag"), t.number(group.total_lag), note, part="consumerLag"),
+    ]
+
+
+def age_figure(t: Texts, report: LagReport, age: float | None) -> Figure:
+    """How old this worker's answers can be."""
+    limit = report.thresholds.stale_after_seconds
+    if age is None:
+        return Figure("off", t("figure.age"), t.seconds(age), t("figure.age.unknown"), part="age")
+    note = "figure.over" if age > limit else "figure.allowed"
+    return Figure(_look(age > limit), t("figure.age"), t.seconds(age), t(note, limit=t.seconds(limit)), part="age")
+
+
+def latency_figure(t: Texts, report: LagReport, latency: LatencySummary, waiting: int | None) -> Figure:
+    """From an event's time until it is visible, over the last minute; `waiting` events, None if that is not known."""
+    over = bool(latency.alerts)
+    limit = t.seconds(report.thresholds.sync_latency_seconds)
+    if latency.average_seconds is None:
+        is_idle = waiting == 0
+        note = t("figure.latency.waiting", lag=t.number(waiting)) if waiting else t("figure.latency.none")
+        return Figure("off", t("figure.latency"), "–", note, part="" if is_idle else "syncLatency")
+    note = t("figure.over", limit=limit) if over else t("figure.latency.p99", p99=t.seconds(latency.p99_seconds))
+    return Figure(_look(over), t("figure.latency"), t.seconds(latency.average_seconds), note, part="syncLatency")
+
+
+def dead_letter_figure(t: Texts, dead: DeadLetters, now: float) -> Figure:
+    """How many records could not be used; it warns as the health check does."""
+    recent = dead.last_at is not None and now - dead.last_at.timestamp() < DEAD_LETTER_RECENT_SECONDS
+    if not dead.count:
+        if dead.count is None:
+            return Figure("off", t("figure.dead"), t.number(None), t("figure.age.unknown"), part="deadLetters")
+        return Figure("ok", t("figure.dead"), t.number(dead.count), t("figure.dead.none"), part="deadLetters")
+    note = t("figure.dead.recent" if recent else "figure.dead.old")
+    return Figure(_look(recent), t("figure.dead"), t.number(dead.count), note, part="deadLetters")
+
+
+def _look(over: bool) -> Look:
+    return "warn" if over else "ok"
