@@ -136,6 +136,7 @@ async def _view(node: Node, now: datetime) -> View:
         skew_seconds=node.clock.skew_seconds(),
         standstill=node.standstill(),
         invalid=node.invalid_records(),
+        uptime_seconds=node.uptime_seconds,
     )
 
 

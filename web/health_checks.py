@@ -1,5 +1,6 @@
 """The rules of health: from what the parts of this worker and the brokers say to checks. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ from emis_streams.node import FollowerStatus, IngestStatus
 from emis_streams.resources import MEMORY_WARN_PERCENT, Usage
 from emis_streams.services.health import CLOCK_SKEW_WARN_SECONDS
 from emis_streams.settings import Settings
+from web.catch_up import CATCH_UP_SECONDS, is_catching_up, is_from_before
 from web.health_texts import OUTPUTS
 
 DEAD_LETTER_RECENT_SECONDS = 3600.0
@@ -40,6 +42,8 @@ class View:
     """What makes no progress though it should, as the watchdog sees it."""
     invalid: Sequence[InvalidRecords] = ()
     """What the readers of this worker have met in changelogs that is no row."""
+    uptime_seconds: float = math.inf
+    """Of this process."""
 
     def check(
         self,
@@ -75,6 +79,11 @@ class View:
             output_params=params,
             affected_endpoints=() if status == "pass" else affects,
         )
+
+    @property
+    def has_just_started(self) -> bool:
+        """Catching up is what it does now, and no incident."""
+        return self.uptime_seconds <= CATCH_UP_SECONDS
 
     def group(self, group_id: str) -> GroupLag | None:
         groups = self.report.groups if self.report is not None and self.report.error is None else ()
@@ -150,10 +159,11 @@ def tables(view: View) -> Check:
     n = len(status.assigned)
     if lost:
         return view.check("fail", "tables.lost", n, "partitions", affects=READS, lost=lost)
+    if not status.caught_up:
+        state: CheckStatus = "pass" if view.has_just_started and status.waits_for is None else "warn"
+        return view.check(state, "tables.catching_up", n, "partitions", affects=READS)
     if status.rebalancing:
         return view.check("warn", "tables.rebalancing", n, "partitions", affects=READS)
-    if not status.caught_up:
-        return view.check("warn", "tables.catching_up", n, "partitions", affects=READS)
     return view.check("pass", "tables.ok", n, "partitions", partitions=n)
 
 
@@ -182,12 +192,14 @@ def read_model(view: View, status: FollowerStatus) -> Check:
     if not status.caught_up:
         if not view.has_reader:
             return view.check("fail", "read_model.catching_up_alone", affects=READS, component="datastore")
-        return view.check("warn", "read_model.catching_up", affects=READS, component="datastore")
+        state: CheckStatus = "pass" if view.has_just_started else "warn"
+        return view.check(state, "read_model.catching_up", affects=READS, component="datastore")
     if status.waiting_for is not None:
         return view.check("warn", "read_model.waiting", affects=READS, component="datastore", reason=status.waiting_for)
     delay = _delay(view, status)
     if delay is not None and delay > view.settings.stale_after_seconds:
-        return view.check("warn", "read_model.behind", delay, "s", affects=READS, component="datastore", seconds=delay)
+        state = "pass" if is_from_before(delay, view.uptime_seconds) else "warn"
+        return view.check(state, "read_model.behind", delay, "s", affects=READS, component="datastore", seconds=delay)
     return view.check("pass", "read_model.ok", delay, "s", component="datastore", records=status.records_total)
 
 
@@ -198,10 +210,12 @@ def replica(view: View) -> Check | None:
     if status.waiting_for is not None:
         return view.check("fail", "replica.waiting", component="datastore", reason=status.waiting_for)
     if not status.caught_up:
-        return view.check("warn", "replica.catching_up", component="datastore")
+        state: CheckStatus = "pass" if view.has_just_started else "warn"
+        return view.check(state, "replica.catching_up", component="datastore")
     delay = _delay(view, status)
     if delay is not None and delay > view.settings.sync_latency_threshold_seconds:
-        return view.check("warn", "replica.behind", delay, "s", component="datastore", seconds=delay)
+        state = "pass" if is_from_before(delay, view.uptime_seconds) else "warn"
+        return view.check(state, "replica.behind", delay, "s", component="datastore", seconds=delay)
     return view.check("pass", "replica.ok", delay, "s", component="datastore", records=status.records_total)
 
 
@@ -211,7 +225,7 @@ def _replica_elsewhere(view: View) -> Check | None:
         return None
     if not group.members:
         return view.check("warn", "replica.nobody", 0, "workers", component="datastore")
-    if group.severity != "ok":
+    if group.severity != "ok" and not is_catching_up(group, view.uptime_seconds):
         return _because("warn", view, group, group.members, "workers")
     key = "replica.elsewhere_one" if group.members == 1 else "replica.elsewhere"
     return view.check("pass", key, group.members, "workers", component="datastore", members=group.members)
@@ -249,6 +263,8 @@ def changelogs(view: View) -> Check:
 
 def consumer_lag(view: View, group: GroupLag) -> Check:
     lag = group.total_lag
+    if is_catching_up(group, view.uptime_seconds):
+        return view.check("pass", "lag.from_before", lag, "records", lag=lag)
     if group.severity != "ok":
         return _because("fail" if group.severity == "error" else "warn", view, group, lag, "records")
     if "lag_over_threshold" in group.alerts:

@@ -48,6 +48,7 @@ OUTPUTS: dict[str, str] = {
         "{count} invalid changelog records were skipped since the start, none within the last hour: {where}."
     ),
     "lag.over": "{lag} records behind, over the limit of {limit}.",
+    "lag.from_before": "{lag} records behind, from before this process started; the lag is being worked off.",
     "lag.unsynced": "A partition has not been caught up for at least {seconds:.0f} s, over the limit of {limit:.0f} s.",
     "latency.ok": "An event is visible after {seconds:.2f} s on average.",
     "latency.over": "An event is visible after {seconds:.2f} s on average, over the limit of {limit:.0f} s.",

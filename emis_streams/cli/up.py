@@ -15,6 +15,7 @@ from rich.console import Console
 
 from emis_streams import exposure
 from emis_streams.local import plan as plans
+from emis_streams.local import readiness
 from emis_streams.local.data_folder import DataFolder
 from emis_streams.local.errors import LocalStackError
 from emis_streams.local.plan import Plan
@@ -94,7 +95,8 @@ def down() -> None:
 def _run(stack: Stack, plan: Plan, progress: Progress, n_classes: int) -> None:
     began = time.monotonic()
     with stack.running(n_classes) as teacher_id:
-        progress.say(f"Ready after {time.monotonic() - began:.0f} s.")
+        health = readiness.health_in_words(plan.web_host, plan.serving.settings.port)
+        progress.say(f"Ready after {time.monotonic() - began:.0f} s: {health}.")
         for line in _addresses(plan, teacher_id):
             progress.say(line)
         stack.keep_running()

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from emis_streams.topics import APP_ID, REPLICA_GROUP
+
+OK = 200
 _TIMEOUT_SECONDS = 5.0
 _TEACHER_LINK = re.compile(r"/teachers/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
@@ -33,6 +36,35 @@ def is_ready(host: str, port: int) -> bool:
     """Whether /readyz says so."""
     answer = ask(host, port, "/readyz")
     return answer is not None and answer.status == 200
+
+
+def is_level(host: str, port: int) -> bool:
+    """Whether tables, local copy and database have what the topics have, but for seconds."""
+    lag = ask(host, port, "/api/consumer-lag?history=false")
+    return lag is not None and lag.status == OK and lag_is_level(json.loads(lag.body))
+
+
+def health_in_words(host: str, port: int) -> str:
+    """What `/health` says: `healthy`, or what is not, by the names of its checks."""
+    answer = ask(host, port, "/health")
+    if answer is None:
+        return "no answer from /health"
+    report = json.loads(answer.body)
+    troubled = [name for name, check in report["checks"].items() if check["status"] != "pass"]
+    status: str = report["status"]
+    return status if not troubled else f"{status} ({', '.join(troubled)})"
+
+
+def lag_is_level(report: dict[str, Any]) -> bool:
+    """Of `/api/consumer-lag`: all groups of ours and all followers of the worker."""
+    groups = [group for group in report["groups"] if group["groupId"] in (APP_ID, REPLICA_GROUP)]
+    followers = report["followers"]
+    limit = report["thresholds"]["staleAfterSeconds"]
+    return (
+        len(groups) == len({APP_ID, REPLICA_GROUP})
+        and all(group["severity"] == "ok" and group["state"] != "CATCHING_UP" for group in groups)
+        and all(follower["caughtUp"] and (follower["delaySeconds"] or 0.0) <= limit for follower in followers)
+    )
 
 
 def teacher_to_show(host: str, port: int) -> str | None:

@@ -25,6 +25,8 @@ from emis_streams.settings import Settings
 
 _READY_TIMEOUT_SECONDS = 300.0
 _NOTHING_TO_SHOW_SECONDS = 20.0
+_LEVEL_TIMEOUT_SECONDS = 120.0
+"""Whoever has a large backlog may look at pages meanwhile."""
 _WORKER_STOP_EXTRA_SECONDS = 10.0
 """On top of DRAIN_TIMEOUT_SECONDS, which a worker takes at most to finish what it began."""
 _POLL_SECONDS = 0.2
@@ -53,9 +55,11 @@ class Stack:
         try:
             self._start_kafka()
             self._prepare()
-            self._start_workers()
             self._fill(n_classes)
-            yield self._wait_until_shown()
+            self._start_workers()
+            teacher_id = self._wait_until_shown()
+            self._wait_until_level()
+            yield teacher_id
         finally:
             self._stop()
 
@@ -108,11 +112,13 @@ class Stack:
             )
 
     def _fill(self, n_classes: int) -> None:
-        """Sample data, if there is none; again from the start if the last attempt was cut short."""
+        """Sample data, if there is none; again from the start if the last attempt was cut short.
+
+        Before the workers start: to them it is what was there before, and not a flood of new events that come late.
+        """
         begun = self._folder.path / _SAMPLE_BEGUN
         if n_classes == 0 or not (begun.exists() or asyncio.run(_all_empty(self._plan.settings))):
             return
-        self._wait_until_ready()
         begun.touch()
         command = [sys.executable, "-m", "emis_streams", "generate", "--classes", str(n_classes)]
         environment = Worker("generate", self._plan.settings).environment()
@@ -125,15 +131,6 @@ class Stack:
         if generate.returncode != 0:
             raise LocalStackError(f"sample data could not be made:\n{generate.log_tail()}")
         begun.unlink()
-
-    def _wait_until_ready(self) -> None:
-        """Else what is sent while they start would be late, and the first page that is seen would say degraded."""
-        began = time.monotonic()
-        with self._progress.step("Workers"):
-            while not self._all_ready():
-                self._supervisor.check()
-                self._check_time(began, "workers are not ready")
-                time.sleep(_POLL_SECONDS)
 
     def _all_ready(self) -> bool:
         if not self._supervisor.all_run():  # Else it might be another program that answers.
@@ -160,6 +157,19 @@ class Stack:
                     return None
                 self._check_time(began, "no page shows anything")
                 time.sleep(_POLL_SECONDS)
+
+    def _wait_until_level(self) -> None:
+        """Until nothing of what was there before is on its way: it would slow down the first look at a page."""
+        host, port = self._plan.web_host, self._plan.serving.settings.port
+        began = time.monotonic()
+        with self._progress.step("Until local copy and database have all of it"):
+            while not readiness.is_level(host, port):
+                self._supervisor.check()
+                if time.monotonic() - began > _LEVEL_TIMEOUT_SECONDS:
+                    break
+                time.sleep(_POLL_SECONDS)
+        if not readiness.is_level(host, port):
+            self._progress.say(f"Not yet after {_LEVEL_TIMEOUT_SECONDS:.0f} s: http://{host}:{port}/health says why.")
 
     def _stop(self) -> None:
         timeout_seconds = self._plan.settings.drain_timeout_seconds + _WORKER_STOP_EXTRA_SECONDS

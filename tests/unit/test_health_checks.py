@@ -190,3 +190,83 @@ def test_recent_dead_letters_are_recent_whatever_the_workers_clock_shows(skew: f
     report = msgspec.structs.replace(a_report(), dead_letters=DeadLetters(count=3, last_at=NOW - timedelta(minutes=5)))
     view = a_view(report=report, now=NOW + timedelta(seconds=skew), skew_seconds=skew)
     assert checks(view)["deadLetters"].status == "warn"
+
+
+# -- a process that has just started ------------------------------------------------------------
+
+
+def a_backlog(**changes: Any) -> LagReport:
+    """50,000 records wait, the oldest for 400 s, and become fewer."""
+    group = {
+        "state": "CATCHING_UP",
+        "severity": "ok",
+        "reason_key": "shrinking",
+        "reason_params": {"lag": 50_000, "rate": 8_000.0},
+        "alerts": ("lag_over_threshold",),
+        "total_lag": 50_000,
+        "max_lag_seconds": 400.0,
+    }
+    report = a_report()
+    groups = tuple(msgspec.structs.replace(g, **{**group, **changes}) for g in report.groups)
+    followers = tuple(msgspec.structs.replace(f, delay_seconds=400.0) for f in report.followers)
+    return changed(report, groups=groups, followers=followers)
+
+
+def test_catching_up_with_what_was_there_before_the_start_is_no_incident() -> None:
+    assert overall(report=a_backlog(), uptime_seconds=20.0) == "healthy"
+    assert one("consumerLag", report=a_backlog(), uptime_seconds=20.0).output_key == "lag.from_before"
+
+
+@pytest.mark.parametrize("uptime_seconds", [301.0, 3_600.0])
+def test_catching_up_for_too_long_is_a_delay(uptime_seconds: float) -> None:
+    found = checks(a_view(report=a_backlog(max_lag_seconds=9_000.0), uptime_seconds=uptime_seconds))
+    assert {name for name, check in found.items() if check.status != "pass"} == {"consumerLag", "readModel", "replica"}
+
+
+def test_what_came_after_the_start_and_waits_is_a_delay() -> None:
+    assert one("consumerLag", report=a_backlog(max_lag_seconds=19.0), uptime_seconds=20.0).status == "warn"
+
+
+@pytest.mark.parametrize(
+    ("state", "severity", "reason_key"),
+    [
+        ("STALLED", "error", "stalled"),
+        ("STOPPED", "error", "stopped"),
+        ("LOST", "error", "lost"),
+        ("BEHIND", "warn", "growing"),
+        ("BEHIND", "warn", "steady"),
+        ("OPEN_TRANSACTION", "error", "open_transaction"),
+    ],
+)
+def test_a_standstill_is_seen_from_the_first_second(state: str, severity: str, reason_key: str) -> None:
+    params = {"committed": 1, "seconds": 11.0, "lag": 5, "grown": 5, "window": 10.0, "lost": 5, "stable": 4, "end": 6}
+    stuck = a_backlog(state=state, severity=severity, reason_key=reason_key, reason_params=params)
+    assert one("consumerLag", report=stuck, uptime_seconds=20.0).status in ("warn", "fail")
+
+
+def test_a_trend_that_is_not_known_yet_is_no_incident_only_for_a_backlog() -> None:
+    unknown = {"state": "BEHIND", "severity": "warn", "reason_key": "trend_unknown", "reason_params": {"lag": 5}}
+    assert one("consumerLag", report=a_backlog(**unknown), uptime_seconds=3.0).status == "pass"
+    assert one("consumerLag", report=a_backlog(**unknown, max_lag_seconds=2.0), uptime_seconds=3.0).status == "warn"
+    assert one("consumerLag", report=a_backlog(**unknown, max_lag_seconds=None), uptime_seconds=3.0).status == "warn"
+
+
+@pytest.mark.parametrize(("uptime_seconds", "status"), [(20.0, "pass"), (301.0, "warn")])
+def test_stores_that_were_never_level_are_an_incident_after_some_minutes(uptime_seconds: float, status: str) -> None:
+    changes: dict[str, Any] = {
+        "ingest": an_ingest(caught_up=False, rebalancing=True),
+        "read_model": a_follower("read-model", caught_up=False),
+        "replica": a_follower("replica", caught_up=False),
+        "uptime_seconds": uptime_seconds,
+    }
+    found = checks(a_view(**changes))
+    assert {found[name].status for name in ("tables", "readModel", "replica")} == {status}
+
+
+def test_what_waits_for_somebody_else_is_told_from_the_first_second() -> None:
+    waiting = an_ingest(caught_up=False, waits_for="no right to describe the group")
+    assert one("tables", ingest=waiting, uptime_seconds=1.0).status == "warn"
+    follower = a_follower("replica", caught_up=False, waiting_for="connection refused")
+    assert one("replica", replica=follower, uptime_seconds=1.0).status == "fail"
+    alone = {"read_model": a_follower("read-model", caught_up=False), "has_reader": False}
+    assert one("readModel", **alone, uptime_seconds=1.0).status == "fail"
