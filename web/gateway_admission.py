@@ -5,17 +5,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import web
 
 from emis_streams.engine.door import DOOR
-from emis_streams.services.admission import Admission, LimitReached, NotAdmitted
+from emis_streams.services.admission import Admission, NotAdmitted
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.token_bucket import TokenBucket
 from web.gateway_problems import Refusals
-from web.limits import in_bytes
+from web.limits import in_bytes, refusal_page
 
 _USER_CHARACTERS = 64
 """Of what names a user: an id is shorter, and what is longer is no id."""
@@ -83,7 +84,8 @@ class Gate:
         for route in self._routes:
             found = route.line.match(data)
             if found is not None:
-                return route.refusal(_user(found[1].decode("latin-1")) if found.lastindex else remote)
+                user = _user(found[1].decode("latin-1")) if found.lastindex else remote
+                return route.refusal(user, is_browser=b"text/html" in data)
         return None
 
 
@@ -95,20 +97,23 @@ class _GatedRoute:
         self._call = route.service, route.pattern
         self._breakers = gateway.breakers
         self._refusals = Refusals(gateway.breakers, route.service, route.pattern)
-        self._made: dict[tuple[type[NotAdmitted], State], bytes] = {}
+        self._made: dict[tuple[type[NotAdmitted], State, bool], bytes] = {}
         self._let_in: Counter[str] = Counter()
         """By user; their handlers are about to run, within the next two turns of the loop."""
         self._n_let_in = 0
 
-    def refusal(self, user: str) -> bytes | None:
+    def refusal(self, user: str, *, is_browser: bool = False) -> bytes | None:
+        """The whole answer, or None: the request is let in. To browsers a page, which asks again by itself."""
         reason = self._admission.refusal(user, self._let_in, self._n_let_in)
         if reason is None:
             self._expect(user)
             return None
-        key = type(reason), self._breakers.of(*self._call).state
+        key = type(reason), self._breakers.of(*self._call).state, is_browser
         if key not in self._made:
-            line = "503 Service Unavailable" if isinstance(reason, LimitReached) else "429 Too Many Requests"
-            self._made[key] = f"HTTP/1.1 {line}\r\n".encode() + in_bytes(self._refusals.not_admitted(reason))
+            answer = self._refusals.not_admitted(reason)
+            shown = refusal_page(answer.status) if is_browser else answer
+            line = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
+            self._made[key] = line.encode() + in_bytes(shown)
         return self._made[key]
 
     def _expect(self, user: str) -> None:

@@ -34,7 +34,7 @@ def limits_of(settings: Settings) -> Limits:
         max_body_bytes=settings.web_max_body_bytes,
         spared=SPARED,
         refusal=in_bytes(_refusal()),
-        refusal_page=in_bytes(_refusal_page()),
+        refusal_page=in_bytes(refusal_page()),
         headers=HEADERS,
     )
 
@@ -53,18 +53,18 @@ def _refusal() -> web.Response:
     return response
 
 
-def _refusal_page() -> web.Response:
+def refusal_page(status: int = 503) -> web.Response:
     """For browsers, in both languages. It loads itself again without a script, which a busy worker may refuse too."""
-    response = web.Response(status=503, body=_page(), content_type="text/html", charset="utf-8")
+    response = web.Response(status=status, body=_page(status), content_type="text/html", charset="utf-8")
     response.headers.update({**PAGE_HEADERS, "Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"})
     return response
 
 
 @cache
-def _page() -> bytes:
+def _page(status: int) -> bytes:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     texts = {language: Texts(language) for language in LANGUAGES}
-    return environment.get_template("overloaded.html").render(static=static_url, texts=texts).encode()
+    return environment.get_template("overloaded.html").render(static=static_url, texts=texts, status=status).encode()
 
 
 @web.middleware
@@ -74,7 +74,7 @@ async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     with door.answering(request) as over:
         if over:
             door.counts["overload"] += 1
-            return _refusal_page() if wants_html(request) else _refusal()
+            return refusal_page() if wants_html(request) else _refusal()
         if too_large(request, door.limits):
             response = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
             response.force_close()

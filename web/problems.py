@@ -9,13 +9,19 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
+from emis_streams.errors import UNREADABLE_JSON
+
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ProblemPage = Callable[[web.Request, int, str, str], web.Response]
+ProblemPage = Callable[[web.Request, int, str, str, bool], web.Response]
 
 PROBLEM_PAGE: web.AppKey[ProblemPage] = web.AppKey("problem_page", Callable)  # type: ignore[arg-type]
-"""How a browser is told: (request, status, title, detail) -> page. Without it browsers get JSON."""
+"""How a browser is told: (request, status, title, detail, whether that tells more than the status) -> page. Without it
+browsers get JSON."""
+PROBLEM_TYPE = "application/problem+json"
+_KEPT_HEADERS = (hdrs.RETRY_AFTER, hdrs.ALLOW, hdrs.LOCATION)
+"""Of a problem that becomes a page."""
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -56,7 +62,7 @@ def problem(status: int, title: str, detail: str, **members: Any) -> web.Respons
     return web.Response(
         body=msgspec.json.encode(body),
         status=status,
-        content_type="application/problem+json",
+        content_type=PROBLEM_TYPE,
         headers={hdrs.CACHE_CONTROL: "no-store"},
     )
 
@@ -79,9 +85,10 @@ _REFUSALS_IN_ONE_LINE = _RefusalsInOneLine()
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every refusal of aiohttp and every failure of a handler, told the same way."""
+    """Every refusal of aiohttp or of a handler, and every failure, told the same way: to browsers by a page."""
     try:
-        return await handler(request)
+        response = await handler(request)
+        return response if response.status < HTTPStatus.BAD_REQUEST else _for_people(request, response)
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
@@ -100,9 +107,41 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 def _told(request: web.Request, status: int, title: str, detail: str | None = None) -> web.Response:
     detail = detail or DETAILS.get(status, HTTPStatus(status).description or title).format(method=request.method)
     page = request.app.get(PROBLEM_PAGE)
-    if page is not None and "text/html" in request.headers.get(hdrs.ACCEPT, ""):
-        return page(request, status, title, detail)
+    if page is not None and _is_browser(request):
+        return page(request, status, title, detail, False)
     return problem(status, title, detail, instance=request.path)
+
+
+def _is_browser(request: web.Request) -> bool:
+    return "text/html" in request.headers.get(hdrs.ACCEPT, "")
+
+
+class _Problem(msgspec.Struct):
+    """What a page says of a problem; it may come from another process."""
+
+    title: str = ""
+    detail: str = ""
+
+
+def _for_people(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """The page of a problem that a handler has answered, if a browser asked."""
+    page = request.app.get(PROBLEM_PAGE)
+    is_problem = isinstance(response, web.Response) and response.content_type == PROBLEM_TYPE
+    if page is None or not is_problem or not _is_browser(request):
+        return response
+    found = _problem_in(response)
+    shown = page(request, response.status, found.title or HTTPStatus(response.status).phrase, found.detail, True)
+    shown.headers.update({name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers})
+    return shown
+
+
+def _problem_in(response: web.StreamResponse) -> _Problem:
+    assert isinstance(response, web.Response)
+    body = response.body
+    try:
+        return msgspec.json.decode(body if isinstance(body, bytes) else b"", type=_Problem)
+    except UNREADABLE_JSON:  # What stands before a worker has called it a problem.
+        return _Problem()
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -76,6 +76,7 @@ def as_page(request: web.Request, refusal: Refusal) -> web.Response:
         "given": refusal.given,
         "deleted_at": refusal.deleted_at,
         "offer_find": refusal.reason in ("malformed", "unknown"),
+        "detail": None,
     }
     page = render(
         request, "refusal.html", values, STATUS[refusal.reason], answer=_answer_of(refusal), audience="teachers"
@@ -108,8 +109,8 @@ def _with_retry(response: web.Response, refusal: Refusal) -> web.Response:
     return response
 
 
-def problem_page(request: web.Request, status: int, title: str, detail: str) -> web.Response:
-    """Any other error as a page: an address where nothing is, a failure."""
+def problem_page(request: web.Request, status: int, title: str, detail: str, shows_detail: bool) -> web.Response:
+    """Any other error as a page: an address where nothing is, a refusal, a failure."""
     t = texts_of(request)
     known = t.has(f"error.{status}.title")
     values = {
@@ -119,5 +120,6 @@ def problem_page(request: web.Request, status: int, title: str, detail: str) -> 
         "given": None,
         "deleted_at": None,
         "offer_find": False,
+        "detail": detail if known and shows_detail else None,
     }
     return render(request, "refusal.html", values, status, answer="error")

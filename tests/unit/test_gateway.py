@@ -3,13 +3,14 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from emis_streams.node import NODE, Node
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import CircuitBreaker, Counts, Limits, State
 from emis_streams.services.client import ServiceClient
@@ -28,7 +29,7 @@ from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.scripted_carrier import Answer, Scripted
 from tests.services import until
-from web import ids, problems
+from web import ids, pages, problems, refusals
 from web.gateway import ROUTES, Route, gate_of, routes_of
 from web.gateway_pages import Page
 
@@ -66,8 +67,11 @@ async def gateway(
     service = GatewayService(settings or Settings(), no_dead_letter)
     service.client, service.breakers = client, client.breakers
     app = web.Application()
+    app[NODE] = Node(service.config, frozenset(), service=service)
     problems.setup(app)
+    app[problems.PROBLEM_PAGE] = refusals.problem_page
     ids.setup(app)
+    pages.setup(app)
     app.add_routes(routes_of(service, routes))
     async with TestClient(TestServer(app)) as http:
         yield Gateway(http, carrier, client.breakers)
@@ -342,3 +346,79 @@ async def test_a_request_that_names_no_user_is_of_the_address_that_it_comes_from
     told = [gate(plain("/lessons?limit=1"), "127.0.0.1") for _ in range(3)]
     assert [each is None for each in told] == [True, True, False]
     assert gate(plain("/lessons"), "127.0.0.2") is None
+
+
+# -- what a browser sees ------------------------------------------------------------------------
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml", "Accept-Language": "en"}
+PAGE_ID = "0a000000-0000-4000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "title"),
+    [
+        (Refused("not-found", "there is no such lesson"), 404, "Page not found"),
+        (Refused("invalid", "not like this"), 422, "Not accepted"),
+        (Refused("too-large", "too large"), 413, "Too large"),
+        (ServiceBroken("it failed"), 502, "The service failed"),
+        (ServiceUnavailable("away"), 503, "Not available now"),
+        (NotReady("not yet"), 503, "Not available now"),
+        (ServiceOverloaded("too much to do"), 503, "Not available now"),
+        (DeadlineExceeded("too late"), 504, "No answer in time"),
+    ],
+)
+async def test_a_browser_is_shown_every_failure_of_a_service_as_a_page(
+    answer: Exception, status: int, title: str
+) -> None:
+    async with gateway(answer) as g:
+        response = await g.http.get(f"/lessons/{LESSON_ID}", headers=BROWSER)
+        text = await response.text()
+    assert (response.status, response.content_type) == (status, "text/html")
+    assert f"<h1>{title}</h1>" in text
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_page_of_an_error_says_when_to_come_again_and_what_is_wrong() -> None:
+    async with gateway(ServiceUnavailable("the lessons are <away>")) as g:
+        response = await g.http.get(f"/lessons/{LESSON_ID}", headers=BROWSER)
+        assert int(response.headers["Retry-After"]) >= 1
+        assert "the lessons are &lt;away&gt;" in await response.text()
+
+
+@pytest.mark.parametrize("path", [f"/teachers/{PAGE_ID}", "/lessons?limit=x", "/nothing", f"/progress/{PAGE_ID}?no=1"])
+async def test_a_browser_is_shown_every_refusal_of_the_gateway_as_a_page(path: str) -> None:
+    async with gateway() as g:
+        page = await g.http.get(path, headers=BROWSER)
+        json = await g.http.get(path)
+    assert page.status == json.status
+    assert page.status >= 400
+    assert (page.content_type, json.content_type) == ("text/html", "application/problem+json")
+
+
+async def test_what_a_worker_refuses_is_a_page_whatever_it_looks_like() -> None:
+    async def nonsense(_request: web.Request) -> web.Response:
+        return web.Response(status=404, body=b"{", content_type="application/problem+json")
+
+    async with gateway(routes=(Page(path="/x", service="s", pattern="x", page="/x"),)) as g:
+        g.http.app.router._frozen = False  # type: ignore[union-attr]
+        g.http.app.router.add_get("/nonsense", nonsense)  # type: ignore[union-attr]
+        response = await g.http.get("/nonsense", headers=BROWSER)
+        assert (response.status, response.content_type) == (404, "text/html")
+
+
+def test_a_browser_that_is_refused_before_it_is_parsed_gets_a_page() -> None:
+    route = Page(path="/x/{userId}", service="s", pattern="x", page="/x", user="userId")
+    service = GatewayService(Settings(), no_dead_letter)
+    gate = gate_of(service, (route,))
+    admission = service.admission("s", "x", is_page=True)
+    with ExitStack() as full:
+        for n in range(admission.limit):
+            full.enter_context(admission.slot(f"user {n}"))
+        request = b"GET /x/one HTTP/1.1\r\nAccept: %s\r\n\r\n"
+        page, json = gate(request % b"text/html", "127.0.0.1"), gate(request % b"*/*", "127.0.0.1")
+    assert page is not None
+    assert json is not None
+    assert page.split(b"\r\n", 1)[0] == json.split(b"\r\n", 1)[0] == b"HTTP/1.1 503 Service Unavailable"
+    assert b"Content-Type: text/html" in page
+    assert b"Content-Security-Policy" in page
+    assert b"application/problem+json" in json
