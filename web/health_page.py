@@ -9,6 +9,7 @@ from aiohttp import web
 
 from emis_streams.health_report import Check, CheckStatus, Health, HealthChange, HealthReport
 from emis_streams.node import NODE
+from web.help_topics import OF_CHECK
 from web.i18n import Texts
 from web.lag_figures import Figure
 from web.lag_states import at_partition
@@ -81,6 +82,7 @@ def _part(t: Texts, name: str, check: Check) -> Part:
         text=text_of(t, check),
         affects=check.affected_endpoints,
         since=None if check.status == "pass" else check.since,
+        topic=None if look == "ok" else OF_CHECK.get(check.output_key),
         counts=check.output_key not in NOTHING_TO_TELL,
     )
 

@@ -7,8 +7,18 @@ from aiohttp import web
 from emis_streams.lag_report import HistoryPoint
 from emis_streams.node import NODE
 from web.chart_points import bucketed
+from web.help_topics import OF_FIGURE
 from web.lag_figures import Figure, lag_figures
-from web.lag_states import about_group, follower_look, group_look, lag_states, partition_look, reason
+from web.lag_states import (
+    about_group,
+    follower_look,
+    follower_topic,
+    group_look,
+    group_topic,
+    lag_states,
+    partition_look,
+    reason,
+)
 from web.lag_table import LagTable, owner_page, with_query
 from web.pages import StampedPage, texts_of, this_second
 from web.verdict import PartState, headline, verdict
@@ -39,6 +49,8 @@ def _values(request: web.Request) -> dict[str, object]:
         "look": partition_look,
         "group_look": group_look,
         "follower_look": follower_look,
+        "group_topic": group_topic,
+        "follower_topic": follower_topic,
         "invalid": node.invalid_records(),
         "figures": figures,
         "reason": lambda verdict: reason(t, verdict),
@@ -54,7 +66,13 @@ def _values(request: web.Request) -> dict[str, object]:
 def figure_states(figures: Sequence[Figure]) -> list[PartState]:
     """Figures with a colour, as far as they are states: rates have none."""
     return [
-        PartState(part=f.part, look=f.look, name=f.name, text=f"{f.value} ({f.note})" if f.note else f.value)
+        PartState(
+            part=f.part,
+            look=f.look,
+            name=f.name,
+            text=f"{f.value} ({f.note})" if f.note else f.value,
+            topic=OF_FIGURE.get(f.part),
+        )
         for f in figures
         if f.part
     ]

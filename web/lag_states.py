@@ -6,6 +6,7 @@ from emis_streams import invalid_records
 from emis_streams.lag_report import FollowerLag, GroupLag, LagReport, PartitionLag, Severity
 from emis_streams.node import Node
 from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
+from web.help_topics import BROKERS, CHANGELOGS, FOLLOWER_CATCHES_UP, OF_FOLLOWER, OF_LAG_STATE
 from web.i18n import Texts
 from web.verdict import Look, PartState
 
@@ -57,14 +58,29 @@ def follower_look(follower: FollowerLag) -> Look:
     return "ok" if follower.caught_up else "warn"
 
 
+def group_topic(group: GroupLag) -> str | None:
+    """What to do about it; None if it is well, or of others."""
+    is_well = group.state == "OK" or (group.state == "NEVER_COMMITTED" and group.severity == "ok")
+    return None if is_well or not is_ours(group) else OF_LAG_STATE[group.state]
+
+
+def follower_topic(follower: FollowerLag) -> str | None:
+    """What to do about it; None if it is well."""
+    if follower.waiting_for is not None:
+        return OF_FOLLOWER.get(follower.name, BROKERS)
+    return None if follower.caught_up else FOLLOWER_CATCHES_UP
+
+
 def lag_states(t: Texts, node: Node, report: LagReport | None) -> Iterator[PartState]:
     """The states of everything on the lag page but its figures."""
     if report is None:
-        yield PartState(part="brokers", look="off", name=t("part.brokers"))
+        yield PartState(part="brokers", look="off", name=t("part.brokers"), topic=BROKERS)
         return
     if report.error is not None:
         since = node.journal.failing_since("brokers")
-        yield PartState(part="brokers", look="bad", name=t("part.brokers"), text=report.error, since=since)
+        yield PartState(
+            part="brokers", look="bad", name=t("part.brokers"), text=report.error, since=since, topic=BROKERS
+        )
     for group in report.groups:
         if is_ours(group):
             yield _group_state(t, node, report, group)
@@ -83,6 +99,7 @@ def _group_state(t: Texts, node: Node, report: LagReport, group: GroupLag) -> Pa
         name=name,
         text=behind,
         since=None if group.severity == "ok" else node.journal.failing_since(check),
+        topic=OF_LAG_STATE.get(group.state),
     )
 
 
@@ -97,6 +114,7 @@ def _follower_state(t: Texts, node: Node, follower: FollowerLag) -> PartState:
         name=t(key) if t.has(key) else follower.name,
         text="" if look == "ok" else waits,
         since=None if look == "ok" else node.journal.failing_since(check),
+        topic=follower_topic(follower),
     )
 
 
@@ -109,6 +127,7 @@ def _changelog_state(t: Texts, node: Node) -> PartState:
         name=t("part.changelogs"),
         text=invalid_records.in_words(found) if is_recent else "",
         since=node.journal.failing_since("changelogs"),
+        topic=CHANGELOGS,
     )
 
 

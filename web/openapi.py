@@ -10,10 +10,12 @@ import msgspec
 
 from emis_streams.answers import ClassDetail, ClassTeachers, Gone, SearchPage, TeacherDetail
 from emis_streams.health_report import ConsumerLag, HealthChanges, HealthReport, InfoReport, LiveReport, ReadyReport
+from web.help import HelpEntry, HelpTitles
 
 BODIES = (
     *(TeacherDetail, ClassDetail, ClassTeachers, SearchPage, Gone, ConsumerLag),
     *(HealthReport, HealthChanges, ReadyReport, LiveReport, InfoReport),
+    *(HelpTitles, HelpEntry),
 )
 
 

@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 
 from emis_streams.node import NODE, Node
 from emis_streams.services.gateway import GatewayService
-from web import assets
+from web import assets, help_entries
 from web.access import OPERATORS_ONLY, is_opened, sees_operations
 from web.assets import YEAR_SECONDS, static_url
 from web.compression import ENCODING, gzipped, takes_gzip
@@ -60,10 +60,11 @@ def setup(app: web.Application) -> None:
 
 
 def load_templates(app: web.Application) -> None:
-    """Compiles all templates now: else the first reader of each page waits for it, and all others meanwhile."""
+    """Compiles all templates, and the runbook, now: else the first reader of each waits for it, and all others too."""
     environment = aiohttp_jinja2.get_env(app)
     for name in environment.list_templates():
         environment.get_template(name)
+    help_entries.load()
 
 
 READERS_SECONDS = 15

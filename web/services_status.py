@@ -14,6 +14,7 @@ from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
 from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_of
 from web.health_page import HEALTH_LOOKS
+from web.help_topics import BREAKER, SERVICE
 from web.i18n import Texts
 from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, takes
@@ -124,13 +125,15 @@ def _values(t: Texts, status: ServicesStatus) -> dict[str, object]:
 def _row_state(row: _Row) -> PartState:
     is_draining = row.look == "off"  # On purpose.
     part = f"{row.name} {row.where}".strip()
-    return PartState(part=part, look=row.look, name=part, text=row.state, since=None, counts=not is_draining)
+    return PartState(part=part, look=row.look, name=part, text=row.state, topic=SERVICE, counts=not is_draining)
 
 
 def _breaker_state(t: Texts, row: _BreakerRow) -> PartState:
     name = t("breakers.call_of", service=row.service, pattern=row.pattern)
     since = row.last.at if row.look != "ok" and row.last is not None else None
-    return PartState(part=name, look=row.look, name=name, text=t(f"breaker.{row.report.status}"), since=since)
+    return PartState(
+        part=name, look=row.look, name=name, text=t(f"breaker.{row.report.status}"), since=since, topic=BREAKER
+    )
 
 
 def _rows(t: Texts, service: ServiceStatus) -> list[_Row]:

@@ -9,6 +9,7 @@ from web import (
     compression,
     consumer_lag,
     health,
+    help,
     ids,
     limits,
     metrics,
@@ -22,7 +23,7 @@ from web import (
     tracing,
 )
 
-PAGES = (pages, overview, search, teachers, classes, health, consumer_lag, circuit_breakers, metrics)
+PAGES = (pages, overview, search, teachers, classes, health, help, consumer_lag, circuit_breakers, metrics)
 """Each has its `routes`."""
 
 

@@ -28,6 +28,8 @@ class PartState:
     text: str = ""
     """What is wrong, with its number."""
     since: datetime | None = None
+    topic: str | None = None
+    """The entry of the runbook that says what to do."""
     counts: bool = True
     """False: grey because there is nothing to tell (no new events), which is no fault."""
 

@@ -79,7 +79,13 @@ def paths_of(node: Node) -> set[str]:
         app.add_routes(page.routes)
     templates = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
     parts = {
-        **{"teacher_id": TEACHER, "class_id": HOMEROOM_CLASS, "service": "lessons", "pattern": "get-lesson"},
+        **{
+            "teacher_id": TEACHER,
+            "class_id": HOMEROOM_CLASS,
+            "service": "lessons",
+            "pattern": "get-lesson",
+            "topic": "kafka-is-away",
+        },
         "name": "site.css",
     }
     filled = {template.format_map(parts) for template in templates}
