@@ -34,8 +34,8 @@ faults: system-faults .venv/.dev  ## All of them, and mistakes that they have to
 faults-long: system-faults .venv/.dev  ## Five seeds, then an hour with a fault every minute (some hours; SOAK=minutes)
 	@failed=0; for seed in 1 2 3 4 5; do $(BIN)/python -m tests.faults --seed $$seed || failed=1; done; \
 	  $(BIN)/python -m tests.faults --soak $(SOAK) || failed=1; exit $$failed
-load: system-test .venv/.dev  ## Ask the pages more than they can answer, and as clients that mean no good (4 minutes)
-	@exec $(BIN)/python -m tests.faults.load
+load: system-test .venv/.dev  ## Ask the pages more than they can answer, and as clients that mean no good; 10,500 open pages (7 minutes; ARGS="pages")
+	@exec $(BIN)/python -m tests.faults.load $(ARGS)
 lock:  ## Pin the newest allowed versions, with hashes
 	for name in runtime dev uv; do $(UV) pip compile --python-version 3.11 --upgrade --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links -q -o requirements/$$name.txt requirements/$$name.in; done

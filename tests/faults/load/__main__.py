@@ -2,8 +2,8 @@
 
 Starts a broker, an ingesting and a serving worker with data; finds the rate that it answers in good time,
 sends twice that, then attacks while some honest clients go on; then the same for the gateway and its services
-(`gateway.py`). One JSON line per phase on standard output; exit code 1 if a bound is broken. About four minutes;
-everything is on loopback.
+(`gateway.py`); then ten thousand open pages (`pages.py`). Parts may be named: `make load ARGS="pages"`. One JSON line
+per phase on standard output; exit code 1 if a bound is broken. About seven minutes; everything is on loopback.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ import uvloop
 
 from emis_streams import admin
 from emis_streams.local.readiness import ask
-from tests.faults.load import attacks, gateway
+from tests.faults.load import attacks, gateway, pages
 from tests.faults.load.attacks import ATTACKS, Attack, Target
 from tests.faults.load.open_loop import Client, Load, Outcome, get, in_this_process
 from tests.integration.independent import progress
@@ -275,13 +275,27 @@ async def all_phases(rig: Rig) -> bool:
     return all(held) and whole.growth_mb <= MOST_GROWTH_MB
 
 
-def main() -> None:
+def _overload_holds() -> bool:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with running() as rig:
-        pages_hold = asyncio.run(all_phases(rig))
-    gateway_holds = asyncio.run(gateway.holds())
-    sys.exit(0 if pages_hold and gateway_holds else 1)
+        return asyncio.run(all_phases(rig))
+
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "overload": _overload_holds,
+    "gateway": lambda: asyncio.run(gateway.holds()),
+    "pages": pages.holds,
+}
+"""What can be named on the command line; all of them in this order, if none is."""
+
+
+def main(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise SystemExit(f"{', '.join(unknown)}: not known; there are {', '.join(PARTS)}")
+    held = [PARTS[name]() for name in names or PARTS]
+    sys.exit(0 if all(held) else 1)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
