@@ -36,6 +36,8 @@ faults-long: system-faults .venv/.dev  ## Five seeds, then an hour with a fault 
 	  $(BIN)/python -m tests.faults --soak $(SOAK) || failed=1; exit $$failed
 load: system-test .venv/.dev  ## Ask the pages more than they can answer, and as clients that mean no good; 10,500 open pages (7 minutes; ARGS="pages")
 	@exec $(BIN)/python -m tests.faults.load $(ARGS)
+screenshots: system-test .venv/.dev  ## Take the pictures of the README from what `make run` runs (ARGS="http://127.0.0.1:6066")
+	@exec $(BIN)/python scripts/screenshots $(ARGS)
 lock:  ## Pin the newest allowed versions, with hashes
 	for name in runtime dev uv; do $(UV) pip compile --python-version 3.11 --upgrade --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links -q -o requirements/$$name.txt requirements/$$name.in; done
@@ -47,7 +49,7 @@ clean:  ## Delete what was set up or measured here; data/ stays (emis-streams up
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 system-%:
 	@PYTHON=$(PYTHON) scripts/system-packages $*
-.PHONY: help run run-services down test check bench faults-ci faults faults-long load lock sbom licences clean
+.PHONY: help run run-services down test check bench faults-ci faults faults-long load screenshots lock sbom licences clean
 
 # Stamps: a second run finds them and is quick. What development needs includes what running needs.
 $(UV): requirements/uv.txt | system-python
