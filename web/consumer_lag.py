@@ -10,7 +10,7 @@ from emis_streams.health_report import ConsumerLag
 from emis_streams.lag_report import LagReport, LatencySummary
 from emis_streams.node import NODE, Node
 from web.lag_page import lag_page
-from web.lag_table import FILTER, ONLY, SORT
+from web.lag_table import FILTER, ONLY, OPEN, SORT
 from web.pages import wants_html
 from web.parameters import LANG, one_of, takes
 from web.problems import problem
@@ -29,7 +29,7 @@ async def consumer_lag_json(request: web.Request) -> web.Response:
 
 
 @routes.get("/consumer-lag")
-@takes(HISTORY, ONLY, SORT, FILTER, LANG)
+@takes(HISTORY, ONLY, SORT, FILTER, OPEN, LANG)
 async def consumer_lag_page(request: web.Request) -> web.StreamResponse:
     """HTML only if Accept names text/html."""
     return lag_page(request) if wants_html(request) else _as_json(request)

@@ -31,6 +31,8 @@ DIRECTIONS: dict[str, Direction] = {
 ONLY = one_of("only", ("lag", "all"), "all")
 SORT = one_of("sort", SORTS, "partition")
 FILTER = any_text("filter")
+OPEN = any_text("open")
+"""Tables that are shown, by their ids with commas between: others are sent when somebody opens them."""
 _MOST_FILTER_CHARACTERS = 100
 
 
@@ -42,16 +44,23 @@ class LagTable:
     sort: str
     filter: str
     """Words, in small letters: a row has all of them somewhere in its topic, partition, state or owner."""
+    opened: frozenset[str] = frozenset()
+    """Ids of the tables that the reader has opened."""
 
     @staticmethod
     def of(request: web.Request) -> "LagTable":
         text = FILTER.of(request)[:_MOST_FILTER_CHARACTERS].strip()
-        return LagTable(ONLY.of(request) == "lag", SORT.of(request), text.lower())
+        opened = frozenset(OPEN.of(request).split(","))
+        return LagTable(ONLY.of(request) == "lag", SORT.of(request), text.lower(), opened)
 
     @property
     def is_narrowed(self) -> bool:
         """Whether tables are shown open: somebody looks for something in them."""
         return self.only_lag or bool(self.filter) or self.sort != "partition"
+
+    def is_open(self, table_id: str) -> bool:
+        """Whether a table is sent: a closed one has hundreds of rows that nobody sees, every two seconds."""
+        return self.is_narrowed or table_id in self.opened
 
     def partitions(self, partitions: Sequence[PartitionLag]) -> list[PartitionLag]:
         """Of a group, sorted: all or only those that lag or need a look."""

@@ -308,11 +308,30 @@ async def test_how_long_ago_something_was_goes_by_the_brokers_clock(model: ReadM
 async def test_the_lag_page_sorts_as_asked(model: ReadModel) -> None:
     async with asking(a_node(model, ToldLag(a_report(behind=True)))) as client:
         for sort, first in (("lag", "emis.class.updated"), ("partition", "emis.assignment.created")):
-            response = await client.get(f"/consumer-lag?sort={sort}", headers=HTML)
+            response = await client.get(f"/consumer-lag?open=partitions-1&sort={sort}", headers=HTML)
             assert response.status == 200
             table = (await response.text()).split("<details id=")[1].split("<tbody")[1]
             assert table.split('scope="row"')[1].split(">")[1].startswith(first)
         assert (await client.get("/consumer-lag?sort=no", headers=HTML)).status == 400
+
+
+async def test_closed_tables_of_the_lag_page_are_not_sent(client: ClientSession) -> None:
+    closed = await (await client.get("/consumer-lag", headers=HTML)).text()
+    opened = await (await client.get("/consumer-lag?open=partitions-1", headers=HTML)).text()
+    both = await (await client.get("/consumer-lag?open=partitions-1,follower-1", headers=HTML)).text()
+    committed = re.compile("120[.,]003")
+    assert (len(committed.findall(closed)), len(committed.findall(opened)) > 5) == (0, True)
+    assert len(closed) < len(opened) / 2
+    assert len(opened) < len(both)
+    for page, n_open in ((closed, 0), (opened, 1), (both, 2)):
+        assert len(re.findall(r"<details id=\S+ data-part open>", page)) == n_open
+
+
+@pytest.mark.parametrize("given", ["", ",", "partitions-999", "x" * 500, "<b>", "partitions-1,,partitions-1"])
+async def test_any_name_of_a_table_is_taken(client: ClientSession, given: str) -> None:
+    response = await client.get("/consumer-lag", params={"open": given}, headers=HTML)
+    assert response.status == 200
+    assert "<b>" not in await response.text()
 
 
 async def test_the_pages_go_on_when_the_brokers_cannot_be_asked(model: ReadModel) -> None:

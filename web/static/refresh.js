@@ -180,6 +180,7 @@
   bar.querySelector("button").addEventListener("click", pauseOrResume);
   document.addEventListener("visibilitychange", shownAgain);
   window.addEventListener("pageshow", (event) => event.persisted && shownAgain());
+  document.addEventListener("page:ask", refresh);
   window.addEventListener("online", () => refresh());
   schedule();
 })();
