@@ -59,14 +59,14 @@ def _to_bytes(text: str) -> bytes:
     return raw[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode() + "…".encode()
 
 
-_LATEST_MS = 253_402_300_799_999
+LATEST_MS = 253_402_300_799_999
 """The end of year 9999."""
 
 
 def _time_text(ms: int) -> str:
     if ms < 0:
         return ""
-    if ms > _LATEST_MS:  # Of a topic whose records have the times of producers.
+    if ms > LATEST_MS:  # Of a topic whose records have the times of producers.
         return f"{ms} ms after 1970"
     return rows.from_ms(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

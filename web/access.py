@@ -20,6 +20,7 @@ PUBLIC = PROBES | {"/static/{name}"}
 OPERATORS_ONLY = frozenset(
     {
         *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
+        *("/dead-letters", "/api/dead-letters", "/dead-letters/{place}", "/api/dead-letters/{place}"),
         "/services/status",  # On the gateway.
     }
 )

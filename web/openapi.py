@@ -9,11 +9,14 @@ from typing import Any
 import msgspec
 
 from emis_streams.answers import ClassDetail, ClassTeachers, Gone, SearchPage, TeacherDetail
+from emis_streams.dead_letter_list import LetterPage
 from emis_streams.health_report import ConsumerLag, HealthChanges, HealthReport, InfoReport, LiveReport, ReadyReport
+from web.dead_letter_pages import LetterDetail
 from web.help import HelpEntry, HelpTitles
 
 BODIES = (
     *(TeacherDetail, ClassDetail, ClassTeachers, SearchPage, Gone, ConsumerLag),
+    *(LetterPage, LetterDetail),
     *(HealthReport, HealthChanges, ReadyReport, LiveReport, InfoReport),
     *(HelpTitles, HelpEntry),
 )

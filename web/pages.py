@@ -78,7 +78,12 @@ Answer = Literal["page", "absent", "waiting", "error"]
 """What an answer is to an open page: its content; that there is nothing, for certain; that this cannot be told yet;
 or an error, which never takes the place of what is shown. `web/static/refresh.js` goes by it."""
 
-NAVIGATION = (("/", "nav.overview"), ("/consumer-lag", "nav.lag"), ("/health", "nav.health"))
+NAVIGATION = (
+    ("/", "nav.overview"),
+    ("/consumer-lag", "nav.lag"),
+    ("/dead-letters", "nav.dead"),
+    ("/health", "nav.health"),
+)
 SERVING_NAVIGATION = (NAVIGATION[0], ("/teachers", "nav.teachers"), ("/classes", "nav.classes"), *NAVIGATION[1:])
 """Addresses and names of a teacher worker's pages."""
 OPERATIONS = "/health"

@@ -8,6 +8,7 @@ from web import (
     classes,
     compression,
     consumer_lag,
+    dead_letter_pages,
     health,
     help,
     ids,
@@ -23,7 +24,10 @@ from web import (
     tracing,
 )
 
-PAGES = (pages, overview, search, teachers, classes, health, help, consumer_lag, circuit_breakers, metrics)
+PAGES = (
+    *(pages, overview, search, teachers, classes, health, help, consumer_lag),
+    *(dead_letter_pages, circuit_breakers, metrics),
+)
 """Each has its `routes`."""
 
 
@@ -38,4 +42,5 @@ def setup(app: web.Application) -> None:
     ids.setup(app)
     pages.setup(app)
     remembered.setup(app)
+    dead_letter_pages.setup(app)
     app[problems.PROBLEM_PAGE] = refusals.problem_page

@@ -28,7 +28,8 @@ READER = "reader-token-9b1d0f2c7a6e4f35"
 OPERATOR = "operator-token-1c4e8a7b2d9f4e60"
 PROBES = {"/livez", "/readyz", "/startupz"}
 OPERATORS_ONLY = {
-    *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers")
+    *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
+    *("/dead-letters", "/api/dead-letters", "/dead-letters/0:0", "/api/dead-letters/0:0"),
 }
 
 
@@ -87,6 +88,7 @@ def paths_of(node: Node) -> set[str]:
             "topic": "kafka-is-away",
         },
         "name": "site.css",
+        "place": "0:0",
     }
     filled = {template.format_map(parts) for template in templates}
     assert not [path for path in filled if "{" in path]

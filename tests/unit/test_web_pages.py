@@ -17,6 +17,7 @@ from emis_streams.engine.door import DOOR
 from emis_streams.errors import Unavailable
 from emis_streams.node import Node
 from emis_streams.read_model.model import ReadModel
+from emis_streams.settings import Settings
 from tests.pages import (
     EMPTY_TEACHER,
     GONE_CLASS,
@@ -404,3 +405,15 @@ async def test_a_language_is_kept_only_if_somebody_opens_the_page(client: Client
     assert "lang" in opened.cookies
     again = await client.get("/health?lang=en", headers={**HTML, "Sec-Fetch-Mode": "cors"})
     assert "lang" not in again.cookies
+
+
+async def test_dead_letters_say_that_the_brokers_do_not_answer(tmp_path: Path) -> None:
+    nowhere = Settings(kafka_brokers="127.0.0.1:1", data_dir=str(tmp_path))
+    async with asking(a_node(None, None, settings=nowhere)) as client:
+        for path in ("/dead-letters", "/dead-letters/0:1"):
+            response = await client.get(path)
+            assert response.status == 503
+            assert "127.0.0.1:1" in (await problem(response))["detail"]
+            page = await client.get(path, headers={**HTML, "Accept-Language": "en"})
+            assert (page.status, page.content_type) == (503, "text/html")
+            assert "Dead letters cannot be read now" in await page.text()
