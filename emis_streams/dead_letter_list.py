@@ -23,11 +23,11 @@ from emis_streams.settings import Settings
 
 PAGE_LETTERS = 50
 """On a page, at most."""
-READ_SECONDS = 5.0
+READ_SECONDS = 10.0
 """For a page; the brokers are asked for no longer."""
-_WINDOWS = (100, 10, 1)
-"""Records of each partition: fewer where they are so large that the bytes below are reached."""
-_MOST_BYTES = 16 * 1024 * 1024
+_WINDOW_RECORDS = 100
+"""Of each partition: fewer where they are so large that the bytes below are reached."""
+_MOST_BYTES = 8 * 1024 * 1024
 _SHOWN_CHARACTERS = 500
 _POSITION = re.compile(r"([0-9]{1,9})-([0-9]{1,18})")
 _MOST_PARTITIONS = 1_000
@@ -106,6 +106,10 @@ class Window(NamedTuple):
 class _TooManyBytes(Exception):
     """The records of these windows are too large to be read at once."""
 
+    def __init__(self, bytes_a_record: float) -> None:
+        super().__init__(bytes_a_record)
+        self.bytes_a_record = bytes_a_record
+
 
 async def letter_page(settings: Settings, position: Position | None = None) -> LetterPage:
     """A page of dead letters; raises Unavailable if the brokers do not answer in time."""
@@ -115,18 +119,20 @@ async def letter_page(settings: Settings, position: Position | None = None) -> L
             firsts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
             total = sum(ends[tp] - firsts[tp] for tp in tps)
             tops = {tp: _top(tp, ends[tp], position) for tp in tps}
-            for n_records in _WINDOWS:
+            n_records = _WINDOW_RECORDS
+            while True:
                 windows = {tp: Window(firsts[tp], max(firsts[tp], top - n_records), top) for tp, top in tops.items()}
                 try:
-                    found = await _read(consumer, windows, _MOST_BYTES if n_records > _WINDOWS[-1] else None)
-                except _TooManyBytes:
+                    found = await _read(consumer, windows, _MOST_BYTES if n_records > 1 else None)
+                except _TooManyBytes as reached:
+                    fitting = int(_MOST_BYTES / reached.bytes_a_record / len(tps))
+                    n_records = max(1, min(fitting, n_records // 2))
                     continue
                 return page_of({tp.partition: window for tp, window in windows.items()}, found, total)
     except TimeoutError:
         raise Unavailable(f"{topics.DEAD_LETTER} could not be read within {READ_SECONDS:.0f} s") from None
     except KafkaError as error:
         raise Unavailable(f"{topics.DEAD_LETTER} cannot be read: {error}") from error
-    raise AssertionError("the last window has no limit of bytes")
 
 
 def _top(tp: TopicPartition, end: int, position: Position | None) -> int:
@@ -137,7 +143,7 @@ async def _read(
     consumer: Any, windows: Mapping[TopicPartition, Window], most_bytes: int | None
 ) -> list[tuple[int, LetterLine]]:
     """The letters in these windows with their offsets; raises _TooManyBytes."""
-    n_bytes, found = 0, []
+    n_bytes, n_read, found = 0, 0, []
     open_tps = {tp for tp, window in windows.items() if window.start < window.end}
     consumer.assign(list(open_tps))
     for tp in open_tps:
@@ -147,10 +153,11 @@ async def _read(
             end = windows[fetched.tp].end
             for record in fetched.records:
                 n_bytes += len(record.value or b"") + len(record.key or b"")
+                n_read += 1
                 if record.offset < end and noted(record.value, record.headers) is None:
                     found.append((record.offset, line_of(fetched.tp.partition, record)))
             if most_bytes is not None and n_bytes > most_bytes:
-                raise _TooManyBytes
+                raise _TooManyBytes(n_bytes / n_read)
             if fetched.end >= end:
                 open_tps.discard(fetched.tp)
         consumer.pause(*[tp for tp in consumer.assignment() if tp not in open_tps])

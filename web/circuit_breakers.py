@@ -9,8 +9,9 @@ from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import CircuitBreaker, State
+from emis_streams.services.gateway import GatewayService
 from web.access import is_operator
-from web.pages import as_json
+from web.pages import as_json, wants_html
 from web.parameters import takes
 
 routes = web.RouteTableDef()
@@ -62,7 +63,10 @@ async def circuit_breakers(request: web.Request) -> web.Response:
 @routes.post("/circuit-breakers/{service}/{pattern}/reset")
 @takes()
 async def reset(request: web.Request) -> web.Response:
-    """Calls pass again. For operators; where no tokens are set nobody can be told from a stranger."""
+    """Calls pass again. For operators; where no tokens are set nobody can be told from a stranger.
+
+    A form of a page is answered by the way back to it.
+    """
     if not is_operator(request):
         raise web.HTTPForbidden(text="This is for operators: set WEB_TOKENS_FILE, and bring an operator's token.")
     name, pattern = request.match_info["service"], request.match_info["pattern"]
@@ -72,6 +76,8 @@ async def reset(request: web.Request) -> web.Response:
         raise web.HTTPNotFound(text=f"No call of {name} {pattern} was made here: it has no breaker.")
     breaker = known[name, pattern]
     breaker.reset()
+    if wants_html(request):
+        raise web.HTTPSeeOther("/services/status" if isinstance(service, GatewayService) else "/circuit-breakers")
     return as_json(_report(breaker))
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -12,6 +13,9 @@ from emis_streams.services.admission import Admission
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
+from emis_streams.settings import Settings
+from web.access import is_operator
+from web.addresses import page_of
 from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_of
 from web.health_page import HEALTH_LOOKS
 from web.help_topics import BREAKER, SERVICE
@@ -71,9 +75,11 @@ async def services_status(request: web.Request) -> web.StreamResponse:
     assert isinstance(gateway, GatewayService)
     if not wants_html(request):
         return as_json(status_of(gateway))
-    page = StampedPage(request, "services.html", this_second())
+    # A breaker that was reset is shown so at once, by the page that the browser is sent to.
+    states = "".join(breaker.state[0] for _, _, breaker in gateway.breakers)
+    page = StampedPage(request, "services.html", f"{this_second()} {states}")
     known = page.known()
-    return page.render(_values(texts_of(request), status_of(gateway))) if known is None else known
+    return page.render(_values(request, status_of(gateway))) if known is None else known
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,8 @@ class _Row:
     look: Look
     state: str
     where: str = ""
+    page: str | None = None
+    """Address of its pages."""
     version: str = ""
     since: datetime | None = None
 
@@ -94,6 +102,14 @@ class _BreakerRow:
     pattern: str
     look: Look
     report: BreakerReport
+
+    @property
+    def reset_path(self) -> str:
+        return f"/circuit-breakers/{quote(self.service, safe='')}/{quote(self.pattern, safe='')}/reset"
+
+    @property
+    def is_closed(self) -> bool:
+        return self.report.status is State.CLOSED
 
     @property
     def last(self) -> Change | None:
@@ -111,15 +127,33 @@ class _BreakerRow:
         return self.report.history[-2::-1]
 
 
-def _values(t: Texts, status: ServicesStatus) -> dict[str, object]:
-    breakers = [
+def _values(request: web.Request, status: ServicesStatus) -> dict[str, object]:
+    t, settings = texts_of(request), request.app[NODE].settings
+    breakers = _breaker_rows(status)
+    rows = [row for service in status.services for row in _rows(t, service, settings)]
+    found = verdict([*map(_row_state, rows), *(_breaker_state(t, breaker) for breaker in breakers)])
+    return {
+        "status": status,
+        "verdict": found,
+        "headline": headline(t, found),
+        "rows": rows,
+        "breakers": breakers,
+        "some_open": any(not row.is_closed for row in breakers),
+        "may_reset": is_operator(request),
+    }
+
+
+_BREAKER_ORDER = (State.OPEN, State.HALF_OPEN, State.CLOSED)
+
+
+def _breaker_rows(status: ServicesStatus) -> list[_BreakerRow]:
+    """Those that are open come first."""
+    rows = [
         _BreakerRow(service, pattern, _BREAKER_LOOKS[report.status], report)
         for service, of in status.circuit_breakers.items()
         for pattern, report in of.patterns.items()
     ]
-    rows = [row for service in status.services for row in _rows(t, service)]
-    found = verdict([*map(_row_state, rows), *(_breaker_state(t, breaker) for breaker in breakers)])
-    return {"status": status, "verdict": found, "headline": headline(t, found), "rows": rows, "breakers": breakers}
+    return sorted(rows, key=lambda row: (_BREAKER_ORDER.index(row.report.status), row.service, row.pattern))
 
 
 def _row_state(row: _Row) -> PartState:
@@ -136,7 +170,7 @@ def _breaker_state(t: Texts, row: _BreakerRow) -> PartState:
     )
 
 
-def _rows(t: Texts, service: ServiceStatus) -> list[_Row]:
+def _rows(t: Texts, service: ServiceStatus, settings: Settings) -> list[_Row]:
     if not service.instances:
         return [_Row(service.name, "bad", t("services.missing"))]
     return [
@@ -145,6 +179,7 @@ def _rows(t: Texts, service: ServiceStatus) -> list[_Row]:
             "off" if info.is_draining else HEALTH_LOOKS[info.health.value],
             t("services.draining") if info.is_draining else t(f"health.{info.health}"),
             f"{info.host}:{info.port}",
+            page_of(f"{info.host}:{info.port}", settings),
             info.version,
             info.started_at,
         )
