@@ -365,3 +365,25 @@ async def test_workers_that_all_fail_open_the_breaker(gateway: GatewayService) -
         (503, "OPEN"),
         (503, "OPEN"),
     ]
+
+
+async def test_a_form_that_resets_a_breaker_leads_back_to_the_page(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"operator:{OPERATOR}\n")
+    tokens.chmod(0o600)
+    own = GatewayService(Settings(web_tokens_file=str(tokens)), no_dead_letter)
+    breaker = own.breakers.of("lessons", "get lessons/all")
+    breaker._change(State.OPEN, "for the test")
+    own.breakers.of("lessons", "create-lesson")
+    headers = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
+    async with http_of(own) as http:
+        async with http.get("/services/status?lang=en", headers=headers) as response:
+            page = await response.text()
+        assert page.index("get lessons/all") < page.index("create-lesson")
+        path = "/circuit-breakers/lessons/get%20lessons%2Fall/reset"
+        assert f'action="{path}"' in page
+        async with http.post(URL(path, encoded=True), headers=headers, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (303, "/services/status")
+        async with http.get("/services/status?lang=en", headers=headers) as response:
+            assert "/reset" not in await response.text(), "the page is not one that was kept from before"
+    assert breaker.state is State.CLOSED
