@@ -56,8 +56,12 @@ class GroupFacts:
     """None if the brokers do not say (a group of the newer protocol)."""
     owners: dict[TopicPartition, Owner] = field(default_factory=dict)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
+    clients: tuple[Owner, ...] = ()
+    """The members, also those without a partition."""
 
 
+MOST_CLIENTS = 1_000
+"""Of one group that are named."""
 ABSENT = GroupFacts(state="Absent", members=0)
 
 
@@ -220,10 +224,14 @@ def _group(entry: Any, committed: dict[TopicPartition, int]) -> GroupFacts:
     if state == "Dead":
         return GroupFacts(state="Dead", members=None, committed=committed) if committed else ABSENT
     owners: dict[TopicPartition, Owner] = {}
+    clients: list[Owner] = []
     for member_id, client_id, host, _metadata, assignment, *_ in members if protocol_type == "consumer" else ():
         owner = Owner(member_id=member_id, client_id=client_id, host=host.removeprefix("/"))
+        clients.append(owner)
         owners.update(dict.fromkeys(_assigned(name, assignment), owner))
-    return GroupFacts(state=state, members=len(members), owners=owners, committed=committed)
+    return GroupFacts(
+        state=state, members=len(members), owners=owners, committed=committed, clients=tuple(clients[:MOST_CLIENTS])
+    )
 
 
 def _assigned(group: str, assignment: bytes) -> list[TopicPartition]:

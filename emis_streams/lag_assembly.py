@@ -93,6 +93,7 @@ class Assembly:
             group_id=name,
             broker_state=facts.state,
             members=facts.members,
+            clients=facts.clients,
             total_lag=total,
             max_lag=_max(p.lag for p in partitions),
             max_lag_seconds=_max(p.lag_seconds for p in partitions),

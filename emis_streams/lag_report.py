@@ -87,6 +87,8 @@ class GroupLag(Camel, frozen=True, kw_only=True):
     broker_state: str
     """As the coordinator calls it: Stable, Empty, PreparingRebalance …; `Absent`: it knows no such group."""
     members: int | None
+    clients: tuple[Owner, ...] = ()
+    """The members as the brokers name them, also those that no partition is assigned to; 1000 at most."""
     total_lag: int
     max_lag: int | None
     max_lag_seconds: float | None

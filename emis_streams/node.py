@@ -10,6 +10,7 @@ from aiohttp import web
 
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.health_journal import HealthJournal
+from emis_streams.instance_tracker import InstanceTracker
 from emis_streams.invalid_records import merged
 from emis_streams.settings import Role, Settings
 
@@ -108,6 +109,8 @@ class Node:
     clock: BrokerClock = field(default_factory=BrokerClock)
     standstill: Callable[[], str | None] = lambda: None
     """What makes no progress though it should, as the watchdog sees it; None: nothing."""
+    instances: InstanceTracker = field(default_factory=InstanceTracker)
+    """Which workers and services there are, and since when one is missing."""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     began: float = field(default_factory=time.monotonic)
 

@@ -15,7 +15,7 @@ import agents.assignments
 import agents.classes
 import agents.teachers
 import web
-from emis_streams import data_dir, following, health_journal, settings
+from emis_streams import data_dir, following, health_journal, instances, settings
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.part import Part, together
@@ -55,6 +55,7 @@ def compose(app: App, config: Settings) -> Node:
     app.parts.append(Part(app, "lag monitor", node.lag.run))
     node.journal = HealthJournal(config.data_path / health_journal.FILE_NAME)
     app.parts.append(Part(app, "health journal", lambda: keep_journal(node)))
+    app.parts.append(Part(app, "instances", lambda: instances.watch(node)))
     _add_pages(app, node)
     return node
 

@@ -21,6 +21,7 @@ OPERATORS_ONLY = frozenset(
     {
         *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
         *("/dead-letters", "/api/dead-letters", "/dead-letters/{place}", "/api/dead-letters/{place}"),
+        *("/instances", "/api/instances"),
         "/services/status",  # On the gateway.
     }
 )

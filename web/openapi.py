@@ -13,10 +13,11 @@ from emis_streams.dead_letter_list import LetterPage
 from emis_streams.health_report import ConsumerLag, HealthChanges, HealthReport, InfoReport, LiveReport, ReadyReport
 from web.dead_letter_pages import LetterDetail
 from web.help import HelpEntry, HelpTitles
+from web.instances import InstancesReport
 
 BODIES = (
     *(TeacherDetail, ClassDetail, ClassTeachers, SearchPage, Gone, ConsumerLag),
-    *(LetterPage, LetterDetail),
+    *(LetterPage, LetterDetail, InstancesReport),
     *(HealthReport, HealthChanges, ReadyReport, LiveReport, InfoReport),
     *(HelpTitles, HelpEntry),
 )

@@ -82,6 +82,7 @@ NAVIGATION = (
     ("/", "nav.overview"),
     ("/consumer-lag", "nav.lag"),
     ("/dead-letters", "nav.dead"),
+    ("/instances", "nav.instances"),
     ("/health", "nav.health"),
 )
 SERVING_NAVIGATION = (NAVIGATION[0], ("/teachers", "nav.teachers"), ("/classes", "nav.classes"), *NAVIGATION[1:])

@@ -1,11 +1,12 @@
 """`/services/status` of the gateway: all services that are registered or routed to, and the breakers of their calls."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from aiohttp import web
 
+from emis_streams.instance_tracker import FORGET_AFTER
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services import registry
@@ -94,6 +95,7 @@ class _Row:
     """Address of its pages."""
     version: str = ""
     since: datetime | None = None
+    missing_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def _values(request: web.Request, status: ServicesStatus) -> dict[str, object]:
     t, settings = texts_of(request), request.app[NODE].settings
     breakers = _breaker_rows(status)
     rows = [row for service in status.services for row in _rows(t, service, settings)]
+    rows += _missing_rows(request, status)
     found = verdict([*map(_row_state, rows), *(_breaker_state(t, breaker) for breaker in breakers)])
     return {
         "status": status,
@@ -156,10 +159,34 @@ def _breaker_rows(status: ServicesStatus) -> list[_BreakerRow]:
     return sorted(rows, key=lambda row: (_BREAKER_ORDER.index(row.report.status), row.service, row.pattern))
 
 
+def _missing_rows(request: web.Request, status: ServicesStatus) -> list[_Row]:
+    """Instances that went without leaving, for a day."""
+    node = request.app[NODE]
+    assert isinstance(node.service, GatewayService)
+    t, now = texts_of(request), datetime.fromtimestamp(node.clock.unix_seconds(), UTC)
+    running = {service.name for service in status.services if service.instances}
+    return [
+        _Row(
+            info.name,
+            "warn" if info.name in running else "bad",
+            t("instances.missing"),
+            f"{info.host}:{info.port}",
+            page_of(f"{info.host}:{info.port}", node.settings),
+            info.version,
+            missing_since=now - timedelta(seconds=seconds),
+        )
+        for info, seconds in node.service.registry.lapsed()
+        if seconds < FORGET_AFTER.total_seconds()
+    ]
+
+
 def _row_state(row: _Row) -> PartState:
     is_draining = row.look == "off"  # On purpose.
     part = f"{row.name} {row.where}".strip()
-    return PartState(part=part, look=row.look, name=part, text=row.state, topic=SERVICE, counts=not is_draining)
+    since = row.missing_since
+    return PartState(
+        part=part, look=row.look, name=part, text=row.state, since=since, topic=SERVICE, counts=not is_draining
+    )
 
 
 def _breaker_state(t: Texts, row: _BreakerRow) -> PartState:

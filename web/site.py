@@ -12,6 +12,7 @@ from web import (
     health,
     help,
     ids,
+    instances,
     limits,
     metrics,
     overview,
@@ -26,7 +27,7 @@ from web import (
 
 PAGES = (
     *(pages, overview, search, teachers, classes, health, help, consumer_lag),
-    *(dead_letter_pages, circuit_breakers, metrics),
+    *(dead_letter_pages, instances, circuit_breakers, metrics),
 )
 """Each has its `routes`."""
 

@@ -73,6 +73,10 @@ class Leases:
     def _holds(self, told_at: float) -> bool:
         return self._now - told_at <= self._lease_seconds
 
+    def lapsed(self) -> list[tuple[ServiceInfo, float]]:
+        """All whose lease has run out and that did not say goodbye, with the seconds since they were last heard of."""
+        return [(info, self._now - at) for _, (info, at) in sorted(self._of.items()) if not self._holds(at)]
+
     def holding(self) -> list[ServiceInfo]:
         """All whose lease has not run out, sorted by instance."""
         return [info for _, (info, at) in sorted(self._of.items()) if self._holds(at)]

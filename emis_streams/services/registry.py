@@ -33,6 +33,8 @@ class ServiceInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Of the requests that it answers."""
     is_draining: bool = False
     """It finishes what it has begun and takes nothing new."""
+    instance_name: Annotated[str, Meta(max_length=255)] = ""
+    """How brokers name it as a member of groups, if that is not host:port."""
     health: Health = Health.HEALTHY
     """By its own checks, when it last told."""
 

@@ -66,6 +66,10 @@ class TopicRegistry:
     def get_all(self) -> list[ServiceInfo]:
         return self._leases.holding()
 
+    def lapsed(self) -> list[tuple[ServiceInfo, float]]:
+        """Instances that stopped telling of themselves without leaving, with the seconds since the last time."""
+        return self._leases.lapsed()
+
     @property
     def left_out(self) -> int:
         """Records that told of no instance, since the start."""

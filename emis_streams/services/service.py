@@ -192,6 +192,7 @@ class Service:
             started_at=self.started_at,
             patterns=tuple(self.requests.patterns),
             is_draining=self.is_draining,
+            instance_name=self.config.instance_name,
             health=self._health,
         )
 

@@ -30,6 +30,7 @@ PROBES = {"/livez", "/readyz", "/startupz"}
 OPERATORS_ONLY = {
     *("/health", "/health/journal", "/info", "/metrics", "/consumer-lag", "/api/consumer-lag", "/circuit-breakers"),
     *("/dead-letters", "/api/dead-letters", "/dead-letters/0:0", "/api/dead-letters/0:0"),
+    *("/instances", "/api/instances"),
 }
 
 

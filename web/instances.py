@@ -1,0 +1,89 @@
+"""All instances of workers and services on one page: who is there, how each is, and who is missing since when."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from emis_streams import instances
+from emis_streams.instance_tracker import Instance
+from emis_streams.lag_report import Camel
+from emis_streams.node import NODE
+from emis_streams.settings import Settings
+from web.addresses import page_of
+from web.i18n import Texts
+from web.pages import as_json, render, texts_of, wants_html
+from web.parameters import LANG, takes
+from web.verdict import Look, PartState, headline, verdict
+
+routes = web.RouteTableDef()
+
+_HEALTH_LOOKS: dict[str, Look] = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad"}
+
+
+class InstancesReport(Camel, frozen=True, kw_only=True):
+    """`GET /api/instances`."""
+
+    instances: tuple[Instance, ...]
+    """Missing ones first."""
+    reads_registry: bool
+    """Whether this process reads the registry (REGISTER=true), which tells of services and of workers that serve."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An instance in the reader's language."""
+
+    instance: Instance
+    look: Look
+    state: str
+    page: str | None
+    """Address of its pages."""
+
+
+@routes.get("/api/instances")
+@takes()
+async def instances_json(request: web.Request) -> web.StreamResponse:
+    """All instances that this worker knows of."""
+    return as_json(_report(request))
+
+
+@routes.get("/instances")
+@takes(LANG)
+async def instances_page(request: web.Request) -> web.StreamResponse:
+    """The page for browsers, as JSON for all others."""
+    report = _report(request)
+    if not wants_html(request):
+        return as_json(report)
+    t = texts_of(request)
+    rows = rows_of(t, report.instances, request.app[NODE].settings)
+    found = verdict([_state(row) for row in rows])
+    values = {"rows": rows, "verdict": found, "headline": headline(t, found), "reads_registry": report.reads_registry}
+    return render(request, "instances.html", values)
+
+
+def _report(request: web.Request) -> InstancesReport:
+    node = request.app[NODE]
+    instances.note(node)
+    return InstancesReport(instances=tuple(node.instances.all()), reads_registry=node.service is not None)
+
+
+def rows_of(t: Texts, found: tuple[Instance, ...], settings: Settings) -> list[Row]:
+    """What the page shows of each. Pure."""
+    return [_row(t, one, settings) for one in found]
+
+
+def _row(t: Texts, one: Instance, settings: Settings) -> Row:
+    page = page_of(one.address or one.name, settings)
+    if one.missing_since is not None:
+        return Row(one, "bad", t("instances.missing"), page)
+    if one.is_draining:
+        return Row(one, "off", t("services.draining"), page)
+    if one.health is not None:
+        return Row(one, _HEALTH_LOOKS[one.health], t(f"health.{one.health}"), page)
+    return Row(one, "ok", t("instances.there"), page)
+
+
+def _state(row: Row) -> PartState:
+    name = f"{row.instance.service} {row.instance.name}"
+    since, on_purpose = row.instance.missing_since, row.look == "off"
+    return PartState(part=name, look=row.look, name=name, text=row.state, since=since, counts=not on_purpose)
