@@ -5,6 +5,8 @@ Keys that begin with `reason.` are those of `emis_streams.lag_rules.REASONS`.
 
 from emis_streams.lag_rules import REASONS
 
+_HELD = "{partition}: " + REASONS["open_transaction"]
+
 OUTPUTS: dict[str, str] = {
     **{f"reason.{key}": text for key, text in REASONS.items()},
     "brokers.ok": "{brokers} broker(s) answer; all topics are there.",
@@ -18,16 +20,19 @@ OUTPUTS: dict[str, str] = {
     "tables.nobody": "No worker ingests: events wait in the topics.",
     "tables.rebalancing": "The group is sharing out its partitions anew.",
     "tables.catching_up": "The tables are being caught up from their changelogs.",
+    "tables.waiting": "Ingestion waits: {reason}",
     "tables.lost": "{lost} records left the log before they were read: run `emis-streams sync`.",
     "tables.unknown": "Workers elsewhere ingest, and the brokers cannot be asked how it goes.",
     "read_model.ok": "Caught up; {records} changelog records read.",
     "read_model.behind": "Caught up once, now {seconds:.1f} s behind the changelogs.",
     "read_model.catching_up": "Being caught up; until then the database answers.",
     "read_model.catching_up_alone": "Being caught up, and there is no database that could answer until then.",
+    "read_model.open_transaction": _HELD,
     "read_model.waiting": "Waiting: {reason}",
     "replica.ok": "Caught up; {records} changelog records written.",
     "replica.behind": "{seconds:.1f} s behind the changelogs.",
     "replica.catching_up": "The database is being caught up from the changelogs.",
+    "replica.open_transaction": _HELD,
     "replica.waiting": "Waiting for the database: {reason}",
     "replica.elsewhere": "{members} worker(s) elsewhere write the database.",
     "replica.nobody": "No worker writes the database now.",

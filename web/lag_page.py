@@ -14,7 +14,9 @@ from emis_streams.lag_report import (
     HistoryPoint,
     LagReport,
     LatencySummary,
+    OpenTransactionLag,
     PartitionLag,
+    ReasonParams,
     Severity,
 )
 from emis_streams.node import NODE, Node
@@ -60,6 +62,7 @@ def lag_page(request: web.Request) -> web.Response:
         "invalid": request.app[NODE].invalid_records(),
         "figures": [] if report is None else lag_figures(t, request.app[NODE], report),
         "reason": lambda verdict: reason(t, verdict),
+        "held": lambda by: held(t, by),
         "group_about": lambda group: about_group(t, group),
         "shown": lambda partitions: shown(partitions, only_lag, sort),
         "most_rows": MOST_ROWS,
@@ -144,6 +147,12 @@ def _look(over: bool) -> Look:
 def reason(t: Texts, verdict: PartitionLag | GroupLag) -> str:
     """Why a partition or group is in its state; in English where there is no translation."""
     return t.say(f"reason.{verdict.reason_key}", verdict.reason_params, verdict.reason)
+
+
+def held(t: Texts, by: OpenTransactionLag) -> str:
+    """Which partition an open transaction holds, where and for how long."""
+    params: ReasonParams = {"stable": by.stable_offset, "end": by.end_offset, "seconds": by.seconds}
+    return f"{by.topic}-{by.partition}: {t.say('reason.open_transaction', params, by.reason)}"
 
 
 def about_group(t: Texts, group: GroupLag) -> str:
