@@ -7,6 +7,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from functools import cached_property
@@ -323,7 +324,10 @@ class CatchUp(Service):
             return
         self._note_answer(time.monotonic())
         self.consumer.note_ends({tp: ends[asked] for asked, tp in sources.items()})
-        foreign = [tp for tp in owned & self._owned if self._has_foreign(tp, ends[tp])]
+        owned &= self._owned
+        if any(ends[tp] < self.tables.position_of(tp) for tp in owned):
+            self._look_at_topics_soon()  # Of a log that was made anew, readers lack what only this worker keeps.
+        foreign = [tp for tp in owned if self._has_foreign(tp, ends[tp])]
         if foreign:
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
@@ -333,7 +337,11 @@ class CatchUp(Service):
         """One that comes long after the last one (the process was stopped) begins anew."""
         if self.brokers_answer_since is None or now - self._looked > 2 * _ASK_SECONDS:
             self.brokers_answer_since = now
+            self._look_at_topics_soon()
         self._looked = now
+
+    def _look_at_topics_soon(self) -> None:
+        self._topics_seen = -math.inf
 
     async def _look_at_topics(self) -> None:
         """Topics may be made anew or widened at any time."""
