@@ -8,7 +8,7 @@ Anybody may write to the topic: whatever a record there holds, it is read and sh
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 from emis_streams import dead_letter_headers, events, topics
 from emis_streams.dead_letter_headers import Header, Headers
 from emis_streams.errors import InvalidEvent
-from emis_streams.read_topic import fetched_to_end, partitions_of_topic, reader, record_at
+from emis_streams.read_topic import Extent, fetched_to_end, partitions_of_topic, reader, record_at
 from emis_streams.replays import Replay, noted
 from emis_streams.settings import Settings
 
@@ -95,37 +95,33 @@ class NoSuchLetter(Exception):
     """There is no dead letter at that place; the text says where there are some."""
 
 
-@dataclass
-class Contents:
-    """What the dead-letter topic holds."""
+class Batch(NamedTuple):
+    """Some records of the dead-letter topic, of one partition, in order."""
 
-    letters: list[DeadLetter] = field(default_factory=list)
-    """Those of a partition in order."""
-    replays: list[Replay] = field(default_factory=list)
-
-    def refused_again(self) -> set[str]:
-        """Places of the letters that were replayed and came back as other letters."""
-        origins = {letter.origin for letter in self.letters}
-        return {replay.place for replay in self.replays if replay.origin in origins}
+    letters: list[DeadLetter]
+    replays: list[Replay]
+    """Which letters were sent again, as records among them note it."""
+    n_records: int
 
 
-async def contents(settings: Settings) -> Contents:
-    """All that the topic holds; raises Unavailable."""
-    found = Contents()
-    async for fetched in fetched_to_end(settings, topics.DEAD_LETTER):
+async def batches(settings: Settings, until: Extent | None = None) -> AsyncIterator[Batch]:
+    """All that the topic holds, or held then; raises Unavailable."""
+    async for fetched in fetched_to_end(settings, topics.DEAD_LETTER, until=until):
+        batch = Batch([], [], len(fetched.records))
         for record in fetched.records:
             replays = noted(record.value, record.headers)
             if replays is None:
-                found.letters.append(_letter(fetched.tp.partition, record))
+                batch.letters.append(_letter(fetched.tp.partition, record))
             else:
-                found.replays += replays
-    return found
+                batch.replays.extend(replays)
+        yield batch
 
 
 async def letters(settings: Settings) -> AsyncIterator[DeadLetter]:
     """All dead letters, those of a partition in order; raises Unavailable."""
-    for letter in (await contents(settings)).letters:
-        yield letter
+    async for batch in batches(settings):
+        for letter in batch.letters:
+            yield letter
 
 
 async def letter_at(settings: Settings, partition: int, offset: int) -> DeadLetter:

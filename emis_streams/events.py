@@ -10,7 +10,7 @@ language of AsyncAPI; a test holds the two together.
 import struct
 import traceback
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -18,6 +18,7 @@ from zlib import crc32
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import astuple
 
 from emis_streams import names, rows, topics
 from emis_streams.errors import InvalidEvent
@@ -128,36 +129,6 @@ class UserActivity(LessonFields, kw_only=True):
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def class_body(event: Any, trailer: bytes) -> bytes:
-    return _encode(
-        (
-            event.class_name,
-            event.grade,
-            event.academic_year,
-            event.total_students,
-            event.school_id,
-            event.homeroom_teacher_id,
-            trailer,
-        )
-    )
-
-
-def teacher_body(event: Any, trailer: bytes) -> bytes:
-    return _encode((event.full_name, event.email, event.school_id, trailer))
-
-
-def assignment_body(event: Any, trailer: bytes) -> bytes:
-    return _encode((event.class_id, event.role, event.subject, trailer))
-
-
-def progress_body(event: Any, trailer: bytes) -> bytes:
-    return _encode((event.title, trailer))
-
-
-def activity_body(event: Any, trailer: bytes) -> bytes:
-    return _encode((event.lesson_id, event.title, trailer))
-
-
 @dataclass(frozen=True)
 class Contract:
     """What the records of one topic must look like, and which row comes of them."""
@@ -170,8 +141,8 @@ class Contract:
     ids: tuple[str, ...]
     optional_ids: tuple[str, ...]
     texts: tuple[str, ...]
-    body: Callable[[Any, bytes], bytes] | None
-    """The fields and the trailer of format 2; None: a delete leaves only its version."""
+    body: tuple[str, ...]
+    """The fields that the row keeps, in this order; none: a delete leaves only its version."""
     names: tuple[str, ...] = ()
     """Of the texts, those in which a person must see something."""
     integers: tuple[str, ...] = ()
@@ -198,7 +169,7 @@ _CLASS = {
     "texts": _CLASS_TEXTS,
     "names": ("class_name",),
     "integers": ("total_students",),
-    "body": class_body,
+    "body": ("class_name", "grade", "academic_year", "total_students", "school_id", "homeroom_teacher_id"),
 }
 _TEACHER = {
     "key": "teacher_id",
@@ -206,7 +177,7 @@ _TEACHER = {
     "optional_ids": ("school_id",),
     "texts": ("full_name", "email"),
     "names": ("full_name",),
-    "body": teacher_body,
+    "body": ("full_name", "email", "school_id"),
 }
 _ASSIGNMENT = {
     "key": "teacher_id",
@@ -214,7 +185,7 @@ _ASSIGNMENT = {
     "optional_ids": (),
     "texts": ("role", "subject"),
     "names": ("role",),
-    "body": assignment_body,
+    "body": ("class_id", "role", "subject"),
     "row_key_suffix": "assignment_id",
 }
 
@@ -224,14 +195,14 @@ _PROGRESS = {
     "optional_ids": (),
     "texts": ("title",),
     "names": ("title",),
-    "body": progress_body,
+    "body": ("title",),
     "row_key_suffix": "lesson_id",
 }
-_ACTIVITY = {**_PROGRESS, "body": activity_body, "row_key_suffix": "event_id"}
+_ACTIVITY = {**_PROGRESS, "body": ("lesson_id", "title"), "row_key_suffix": "event_id"}
 
 
 def _contracts() -> dict[str, Contract]:
-    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "names": (), "integers": (), "body": None}
+    deleted: dict[str, Any] = {"optional_ids": (), "texts": (), "names": (), "integers": (), "body": ()}
     assignment_ids = ("event_id", "assignment_id", "teacher_id")
     declared: list[tuple[topics.Subject, tuple[tuple[type[Event], dict[str, Any]], ...]]] = [
         (topics.CLASSES, ((ClassCreated, _CLASS), (ClassUpdated, _CLASS), (ClassDeleted, {**_CLASS, **deleted}))),
@@ -309,21 +280,35 @@ def _decode_together(
     offsets: Sequence[int],
     max_ahead_seconds: int,
 ) -> Decoded:
-    events = _parse_list(contract.together, values)
-    key_ids = [getattr(e, contract.key) for e in events]
-    if "|".join(key_ids).encode() != b"|".join(keys):
+    columns = _columns(contract, _parse_list(contract.together, values))
+    if "|".join(columns[contract.key]).encode() != b"|".join(keys):
         raise _NotAlike
-    ids = [getattr(e, name) for name in contract.ids for e in events]
-    ids += [i for name in contract.optional_ids for e in events if (i := getattr(e, name)) is not None]
-    texts = [t for name in contract.texts for e in events if (t := getattr(e, name)) is not None]
-    if not _are_canonical(ids) or not unicodedata.is_normalized("NFC", "|".join(texts)):
+    if not _are_canonical(_known(columns, (*contract.ids, *contract.optional_ids))):
         raise _NotAlike
-    if names.may_have_invisible([getattr(e, name) for name in contract.names for e in events]):
+    if not unicodedata.is_normalized("NFC", "|".join(_known(columns, contract.texts))):
         raise _NotAlike
-    times_us = [_to_us(e.timestamp) for e in events]
+    if names.may_have_invisible(_known(columns, contract.names)):
+        raise _NotAlike
+    times_us = [_to_us(time) for time in columns["timestamp"]]
     if min(times_us) < EARLIEST_US or max(times_us) > (min(timestamps_ms) + max_ahead_seconds * 1000) * 1000:
         raise _NotAlike
-    return _decoded(contract, events, times_us, offsets, keys)
+    return _decoded(contract, columns, times_us, offsets, keys)
+
+
+Columns = dict[str, tuple[Any, ...]]
+"""Of some events: the values of each field. A third less time than asking each event for each field."""
+
+
+def _columns(contract: Contract, events: Sequence[Any]) -> Columns:
+    return dict(zip(contract.event.__struct_fields__, zip(*map(astuple, events), strict=True), strict=True))
+
+
+def _known(columns: Columns, fields: Iterable[str]) -> list[Any]:
+    """All values of these fields that are not null."""
+    found: list[Any] = []
+    for field_name in fields:
+        found += [value for value in columns[field_name] if value is not None]
+    return found
 
 
 def _parse_list(decoder: msgspec.json.Decoder[Any], values: Sequence[Any]) -> list[Any]:
@@ -356,8 +341,12 @@ def is_canonical_id(text: str) -> bool:
     return len(text) == 36 and text.isascii() and _are_canonical([text])
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def _to_us(time: datetime) -> int:
-    return round(time.timestamp() * 1_000_000)
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 _pack_version = struct.Struct(">QB16sL").pack
@@ -368,21 +357,21 @@ _CONTENT = slice(1, -rows.TRAILER_BYTES)
 
 
 def _decoded(
-    contract: Contract, events: Sequence[Any], times_us: Sequence[int], offsets: Sequence[int], keys: Sequence[bytes]
+    contract: Contract, columns: Columns, times_us: Sequence[int], offsets: Sequence[int], keys: Sequence[bytes]
 ) -> Decoded:
-    row_keys = _row_keys(contract, events, keys)
-    trailers = _trailers(events)
-    if contract.body is None:
+    row_keys = _row_keys(contract, columns, keys)
+    trailers = _trailers(columns["event_id"])
+    if not contract.body:
         return Decoded(row_keys, _marker_versions(contract.rank, times_us, trailers), [b""] * len(trailers))
-    body = contract.body
-    bodies = [body(e, trailer) for e, trailer in zip(events, trailers, strict=True)]
+    fields = [columns[name] for name in contract.body]
+    bodies = list(map(_encode, zip(*fields, trailers, strict=True)))
     return Decoded(row_keys, _versions(contract.rank, times_us, offsets, bodies), bodies)
 
 
-def _trailers(events: Sequence[Any]) -> list[bytes]:
+def _trailers(event_ids: Sequence[str]) -> list[bytes]:
     """The format byte and the event id, of each event."""
     mark = rows.FORMAT_2.hex()
-    together = bytes.fromhex((mark + mark.join([e.event_id for e in events])).replace("-", "")) if events else b""
+    together = bytes.fromhex((mark + mark.join(event_ids)).replace("-", ""))
     return [together[at : at + 17] for at in range(0, len(together), 17)]
 
 
@@ -400,12 +389,12 @@ def _versions(rank: int, times_us: Sequence[int], offsets: Sequence[int], bodies
     ]
 
 
-def _row_keys(contract: Contract, events: Sequence[Any], keys: Sequence[bytes]) -> list[bytes]:
+def _row_keys(contract: Contract, columns: Columns, keys: Sequence[bytes]) -> list[bytes]:
     """The records' own keys, which are the events' (checked before), with the suffix if there is one."""
-    suffix = contract.row_key_suffix
-    if suffix is None:
+    if contract.row_key_suffix is None:
         return list(keys)
-    return [key + f"|{getattr(e, suffix)}".encode() for key, e in zip(keys, events, strict=True)]
+    suffixes: tuple[str, ...] = columns[contract.row_key_suffix]
+    return [key + b"|" + suffix.encode() for key, suffix in zip(keys, suffixes, strict=True)]
 
 
 def _decode_one_by_one(
@@ -486,7 +475,7 @@ def _decode_event(
     if us > (timestamp_ms + max_ahead_seconds * 1000) * 1000:
         ahead = us // 1_000_000 - timestamp_ms // 1000
         raise InvalidEvent(f"timestamp is {ahead} s ahead of the broker's, allowed are {max_ahead_seconds}")
-    return _decoded(contract, [event], [us], [offset], [key])
+    return _decoded(contract, _columns(contract, [event]), [us], [offset], [key])
 
 
 def _normalise(contract: Contract, event: Any) -> None:

@@ -131,4 +131,5 @@ class FollowerView:
             records_total=self._follower.records_total,
             waiting_for=self._waiting_for(),
             invalid_records=invalid_records.of_filter(self._follower.row_filter),
+            open_transaction=self._follower.open_transaction,
         )

@@ -15,9 +15,11 @@ from emis_streams import lag_assembly, lag_rules
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.brokers import UNREACHABLE, Brokers
 from emis_streams.engine.denied import denied
+from emis_streams.engine.open_transactions import OpenTransactions
 from emis_streams.engine.patience import in_words
 from emis_streams.kafka_refusals import why
 from emis_streams.lag_assembly import Assembly
+from emis_streams.lag_followers import changelog_partitions
 from emis_streams.lag_measurement import Asking, Measurement, RecordTimes, Watched, watched
 from emis_streams.lag_report import GroupLag, HistoryPoint, LagReport, Thresholds
 from emis_streams.lag_rules import AgeBasis
@@ -39,6 +41,8 @@ HISTORY_POINTS = 600
 RATE_POINTS = 5
 """Rates of the chart are over this many measurements: commits come in steps."""
 MAX_BACKOFF_SECONDS = 5.0
+TRANSACTIONS_EVERY_SECONDS = 5.0
+"""How often the last stable offsets of changelogs are asked for."""
 CLOCK_EVERY_SECONDS = 10.0
 """How often the brokers' time is read from a record, unless heartbeats tell it more often."""
 
@@ -75,6 +79,8 @@ class LagMonitor:
         )
         self._watch = Watch(settings.stale_after_seconds)
         self._times = RecordTimes()
+        self._transactions = OpenTransactions()
+        self._transactions_seen = float("-inf")
         self._clock = clock or BrokerClock()
         self._ends_before: tuple[float, dict[TopicPartition, int]] | None = None
         self._asking: Asking | None = None
@@ -83,6 +89,11 @@ class LagMonitor:
         self._ages: dict[Source, AgeBasis] = {}
         self._history: deque[HistoryPoint] = deque(maxlen=HISTORY_POINTS)
         self._totals: deque[tuple[float, int, int]] = deque(maxlen=RATE_POINTS)
+
+    @property
+    def own_groups(self) -> frozenset[str]:
+        """EMIS's own: of others that read the same topics it only reports."""
+        return frozenset(self._watched.own)
 
     async def run(self) -> None:
         """Measure until cancelled. Brokers that cannot be reached are reported, all else is raised."""
@@ -126,13 +137,25 @@ class LagMonitor:
         # Positions are read after the ends: level with an end means having all that was there at `m.at`.
         followers = self._followers()
         self._watch.add(m, self._watched)
-        self._watch.note_stable(await self._asking.brokers.stable_offsets(self._watch.standing()))
-        assembly = Assembly(m, self._watched, self._watch, followers, self._times, self._thresholds)
+        await self._look_at_transactions(self._asking.brokers, m)
+        seen = self._times, self._thresholds, self._transactions
+        assembly = Assembly(m, self._watched, self._watch, followers, *seen)
         await self._times.look_up(self._asking.brokers, assembly.records_wanted())
         await self._learn_the_time(self._asking.brokers, m)
         # Pure, and up to 30 µs for each partition of each group: in a thread, so that no request waits for all of it.
         groups = await asyncio.to_thread(assembly.groups)
         return self._assembled(m, assembly, groups)
+
+    async def _look_at_transactions(self, brokers: Brokers, m: Measurement) -> None:
+        """Where a group stands, at each look; in changelogs, whose followers have no group, now and then."""
+        standing = self._watch.standing()
+        is_due = m.at - self._transactions_seen >= TRANSACTIONS_EVERY_SECONDS
+        changelogs = changelog_partitions(m, self._watched) if is_due else []
+        stable = await brokers.stable_offsets(standing.union(changelogs))
+        self._watch.note_stable({tp: stable[tp] for tp in standing})
+        if is_due:
+            self._transactions_seen = m.at
+            self._transactions.note({tp: (stable[tp], m.ends[tp]) for tp in changelogs}, m.at)
 
     async def _learn_the_time(self, brokers: Brokers, m: Measurement) -> None:
         """A record that was not there at the look before was stamped by its broker since."""
@@ -156,16 +179,19 @@ class LagMonitor:
         age = self._keep_age("local", m.at, ingest, local)
         self._keep_age("mysql", m.at, ingest, replica)
         self._remember(m, groups)
+        open_transactions = assembly.open_transactions()
+        severity = lag_rules.worst_severity(g.severity for g in groups if g.group_id in ours.expected)
         return LagReport(
             measured_at=datetime.fromtimestamp(m.unix_at, UTC),
             error=None,
             age_seconds=age,
-            severity=lag_rules.worst_severity(g.severity for g in groups if g.group_id in ours.expected),
+            severity="error" if open_transactions else severity,
             thresholds=self._thresholds,
             brokers=assembly.brokers(),
             groups=groups,
             groups_left_out=m.n_groups_left_out,
             followers=followers,
+            open_transactions=open_transactions,
             dead_letters=assembly.dead_letters(),
         )
 

@@ -1,13 +1,14 @@
 """From a measurement and what was seen before it to what is said of lag. No I/O."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypedDict, TypeVar
 
 from aiokafka import TopicPartition
 
 from emis_streams import lag_rules
+from emis_streams.engine.open_transactions import NAMED_AFTER_SECONDS, OpenTransactions
 from emis_streams.lag_followers import changelog_partitions, follower_lag, position_of
 from emis_streams.lag_measurement import Measurement, Offset, RecordTimes, Watched, missing_topics, partitions_of
 from emis_streams.lag_report import (
@@ -17,6 +18,7 @@ from emis_streams.lag_report import (
     FollowerLag,
     GroupLag,
     LagSecondsFrom,
+    OpenTransactionLag,
     PartitionLag,
     ReasonParams,
     Severity,
@@ -51,6 +53,8 @@ class Assembly:
     followers: Sequence[FollowerStatus]
     times: RecordTimes
     thresholds: Thresholds
+    transactions: OpenTransactions = field(default_factory=OpenTransactions)
+    """What was seen of changelogs."""
 
     def records_wanted(self) -> Iterator[Offset]:
         """Records whose time must be looked up before the report can be made."""
@@ -63,6 +67,7 @@ class Assembly:
                 start = position_of(follower, tp, self.m)
                 if start < self.m.ends[tp] and self.watch.delay(tp, start, self.m.at) is None:
                     yield tp, start
+        yield from ((one.tp, one.stable_offset) for one in self.transactions.all(self.m.at))
         yield from ((tp, end - 1) for tp, end in self._dead_letter_ends() if end > self.m.earliest[tp])
 
     def _is_told_by_ends(self, tp: TopicPartition, position: int) -> bool:
@@ -173,6 +178,15 @@ class Assembly:
         return tuple(
             follower_lag(status, self.m, self.watched, self.watch, self._record_age) for status in self.followers
         )
+
+    def open_transactions(self) -> tuple[OpenTransactionLag, ...]:
+        """Of changelogs, by partition: the first record of one is as old as the transaction."""
+        found = [
+            replace(one, seconds=max(one.seconds, self._record_age(one.tp, one.stable_offset) or 0.0))
+            for one in self.transactions.all(self.m.at)
+        ]
+        lasting = [one for one in found if one.seconds >= NAMED_AFTER_SECONDS]
+        return tuple(lag_rules.open_transaction(one) for one in sorted(lasting, key=lambda one: one.tp))
 
     # Brokers and dead letters
 

@@ -27,12 +27,14 @@ def follower_lag(
     status: FollowerStatus, m: Measurement, watched: Watched, watch: Watch, record_age: RecordAge
 ) -> FollowerLag:
     """Of all partitions of the changelogs, whether it has a position there or not."""
+    held = status.open_transaction
     partitions = tuple(_partition(status, tp, m, watch, record_age) for tp in changelog_partitions(m, watched))
     return FollowerLag(
         name=status.name,
         caught_up=status.caught_up,
         records_total=status.records_total,
         waiting_for=status.waiting_for,
+        open_transaction=None if held is None else lag_rules.open_transaction(held),
         total_lag=sum(p.lag for p in partitions),
         delay_seconds=lag_rules.total_delay(p.delay_seconds for p in partitions) if partitions else None,
         partitions=partitions,

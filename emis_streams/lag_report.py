@@ -117,6 +117,19 @@ class GroupLag(Camel, frozen=True, kw_only=True):
         return f"{self.reason_partition}{owner}: {self.reason}"
 
 
+class OpenTransactionLag(Camel, frozen=True, kw_only=True):
+    """A transaction that does not end: readers of committed records get no further in this partition."""
+
+    topic: str
+    partition: int
+    stable_offset: int
+    """The last stable offset: of its first record."""
+    end_offset: int
+    seconds: float
+    """How long it has been open, at least."""
+    reason: str
+
+
 class FollowerPartition(Camel, frozen=True, kw_only=True):
     """A follower's position in one partition of a changelog."""
 
@@ -135,6 +148,8 @@ class FollowerLag(Camel, frozen=True, kw_only=True):
     caught_up: bool
     records_total: int
     waiting_for: str | None
+    open_transaction: OpenTransactionLag | None = None
+    """What holds it in a partition, and has done so for 10 s."""
     total_lag: int
     delay_seconds: float | None
     partitions: tuple[FollowerPartition, ...]
@@ -214,4 +229,6 @@ class LagReport(Camel, frozen=True, kw_only=True):
     groups_left_out: int = 0
     """Groups of others that read these topics as well: ten of them are in `groups`, at most."""
     followers: tuple[FollowerLag, ...]
+    open_transactions: tuple[OpenTransactionLag, ...] = ()
+    """Of the changelogs, whoever follows them. Of the other topics, the groups' states say it."""
     dead_letters: DeadLetters | None

@@ -8,7 +8,8 @@ linkedin/Burrow 1.9); what differs: seconds come from records, and a group whose
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from emis_streams.lag_report import SEVERITIES, ReasonParams, Severity, State
+from emis_streams.engine.open_transactions import OpenTransaction
+from emis_streams.lag_report import SEVERITIES, OpenTransactionLag, ReasonParams, Severity, State
 
 STALLED_AFTER_SECONDS = 10.0
 """A committed offset that did not move for this long, with lag, is stalled."""
@@ -161,6 +162,20 @@ def _held(seen: Sequence[Observation], lag_seconds: float | None) -> Verdict | N
     if now.stable >= now.end or now.owned is False or seconds < STALLED_AFTER_SECONDS:
         return None
     return _verdict("OPEN_TRANSACTION", "open_transaction", stable=now.stable, end=now.end, seconds=seconds)
+
+
+def open_transaction(found: OpenTransaction) -> OpenTransactionLag:
+    """What is said of a partition that nobody can read on."""
+    return OpenTransactionLag(
+        topic=found.tp.topic,
+        partition=found.tp.partition,
+        stable_offset=found.stable_offset,
+        end_offset=found.end_offset,
+        seconds=found.seconds,
+        reason=REASONS["open_transaction"].format(
+            stable=found.stable_offset, end=found.end_offset, seconds=found.seconds
+        ),
+    )
 
 
 def standing_since(before: Observation | None, now: Observation) -> float | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 
 from emis_streams.broker_clock import BrokerClock
+from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.health_journal import HealthJournal
 from emis_streams.instance_tracker import InstanceTracker
 from emis_streams.invalid_records import merged
@@ -39,6 +40,8 @@ class FollowerStatus:
     """Reason, while it deliberately waits for something that cannot be reached."""
     invalid_records: "Sequence[InvalidRecords]" = ()
     """Records of the changelogs that were no rows, and left out, by partition."""
+    open_transaction: OpenTransaction | None = None
+    """What has held it at a last stable offset for a while: the longest."""
 
     @property
     def invalid_records_total(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -58,14 +58,41 @@ async def records_to_end(
         yield fetched.records
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What a topic holds at a moment, by partition: its first offset, and the one after the last."""
+
+    starts: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
+
+    @property
+    def n_offsets(self) -> int:
+        """No fewer than there are records."""
+        return sum(self.ends.values()) - sum(self.starts.values())
+
+
+async def extent_of(settings: Settings, topic: str) -> Extent:
+    """Raises Unavailable."""
+    async with reader(settings) as consumer:
+        return await _extent(consumer, settings, topic)
+
+
+async def _extent(consumer: Any, settings: Settings, topic: str) -> Extent:
+    tps = await partitions_of_topic(consumer, settings, topic)
+    return Extent(await consumer.beginning_offsets(tps), await consumer.end_offsets(tps))
+
+
 async def fetched_to_end(
-    settings: Settings, topic: str, isolation: Isolation = "read_uncommitted"
+    settings: Settings, topic: str, isolation: Isolation = "read_uncommitted", until: Extent | None = None
 ) -> AsyncIterator[Fetched]:
-    """Records of one partition at a time, those of a partition in order; whatever their headers are."""
+    """Records of one partition at a time, those of a partition in order; whatever their headers are.
+
+    `until`: to the ends of then. What retention has deleted since is left out.
+    """
     async with reader(settings, isolation) as consumer:
-        tps = await partitions_of_topic(consumer, settings, topic)
-        starts = await consumer.beginning_offsets(tps)
-        ends = await consumer.end_offsets(tps)
+        now = await _extent(consumer, settings, topic)
+        tps, starts, ends = list(now.ends), now.starts, now.ends if until is None else until.ends
+        tps = [tp for tp in tps if tp in ends]
         open_tps = {tp for tp in tps if ends[tp] > starts[tp]}
         consumer.assign(list(open_tps))
         for tp in open_tps:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from emis_streams import broker_addresses, kafka_security, secret_urls
+from emis_streams import broker_addresses, kafka_security, secret_urls, setting_names
 from emis_streams.errors import InvalidSetting
 from emis_streams.secret_files import Secret
 
@@ -335,6 +335,15 @@ def describe(hint: Any) -> str:
         if isinstance(part, Meta) and part.description:
             return part.description
     return ""
+
+
+def doubts(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """A line for each variable that looks like a misspelt setting. Nothing is refused: it may be another program's."""
+    known = [name.upper() for name in Settings.__struct_fields__]
+    return [
+        f"{ascii(name)[1:-1]} is no setting of this program, and is left alone: is {nearest} meant?"
+        for name, nearest in setting_names.nearly_right(environment, known).items()
+    ]
 
 
 @cache

@@ -170,6 +170,8 @@ def ready_report(node: Node) -> ReadyReport:
     for follower in (node.read_model_follower, node.replica_follower):
         if follower is not None and (waited_for := follower.status().waiting_for) is not None:
             warnings.append(f"the {follower.status().name} waits: {waited_for}")
+        elif follower is not None and (held := follower.status().open_transaction) is not None:
+            warnings.append(f"the {follower.status().name} waits: {held.in_words()}")
     standstill = node.standstill()
     if standstill is not None:  # Pages go on without an ingesting side, and say how old they are.
         (warnings if "serve" in node.roles else reasons).append(f"no progress: {standstill}")

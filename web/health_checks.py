@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from emis_streams import invalid_records, topics
+from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
 from emis_streams.lag_report import FollowerLag, GroupLag, InvalidRecords, LagReport, LatencySummary, ReasonParams
 from emis_streams.node import FollowerStatus, IngestStatus
@@ -159,8 +160,10 @@ def tables(view: View) -> Check:
     n = len(status.assigned)
     if lost:
         return view.check("fail", "tables.lost", n, "partitions", affects=READS, lost=lost)
+    if status.waits_for is not None and (status.rebalancing or not status.caught_up):
+        return view.check("warn", "tables.waiting", n, "partitions", affects=READS, reason=status.waits_for)
     if not status.caught_up:
-        state: CheckStatus = "pass" if view.has_just_started and status.waits_for is None else "warn"
+        state: CheckStatus = "pass" if view.has_just_started else "warn"
         return view.check(state, "tables.catching_up", n, "partitions", affects=READS)
     if status.rebalancing:
         return view.check("warn", "tables.rebalancing", n, "partitions", affects=READS)
@@ -196,6 +199,8 @@ def read_model(view: View, status: FollowerStatus) -> Check:
         return view.check(state, "read_model.catching_up", affects=READS, component="datastore")
     if status.waiting_for is not None:
         return view.check("warn", "read_model.waiting", affects=READS, component="datastore", reason=status.waiting_for)
+    if status.open_transaction is not None:
+        return _held(view, "read_model.open_transaction", status.open_transaction)
     delay = _delay(view, status)
     if delay is not None and delay > view.settings.stale_after_seconds:
         state = "pass" if is_from_before(delay, view.uptime_seconds) else "warn"
@@ -209,6 +214,8 @@ def replica(view: View) -> Check | None:
         return _replica_elsewhere(view)
     if status.waiting_for is not None:
         return view.check("fail", "replica.waiting", component="datastore", reason=status.waiting_for)
+    if status.open_transaction is not None:
+        return _held(view, "replica.open_transaction", status.open_transaction)
     if not status.caught_up:
         state: CheckStatus = "pass" if view.has_just_started else "warn"
         return view.check(state, "replica.catching_up", component="datastore")
@@ -217,6 +224,14 @@ def replica(view: View) -> Check | None:
         state = "pass" if is_from_before(delay, view.uptime_seconds) else "warn"
         return view.check(state, "replica.behind", delay, "s", component="datastore", seconds=delay)
     return view.check("pass", "replica.ok", delay, "s", component="datastore", records=status.records_total)
+
+
+def _held(view: View, key: str, by: OpenTransaction) -> Check:
+    where = f"{by.tp.topic}-{by.tp.partition}"
+    params: ReasonParams = {
+        "partition": where, "stable": by.stable_offset, "end": by.end_offset, "seconds": by.seconds
+    }  # fmt: skip
+    return view.told("warn", key, None, None, params, component="datastore")
 
 
 def _replica_elsewhere(view: View) -> Check | None:

@@ -5,6 +5,8 @@ Keys that begin with `reason.` are those of `emis_streams.lag_rules.REASONS`.
 
 from emis_streams.lag_rules import REASONS
 
+_HELD = "{partition}: " + REASONS["open_transaction"]
+
 OUTPUTS: dict[str, str] = {
     **{f"reason.{key}": text for key, text in REASONS.items()},
     "brokers.ok": "Brokers that answer: {brokers}. All topics exist.",
@@ -20,16 +22,19 @@ OUTPUTS: dict[str, str] = {
     "tables.nobody": "No worker ingests: events wait in the topics.",
     "tables.rebalancing": "The consumer group is rebalancing.",
     "tables.catching_up": "The tables are being restored from their changelogs.",
+    "tables.waiting": "Ingestion waits: {reason}",
     "tables.lost": "{lost} records expired before they were read: run `emis-streams sync`.",
     "tables.unknown": "Whether a worker ingests cannot be told: the brokers do not answer.",
     "read_model.ok": "Caught up; {records} changelog records read.",
     "read_model.behind": "{seconds:.1f} s behind the changelogs.",
     "read_model.catching_up": "Catching up; until then the database answers.",
     "read_model.catching_up_alone": "Catching up, and there is no database that could answer until then.",
+    "read_model.open_transaction": _HELD,
     "read_model.waiting": "Waiting: {reason}",
     "replica.ok": "Caught up; {records} changelog records written.",
     "replica.behind": "{seconds:.1f} s behind the changelogs.",
     "replica.catching_up": "The database is catching up with the changelogs.",
+    "replica.open_transaction": _HELD,
     "replica.waiting": "Waiting for the database: {reason}",
     "replica.elsewhere": "{members} other workers write the database.",
     "replica.elsewhere_one": "Another worker writes the database.",

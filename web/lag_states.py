@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 
 from emis_streams import invalid_records
-from emis_streams.lag_report import FollowerLag, GroupLag, LagReport, PartitionLag, Severity
+from emis_streams.lag_report import (
+    FollowerLag,
+    GroupLag,
+    LagReport,
+    OpenTransactionLag,
+    PartitionLag,
+    ReasonParams,
+    Severity,
+)
 from emis_streams.node import Node
 from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
 from web.help_topics import BROKERS, CHANGELOGS, FOLLOWER_CATCHES_UP, OF_FOLLOWER, OF_LAG_STATE
@@ -55,6 +63,8 @@ def follower_look(follower: FollowerLag) -> Look:
     """As health has it: the database that does not take what is written is a fault, a local copy serves what it has."""
     if follower.waiting_for is not None:
         return "bad" if follower.name == REPLICA else "warn"
+    if follower.open_transaction is not None:
+        return "bad"
     return "ok" if follower.caught_up else "warn"
 
 
@@ -68,6 +78,8 @@ def follower_topic(follower: FollowerLag) -> str | None:
     """What to do about it; None if it is well."""
     if follower.waiting_for is not None:
         return OF_FOLLOWER.get(follower.name, BROKERS)
+    if follower.open_transaction is not None:
+        return OF_LAG_STATE["OPEN_TRANSACTION"]
     return None if follower.caught_up else FOLLOWER_CATCHES_UP
 
 
@@ -107,15 +119,20 @@ def _follower_state(t: Texts, node: Node, follower: FollowerLag) -> PartState:
     key = f"follower.{follower.name}"
     look = follower_look(follower)
     check = "replica" if follower.name == REPLICA else "readModel"
-    waits = t("followers.catching_up") if follower.waiting_for is None else follower.waiting_for
     return PartState(
         part=check,
         look=look,
         name=t(key) if t.has(key) else follower.name,
-        text="" if look == "ok" else waits,
+        text="" if look == "ok" else _what_follower_waits_for(t, follower),
         since=None if look == "ok" else node.journal.failing_since(check),
         topic=follower_topic(follower),
     )
+
+
+def _what_follower_waits_for(t: Texts, follower: FollowerLag) -> str:
+    if follower.waiting_for is not None:
+        return follower.waiting_for
+    return t("followers.catching_up") if follower.open_transaction is None else held(t, follower.open_transaction)
 
 
 def _changelog_state(t: Texts, node: Node) -> PartState:
@@ -147,6 +164,12 @@ def at_partition(t: Texts, partition: str, owner: str | None, text: str) -> str:
     if owner is None:
         return t("reason.at_nobody", partition=partition, reason=text)
     return t("reason.at", partition=partition, owner=owner, reason=text)
+
+
+def held(t: Texts, by: OpenTransactionLag) -> str:
+    """Which partition an open transaction holds, where and for how long."""
+    params: ReasonParams = {"stable": by.stable_offset, "end": by.end_offset, "seconds": by.seconds}
+    return f"{by.topic}-{by.partition}: {t.say('reason.open_transaction', params, by.reason)}"
 
 
 def about_group(t: Texts, group: GroupLag) -> str:

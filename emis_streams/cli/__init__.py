@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from emis_streams import __version__, data_dir
+from emis_streams import __version__, data_dir, settings
 from emis_streams.engine import hints
 from emis_streams.errors import InvalidEvent, InvalidSetting, Unavailable
 from emis_streams.hints import HINTS
@@ -38,6 +38,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 
 _WITH_LOGS = ("worker", "run", "up")
 """Commands that run on and write logs of their own."""
+_WITH_WARNINGS = ("worker", "run")
+"""Commands whose logs say what is doubtful about settings."""
 
 
 class LazyGroup(click.Group):
@@ -109,6 +111,9 @@ def main(ctx: click.Context) -> None:
     """
     data_dir.keep_private()
     hints.use(HINTS)
+    if ctx.invoked_subcommand not in _WITH_WARNINGS:
+        for line in settings.doubts():
+            click.echo(f"emis-streams: {line}", err=True)
     if ctx.invoked_subcommand not in _WITH_LOGS:
         # What goes wrong is raised and told in one line; the client's own records would repeat it.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -3,27 +3,23 @@
 import asyncio
 import re
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
 import click
 import msgspec
-from aiokafka.errors import MessageSizeTooLargeError
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import dead_letters as letters_
-from emis_streams import replays, settings, topics
-from emis_streams.cli.dead_letter_lines import correction_of, line_of, value_members
-from emis_streams.cli.lines import chunks_of, lines_of
+from emis_streams import settings
+from emis_streams.cli import dead_letter_bulk as bulk
+from emis_streams.cli.dead_letter_bulk import Choice
+from emis_streams.cli.dead_letter_lines import value_members
 from emis_streams.cli.logs import visible
-from emis_streams.cli.progress import progress
-from emis_streams.dead_letters import DeadLetter, NoSuchLetter, replay_of
-from emis_streams.errors import InvalidEvent
-from emis_streams.producer import EventProducer, Record, records_of
+from emis_streams.dead_letter_index import LetterIndex
+from emis_streams.dead_letters import DeadLetter, NoSuchLetter
+from emis_streams.producer import EventProducer
 
 REASON_SHOWN = 90
-CHUNK_LINES = 1_000
 
 
 class _Place(click.ParamType):
@@ -58,26 +54,19 @@ def dead_letters() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def list_(reason: str, topic: str | None, limit: int, as_json: bool) -> None:
     """List the newest dead letters, the oldest of them first. Exit code 1 if there are none."""
-    contents = asyncio.run(letters_.contents(settings.current()))
-    found = _matching(contents.letters, reason, topic)
-    again = contents.refused_again()
-    for letter in sorted(found, key=lambda one: (one.said("time") or "", one.place))[-limit:]:
-        if as_json:
-            click.echo(msgspec.json.encode(_as_json(letter) | {"refusedAgain": letter.place in again}))
-        else:
-            click.echo(_line(letter, letter.place in again))
+    with LetterIndex() as index:
+        n_found, newest = asyncio.run(bulk.newest(index, Choice(reason, topic), limit))
+        for letter in newest:
+            again = index.refused_again(letter)
+            click.echo(_json_line(letter, again) if as_json else _line(letter, again))
     if not as_json:
-        click.echo(f"{len(found):,} dead letter(s)" + (f", the newest {limit} shown" if len(found) > limit else ""))
-    sys.exit(0 if found else 1)
+        click.echo(f"{n_found:,} dead letter(s)" + (f", the newest {limit} shown" if n_found > limit else ""))
+    sys.exit(0 if n_found else 1)
 
 
-def _as_json(letter: DeadLetter) -> dict[str, Any]:
+def _json_line(letter: DeadLetter, refused_again: bool) -> bytes:
     """What is said of it, and its value: `event` if that is JSON, else as text, or in base64."""
-    return letter.summary() | value_members(letter.value)
-
-
-def _matching(letters: Sequence[DeadLetter], reason: str, topic: str | None) -> list[DeadLetter]:
-    return [one for one in letters if reason in one.reason and topic in (None, one.topic)]
+    return msgspec.json.encode(letter.summary() | value_members(letter.value) | {"refusedAgain": refused_again})
 
 
 def _line(letter: DeadLetter, refused_again: bool) -> str:
@@ -134,47 +123,19 @@ def replay(place: tuple[int, int] | None, every: bool, reason: str, topic: str |
     """
     if (place is not None) == every or ((reason or topic) and not every):
         raise click.UsageError("give either P:O or --all (which --reason and --topic go with)")
-    chosen = [_found(place)] if place is not None else asyncio.run(_to_replay(reason, topic))
-    n_sent = asyncio.run(_send_again(chosen))
-    click.echo(f"{n_sent:,} of {len(chosen):,} sent again")
-    sys.exit(0 if n_sent == len(chosen) else 1)
+    n_sent, n_chosen = asyncio.run(_replay_all(Choice(reason, topic)) if place is None else _replay_one(_found(place)))
+    click.echo(f"{n_sent:,} of {n_chosen:,} sent again")
+    sys.exit(0 if n_sent == n_chosen else 1)
 
 
-async def _to_replay(reason: str, topic: str | None) -> list[DeadLetter]:
-    contents = await letters_.contents(settings.current())
-    again = contents.refused_again()
-    return [one for one in _matching(contents.letters, reason, topic) if one.place not in again]
+async def _replay_all(choice: Choice) -> tuple[int, int]:
+    with LetterIndex() as index:
+        return await bulk.replay_all(index, choice)
 
 
-async def _send_again(chosen: Sequence[DeadLetter]) -> int:
-    """Sends what can be sent, and notes in the dead-letter topic where it is now."""
+async def _replay_one(letter: DeadLetter) -> tuple[int, int]:
     async with EventProducer() as producer:
-        under_way = [(letter, delivery) for letter in chosen if (delivery := await _begin(producer, letter))]
-        sent = [_replay(letter, await delivery) for letter, delivery in under_way]
-        await _note(producer, sent)
-    return len(sent)
-
-
-async def _begin(producer: EventProducer, letter: DeadLetter) -> "asyncio.Future[RecordMetadata] | None":
-    """Sends one again; None, and a line for the operator, if that cannot be done."""
-    try:
-        return await producer.send_record(*replay_of(letter))
-    except InvalidEvent as error:
-        reason = str(error)
-    except MessageSizeTooLargeError:
-        reason = f"larger than {letter.topic} takes"
-    click.echo(visible(f"dead letter {letter.place} was not sent: {reason}"), err=True)
-    return None
-
-
-def _replay(letter: DeadLetter, at: RecordMetadata) -> replays.Replay:
-    return replays.Replay(letter.place, at.topic, at.partition, at.offset)
-
-
-async def _note(producer: EventProducer, sent: Sequence[replays.Replay]) -> None:
-    """After the sends: a crash in between leaves letters that look as if they had not been replayed, no more."""
-    for note in replays.notes_of(sent):
-        await producer.send_record(topics.DEAD_LETTER, None, note.value, note.headers)
+        return await bulk.send_again(producer, [letter]), 1
 
 
 @dead_letters.command()
@@ -188,14 +149,10 @@ def export(reason: str, topic: str | None, every: bool, file: BinaryIO) -> None:
     Correct the `event` of each line (or `value`, if it was no JSON) and give the lines to `dead-letters put -`.
     Exit code 1 if there are none.
     """
-    contents = asyncio.run(letters_.contents(settings.current()))
-    again = contents.refused_again()
-    done = set() if every else {replay.place for replay in contents.replays} - again
-    found = [one for one in _matching(contents.letters, reason, topic) if one.place not in done]
-    for letter in found:
-        file.write(line_of(letter))
-    click.echo(f"{len(found):,} dead letter(s)", err=True)
-    sys.exit(0 if found else 1)
+    with LetterIndex() as index:
+        n_found = asyncio.run(bulk.export(index, Choice(reason, topic), every, file.write))
+    click.echo(f"{n_found:,} dead letter(s)", err=True)
+    sys.exit(0 if n_found else 1)
 
 
 @dead_letters.command()
@@ -212,66 +169,17 @@ def put(place_and_file: tuple[str, ...]) -> None:
     file = cast(BinaryIO, click.File("rb").convert(place_and_file[-1], None, None))
     if len(place_and_file) == 2:
         letter = _found(PLACE.convert(place_and_file[0], None, None))
-        record = _corrected(letter, file.read().strip())
-        (delivery,) = asyncio.run(_send_corrected([(letter, record)]))
+        one = bulk.corrected(letter.place, letter.own_headers, file.read().strip())
+        delivery = asyncio.run(_put_one(one))
         click.echo(f"sent to {delivery.topic}:{delivery.partition}:{delivery.offset}")
         return
-    n_sent, n_refused = asyncio.run(_put_lines(file))
+    with LetterIndex() as index:
+        n_sent, n_refused = asyncio.run(bulk.put_lines(index, file))
     click.echo(f"{n_sent:,} sent, {n_refused:,} refused")
     sys.exit(1 if n_refused else 0)
 
 
-async def _put_lines(file: BinaryIO) -> tuple[int, int]:
-    """How many of the file's lines were sent, and how many could not be."""
-    letters = {(one.partition, one.offset): one for one in (await letters_.contents(settings.current())).letters}
-    n_sent = n_refused = 0
-    with progress("lines") as advance:
-        async for chunk in chunks_of(lines_of(file), CHUNK_LINES):
-            good, refused = _checked(chunk, letters)
-            for number, reason in sorted(refused.items()):
-                click.echo(visible(f"line {number}: {reason}"), err=True)
-            n_sent += len(await _send_corrected(good))
-            n_refused += len(refused)
-            advance(len(chunk))
-    return n_sent, n_refused
-
-
-def _checked(
-    chunk: Sequence[tuple[int, bytes]], letters: Mapping[tuple[int, int], DeadLetter]
-) -> tuple[list[tuple[DeadLetter, Record]], dict[int, str]]:
-    """The letters of these lines with their corrected records; and by number of line, why others cannot be sent."""
-    good: list[tuple[DeadLetter, Record]] = []
-    refused: dict[int, str] = {}
-    for number, line in chunk:
-        try:
-            correction = correction_of(line)
-            if (letter := letters.get(correction.place)) is None:
-                raise InvalidEvent(f"there is no dead letter {correction.place[0]}:{correction.place[1]}")
-            good.append((letter, _corrected(letter, correction.event)))
-        except InvalidEvent as reason:
-            refused[number] = str(reason)
-    return good, refused
-
-
-def _corrected(letter: DeadLetter, event: bytes) -> Record:
-    """The event as a record, which gets the letter's own headers. Raises InvalidEvent."""
-    (record,) = records_of([event])
-    n_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, letter.own_headers)
-    if n_bytes > topics.MAX_MESSAGE_BYTES:
-        raise InvalidEvent(
-            f"{n_bytes:,} bytes with the headers of the dead letter, {topics.MAX_MESSAGE_BYTES:,} at most"
-        )
-    return record
-
-
-async def _send_corrected(corrected: Sequence[tuple[DeadLetter, Record]]) -> list[RecordMetadata]:
-    """Where the records are now; noted in the dead-letter topic."""
+async def _put_one(correction: bulk.Correction) -> RecordMetadata:
     async with EventProducer() as producer:
-        under_way = [
-            await producer.send_record(record.contract.topic, record.key, record.value, letter.own_headers)
-            for letter, record in corrected
-        ]
-        deliveries = [await delivery for delivery in under_way]
-        pairs = zip(corrected, deliveries, strict=True)
-        await _note(producer, [_replay(letter, delivery) for (letter, _record), delivery in pairs])
-    return deliveries
+        (delivery,) = await bulk.send_corrected(producer, [correction])
+    return delivery

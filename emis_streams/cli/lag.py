@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import click
 import msgspec
@@ -33,8 +33,9 @@ WORST_SHOWN = 10
 def lag(as_json: bool, watch: bool, show_all: bool, service: str | None) -> None:
     """How far each consumer group is behind, and why.
 
-    Exit code 0: all is well. 1: more than LAG_THRESHOLD_MESSAGES behind, or a group is stalled,
-    stopped or lost records, or topics are missing, or the brokers cannot be asked.
+    Exit code 0: all is well. 1: a group of EMIS is more than LAG_THRESHOLD_MESSAGES behind, or is stalled,
+    stopped or lost records, or an open transaction holds a changelog, or topics are missing, or the
+    brokers cannot be asked. Groups of others that read the same topics are shown, and change no exit code.
     """
     # What goes wrong is told once, on the way out.
     logging.getLogger("emis_streams").setLevel(logging.CRITICAL)
@@ -44,14 +45,16 @@ def lag(as_json: bool, watch: bool, show_all: bool, service: str | None) -> None
         report = asyncio.run(_look(console, monitor, as_json, watch, show_all))
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(1 if needs_a_look(report) else 0)
+    sys.exit(1 if needs_a_look(report, monitor.own_groups) else 0)
 
 
-def needs_a_look(report: LagReport) -> bool:
-    """Whether a script should raise an alarm."""
+def needs_a_look(report: LagReport, own_groups: Collection[str]) -> bool:
+    """Whether a script should raise an alarm: groups of others are not this system's to mend."""
     if report.brokers is not None and report.brokers.missing_topics:
         return True
-    return report.severity == "error" or any("lag_over_threshold" in g.alerts for g in report.groups)
+    return report.severity == "error" or any(
+        "lag_over_threshold" in g.alerts for g in report.groups if g.group_id in own_groups
+    )
 
 
 async def _look(console: Console, monitor: LagMonitor, as_json: bool, watch: bool, show_all: bool) -> LagReport:
@@ -94,6 +97,8 @@ def view(report: LagReport, show_all: bool) -> Group:
     if report.brokers is not None and report.brokers.missing_topics:
         missing = ", ".join(report.brokers.missing_topics)
         parts.append(Text(f"Topics are missing: {missing}. Run `emis-streams topics`.", style="red"))
+    for held in report.open_transactions:
+        parts.append(Text(f"{held.topic}-{held.partition}: {held.reason}", style="red"))
     parts.append(_groups(report))
     if report.groups_left_out:
         parts.append(Text(f"… and {report.groups_left_out} groups of others that read these topics."))

@@ -4,7 +4,7 @@ import logging
 import re
 from typing import Any
 
-from emis_streams import tracing
+from emis_streams import settings, tracing
 from emis_streams.settings import Settings
 
 _QUIET = ("aiokafka", "faust", "mode", "aiosqlite", "alembic", "emis_streams.engine.app")
@@ -29,6 +29,8 @@ def set_up_logging(config: Settings) -> None:
     if config.log_level != "debug":
         for name in _QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
+    for line in settings.doubts():
+        logging.getLogger(settings.__name__).warning("%s", line)
 
 
 class OncePerMinute(logging.Filter):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import click
 import msgspec
 
-from emis_streams import settings, topics
+from emis_streams import exclusive, settings, topics
 from emis_streams.brokers import Brokers
 from emis_streams.cli.progress import Advance, progress
 from emis_streams.engine.writer import Writer
@@ -37,6 +37,7 @@ def migrate(sql: bool) -> None:
     if sql:
         migrations.print_sql(url)
         return
+    exclusive.check_replica(settings.current())
     migrations.upgrade(url)
     click.echo("The replica's tables are up to date.")
 
@@ -49,6 +50,7 @@ def rebuild(truncate: bool) -> None:
     Rows are kept and overwritten, unless --truncate is given. If workers that replicate are running, they
     do it and this command shows how far they are; else it does it itself.
     """
+    exclusive.check_replica(settings.current())
     n_records = asyncio.run(_rebuild(settings.current(), truncate))
     click.echo(f"{n_records:,} records of the changelogs are in the replica.")
 
@@ -95,6 +97,7 @@ def verify(as_json: bool, wait: float) -> None:
     Can be run at any time: what changes meanwhile is not taken for a difference.
     Exit code 1 if something differs, or if the replica did not reach the ends that the logs had at the start.
     """
+    exclusive.check_replica(settings.current())
     result = asyncio.run(_verify(settings.current(), wait))
     if as_json:
         click.echo(msgspec.json.encode(result))

@@ -11,6 +11,7 @@ from emis_streams import exclusive, exposure, settings
 from emis_streams.cli.logs import set_up_logging
 from emis_streams.cli.processes import Process, run_processes
 from emis_streams.cli.worker import check_port, run_app
+from emis_streams.services import database, outbox_store
 from emis_streams.services.catalogue import SERVICES, service_class
 from emis_streams.services.service import Service
 
@@ -39,10 +40,17 @@ def run(service: str, port: int | None, data_dir: str | None) -> None:
     exposure.check(config)
     exposure.check_host(config.host)
     data_dir_path.make(config.data_path)
-    exclusive.hold_for_service(config, kind.database_url(config))
+    exclusive.hold_for_service(config, kind.database_url(config), _tables_of(kind))
     set_up_logging(config)
     check_port(config)
     run_app("emis_streams.service_worker", kind.name)
+
+
+def _tables_of(kind: type[Service]) -> set[str]:
+    """Names of what a database of the service has."""
+    if kind.tables is None:
+        return set()
+    return {name for tables in (database.metadata, outbox_store.metadata, kind.tables) for name in tables.tables}
 
 
 def _place(service: str, kind: type[Service], port: int | None, data_dir: str | None) -> dict[str, str]:

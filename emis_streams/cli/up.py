@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -13,7 +14,9 @@ import msgspec
 import psutil
 from rich.console import Console
 
-from emis_streams import exposure
+from emis_streams import exclusive, exposure
+from emis_streams.database import dialect_of
+from emis_streams.database_urls import parse
 from emis_streams.local import plan as plans
 from emis_streams.local import readiness
 from emis_streams.local.data_folder import DataFolder
@@ -70,6 +73,8 @@ def up(
             for name in folder.end_leftovers():
                 progress.say(f"Ended {name}, left over from an earlier run.")
             stack.check()
+            if not (fresh and _is_emptied(plan.settings.database_url, folder.path)):
+                exclusive.check_replica(plan.settings)
             if fresh:  # Only now: what is refused deletes nothing.
                 folder.empty()
                 progress.say(f"Emptied {folder.path}.")
@@ -124,6 +129,12 @@ def _n_brokers(folder: DataFolder, wanted: str | None, *, fresh: bool) -> int:
     if wanted is not None and kept not in (0, int(wanted)):
         raise LocalStackError(f"the data in {folder.path} is of {kept} broker(s), not {wanted}: --fresh deletes it")
     return int(wanted or kept or 1)
+
+
+def _is_emptied(database_url: str, folder: Path) -> bool:
+    """Whether it is a file that --fresh deletes."""
+    url = parse(database_url)
+    return dialect_of(url) == "sqlite" and Path(str(url.database)).resolve().is_relative_to(folder.resolve())
 
 
 def _with_database(settings: Settings, database_url: str | None) -> Settings:

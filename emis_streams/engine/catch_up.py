@@ -7,6 +7,7 @@ catch up; seek every source; only then clear the queues, resume the partitions a
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from functools import cached_property
@@ -105,6 +106,8 @@ class CatchUp(Service):
         follower = self.follower
         if follower is not None and follower.waiting_for is not None:
             return follower.waiting_for
+        if follower is not None and follower.open_transaction is not None:
+            return follower.open_transaction.in_words()
         return "; ".join(self.complaints) or None
 
     # -- what Faust's app and table manager call -----------------------------------------------
@@ -158,7 +161,7 @@ class CatchUp(Service):
         await self.waiting.for_(lambda: self._check_topics(assigned), TopicsUnfit, _StaleAssignment, *UNREACHABLE)
         changelogs = await self._open_stores(assigned)
         logger.info("taking over %d partitions, %d of changelogs", len(assigned), len(changelogs))
-        await self._catch_up(changelogs)
+        await self._catch_up(changelogs, past_transactions=True)
         await self.waiting.for_(lambda: self.consumer.start_from_committed(assigned), *UNREACHABLE)
         if generation_id != self.app.consumer_generation_id:
             return  # The next rebalance has begun, and will call again.
@@ -214,8 +217,14 @@ class CatchUp(Service):
         self._copies.forget(changelogs)
         return changelogs
 
-    async def _catch_up(self, changelogs: list[TopicPartition], send_rows: SendRows | None = None) -> None:
-        """`send_rows`: sends what a log has lost; as fast as can be if nothing is given."""
+    async def _catch_up(
+        self, changelogs: list[TopicPartition], send_rows: SendRows | None = None, past_transactions: bool = False
+    ) -> None:
+        """`send_rows`: sends what a log has lost; as fast as can be if nothing is given.
+
+        `past_transactions`: the last owner's rows may stand behind a transaction of somebody that is open, and are
+        waited for. Without them this worker would go on from older rows.
+        """
         if not self.tables.writer.is_started:
             await self.waiting.for_(self.tables.writer.start, *UNREACHABLE)
         if not changelogs:
@@ -231,6 +240,7 @@ class CatchUp(Service):
             slice_records=_CATCH_UP_RECORDS,
             slice_bytes=_CATCH_UP_BYTES,
             check_cluster=self._home.check,
+            past_transactions=past_transactions,
         )
         await follower.catch_up()
         await self._send_again(sink)
@@ -314,7 +324,10 @@ class CatchUp(Service):
             return
         self._note_answer(time.monotonic())
         self.consumer.note_ends({tp: ends[asked] for asked, tp in sources.items()})
-        foreign = [tp for tp in owned & self._owned if self._has_foreign(tp, ends[tp])]
+        owned &= self._owned
+        if any(ends[tp] < self.tables.position_of(tp) for tp in owned):
+            self._look_at_topics_soon()  # Of a log that was made anew, readers lack what only this worker keeps.
+        foreign = [tp for tp in owned if self._has_foreign(tp, ends[tp])]
         if foreign:
             self.foreign_records_total += len(foreign)
             logger.warning("records of someone else in the changelogs %s: reading them", foreign)
@@ -324,7 +337,11 @@ class CatchUp(Service):
         """One that comes long after the last one (the process was stopped) begins anew."""
         if self.brokers_answer_since is None or now - self._looked > 2 * _ASK_SECONDS:
             self.brokers_answer_since = now
+            self._look_at_topics_soon()
         self._looked = now
+
+    def _look_at_topics_soon(self) -> None:
+        self._topics_seen = -math.inf
 
     async def _look_at_topics(self) -> None:
         """Topics may be made anew or widened at any time."""
@@ -366,8 +383,9 @@ class CatchUp(Service):
         await asyncio.sleep(_RESTS * (time.monotonic() - began))
 
     def _has_foreign(self, tp: TopicPartition, end: int) -> bool:
+        """Behind a transaction that is open there may be a gap as well, which nobody can read yet."""
         store = self.tables.partition(tp)
-        return store.has_gap or (self.tables.writer.is_idle(tp) and self.tables.position_of(tp) < end)
+        return self.tables.position_of(tp) < end and (store.has_gap or self.tables.writer.is_idle(tp))
 
     async def _until_rebalance(self, work: Coroutine[Any, Any, None]) -> None:
         meanwhile = self._meanwhile = asyncio.create_task(work, name="changelogs")

@@ -23,7 +23,8 @@ from emis_streams.engine.answers_in_time import limit_answers
 from emis_streams.engine.cluster import described
 from emis_streams.engine.denied import DENIED
 from emis_streams.engine.fetch import Fetched, fetch, gathering
-from emis_streams.engine.patience import Waiting
+from emis_streams.engine.open_transactions import OpenTransaction, OpenTransactions, holding
+from emis_streams.engine.patience import Reminder, Waiting
 from emis_streams.engine.row_filter import RESERVED_KEYS, RowFilter
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
@@ -37,6 +38,7 @@ _ANSWER_SECONDS = 5.0
 _TOPIC_ID_CHECK_SECONDS = 10.0
 _SINK_CHECK_SECONDS = 5.0
 _GROUP_COMMIT_SECONDS = 2.0
+_TRANSACTIONS_LOOK_SECONDS = 1.0
 _MAX_POLL_INTERVAL_MS = 24 * 60 * 60 * 1000
 """A sink that cannot be reached for long must not cost the group its partitions."""
 
@@ -165,6 +167,8 @@ class Follower:
     """Called with the cluster's id before anything of it is taken; raises what ends the follower."""
     row_filter: RowFilter = field(default_factory=RowFilter)
     """Says which records are rows, and counts the others."""
+    past_transactions: bool = False
+    """`catch_up` also waits for transactions that are open at its start: rows of others stand behind them."""
     on_level: Callable[[], None] = lambda: None
     """Called when the ends are reached that were seen at the start, or when positions were last asked for."""
 
@@ -190,14 +194,25 @@ class Follower:
     _sink_asked: tuple[float, float] | None = field(default=None, init=False)
     """Monotonic, since when the sink has not answered, and how long it may take; None: nothing is asked of it."""
     _sink_seen: float = field(default=0.0, init=False)
+    _transactions: OpenTransactions = field(default_factory=OpenTransactions, init=False)
+    _transactions_seen: float = field(default=0.0, init=False)
+    _log_ends: dict[TopicPartition, int] = field(default_factory=dict, init=False)
+    """The first high watermarks that fetches were answered with."""
+    _reminder: Reminder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._waiting = Waiting(lambda text: logger.warning("%s: %s", self.name, text))
+        self._reminder = Reminder(lambda text: logger.warning("%s: %s", self.name, text))
 
     @property
     def waiting_for(self) -> str | None:
         """What cannot be reached now; None if nothing is waited for."""
         return self._waiting.reason
+
+    @property
+    def open_transaction(self) -> OpenTransaction | None:
+        """What holds it at the last stable offset of a partition, and has done so for a while; None: nothing."""
+        return self._transactions.longest(time.monotonic())
 
     def sink_unanswered_seconds(self, now: float) -> float:
         """For how long the sink has not answered what was asked of it last, by a monotonic time."""
@@ -224,10 +239,10 @@ class Follower:
             await self._stop()
 
     async def catch_up(self) -> None:
-        """Follows to the ends seen at the start."""
+        """Follows to the ends seen at the start: of what is stable, unless it is to read `past_transactions`."""
         try:
             await self._start()
-            while not self.caught_up:
+            while not (self.caught_up and self._is_past_transactions()):
                 await self._step()
         finally:
             await self._stop()
@@ -291,6 +306,7 @@ class Follower:
             self._consumer.seek(tp, start)
             self.next_offsets[tp] = start
             self._targets[tp] = ends[tp]
+        self._log_ends.clear()
         self._level = False
         self._note_caught_up()
 
@@ -329,6 +345,7 @@ class Follower:
             await self._apply([self._coalesced(f) for f in fetched])
         await self._check_topic_ids()
         await self._look_at_sink()
+        self._look_at_transactions()
         self._show_to_group()
 
     def _coalesced(self, fetched: Fetched) -> ChangelogSlice:
@@ -387,6 +404,25 @@ class Follower:
         """A sink that is emptied or restored is filled again, also while nothing new comes."""
         if self.next_offsets and time.monotonic() - self._sink_seen >= _SINK_CHECK_SECONDS:
             await self._keep([])
+
+    def _look_at_transactions(self) -> None:
+        now = time.monotonic()
+        if now - self._transactions_seen < _TRANSACTIONS_LOOK_SECONDS:
+            return
+        self._transactions_seen = now
+        self._transactions.note(holding(self._consumer, self.next_offsets), now)
+        if self._transactions.all(now):
+            self.last_progress = now  # The brokers answer: there is nothing more to be read.
+        longest = self._transactions.longest(now)
+        self._reminder.note("" if longest is None else longest.in_words())
+
+    def _is_past_transactions(self) -> bool:
+        """Whether the ends of the logs are reached, whatever was stable then."""
+        return not self.past_transactions or all(self._is_at_log_end(tp, at) for tp, at in self.next_offsets.items())
+
+    def _is_at_log_end(self, tp: TopicPartition, position: int) -> bool:
+        end = self._consumer.highwater(tp)
+        return end is not None and position >= min(end, self._log_ends.setdefault(tp, end))
 
     def _note_caught_up(self) -> None:
         if self._level or any(at < self._targets[tp] for tp, at in self.next_offsets.items()):

@@ -192,6 +192,10 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
         if report.error is not None:
             return Finding("warn", report.error)
         own = report.groups[0]  # Others that read the same topics come after it.
+        if own.severity == "ok" and report.open_transactions:  # Its local copy is held, and gets older.
+            held = report.open_transactions[0]
+            text = f"{held.topic}-{held.partition}: OPEN_TRANSACTION: {held.reason}"
+            return Finding("warn", text, own.total_lag, "records")
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
         return Finding(status, f"{own.group_id}: {own.state}: {own.reason_in_full}", own.total_lag, "records")
 

@@ -100,6 +100,10 @@ class Replies:
             self.positioned.set,
             self.progress,
             from_start=False,
+            way_out=(
+                ": set REPLY_PARTITION to a lower number, from 0, that no other instance has, or widen the topic "
+                f"(kafka-topics.sh --alter --topic {self.reply_to.topic} --partitions {self.reply_to.partition + 1})"
+            ),
         )
 
     @contextmanager

@@ -184,7 +184,7 @@ class Requests:
         try:
             begun = self.room.enter_at_once()
             if begun is None:
-                begun = await self.room.enter()
+                begun = await self.room.wait()
         except ServiceOverloaded as reason:
             self.counts.overloaded += 1
             await self._reply(request, *messages.error_reply(request.correlation_id, reason))

@@ -212,7 +212,8 @@ class Service:
             return [f"clients and resources are not initialised: {self._waiting.reason or 'just begun'}"]
         found = [self.standstill(), *(reason() for reason in self.not_ready)]
         if self.asks and not self.replies.positioned.is_set():
-            found.append("the end of the reply topic is not known yet")
+            reason = self.replies.waiting_for
+            found.append(f"the end of the reply topic is not known yet{f': {reason}' if reason else ''}")
         return [reason for reason in found if reason is not None]
 
     def deliberate_wait(self) -> str | None:

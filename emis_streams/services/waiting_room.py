@@ -29,10 +29,10 @@ BOUNDS = Bounds(minimum=8, maximum=256, goal_seconds=0.5)
 
 
 class WaitingRoom:
-    """`begun = await room.enter()` before a request is carried out, `room.leave(begun)` after it.
+    """`begun = room.enter_at_once()` before a request is carried out, and `room.leave(begun)` after it.
 
-    Two calls in place of a context manager, which would cost more than all that they do. For the same reason
-    `enter_at_once` may be asked before: it needs no coroutine.
+    Where that gives no turn, `begun = await room.wait()` does. Three calls in place of a context manager and of one
+    coroutine, which would cost more than all that they do.
     """
 
     def __init__(
@@ -70,14 +70,6 @@ class WaitingRoom:
         self._empty_at = now = self._clock()
         return now
 
-    async def enter(self) -> float:
-        """Returns with a turn, and its time for `leave`. Raises ServiceOverloaded after the longest wait."""
-        begun = self.enter_at_once()
-        if begun is None:
-            await self._wait()
-            begun = self._clock()
-        return begun
-
     def leave(self, begun: float | None) -> None:
         """The request that had the turn since then is carried out; None if how long it took says nothing."""
         if begun is not None:
@@ -85,8 +77,11 @@ class WaitingRoom:
         self._in_flight -= 1
         self._hand_on()
 
-    async def _wait(self) -> None:
-        """Returns with a turn, which `_hand_on` has counted."""
+    async def wait(self) -> float:
+        """Where `enter_at_once` has just given no turn: returns with one, and its time for `leave`.
+
+        Raises ServiceOverloaded after the longest wait.
+        """
         if not self._turns:
             self._empty_at = self._clock()
         seconds = self._longest_wait()
@@ -104,6 +99,7 @@ class WaitingRoom:
             if isinstance(error, TimeoutError):
                 raise ServiceOverloaded(f"too many requests: no turn within {seconds:g} s") from None
             raise
+        return self._clock()  # `_hand_on` has counted it.
 
     def _longest_wait(self) -> float:
         is_standing = self._clock() - self._empty_at > self._waits.burst_seconds

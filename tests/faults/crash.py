@@ -94,8 +94,9 @@ def _spin(seconds: float) -> None:
 def _fitting(owner: Any, name: str, act: Callable[..., None]) -> Any:
     """The method; raises TypeError unless `act` takes what it takes: else that would show when it should bite."""
     method = getattr(owner, name)
-    needed = [p for p in signature(method).parameters.values() if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
-    signature(act).bind(*needed)
+    positional = [p for p in signature(method).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    signature(act).bind(*positional)
+    signature(act).bind(*(p for p in positional if p.default is p.empty))
     return method
 
 
@@ -194,12 +195,12 @@ def in_read_model(trap: Trap) -> None:
         threading.Thread(target=model._db.flush).start()
         time.sleep(0.001)
 
-    after(ReadModel, "write", lambda model, _batch: trap.step_on(lambda: flush(model)))
+    after(ReadModel, "write", lambda model, *_: trap.step_on(lambda: flush(model)))
 
 
 def read_model_flushed(trap: Trap) -> None:
     """All that the read model has written is in its files."""
-    after(ReadModel, "write", lambda model, _batch: trap.step_on(model._db.flush))
+    after(ReadModel, "write", lambda model, *_: trap.step_on(model._db.flush))
 
 
 def before_send(trap: Trap) -> None:

@@ -11,13 +11,15 @@ _TIMEOUT_SECONDS = 20
 
 
 @contextmanager
-def open_transaction(broker: str, topic: str, partition: int, n_records: int) -> Iterator[None]:
-    """Records of a transaction that is open until the block ends, and is aborted then."""
+def open_transaction(
+    broker: str, topic: str, partition: int, n_records: int, key: bytes | None = None
+) -> Iterator[None]:
+    """Records of a transaction that is open until the block ends, and is aborted then. Compacted topics want a key."""
     producer = Producer({"bootstrap.servers": broker, "transactional.id": unique("hangs")})
     producer.init_transactions(_TIMEOUT_SECONDS)
     producer.begin_transaction()
     for _ in range(n_records):
-        producer.produce(topic, b"{}", partition=partition)
+        producer.produce(topic, b"{}", key, partition)
     assert producer.flush(_TIMEOUT_SECONDS) == 0
     try:
         yield

@@ -44,7 +44,8 @@ async def refuse(
 
 async def sent_again(settings: Settings, topic: str, key: bytes | None, place: str) -> list[tuple[int, Any]]:
     """Records that a replay of this letter made, with their partitions."""
-    noted = {one.origin for one in (await dead_letters.contents(settings)).replays if one.place == place}
+    replays = [one async for batch in dead_letters.batches(settings) for one in batch.replays]
+    noted = {one.origin for one in replays if one.place == place}
     return [
         (fetched.tp.partition, record)
         async for fetched in fetched_to_end(settings, topic)

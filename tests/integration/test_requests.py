@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
@@ -16,7 +16,7 @@ from emis_streams.services.errors import NoAnswer, Refused, ServiceBroken, Servi
 from emis_streams.services.messages import ReplyTo, Request
 from tests.integration.engine_rig import admin
 from tests.integration.service_rig import ASKING, Answering, Asking, asking
-from tests.services import until
+from tests.services import unique, until
 
 ONCE = CallOptions(retries=0)
 QUICK = CallOptions(timeout_seconds=0.5, first_wait_seconds=0.01)
@@ -234,3 +234,18 @@ async def test_nobody_there_is_told_after_the_time_out(broker: str, asker: Askin
     with pytest.raises(NoAnswer, match=r"no answer within 0\.3 s"):
         await asker.client.send(absent.name, "square", {"number": 2}, options)
     assert asker.replies.pending() == []
+
+
+async def test_a_reply_partition_that_the_topic_does_not_have_is_named_until_the_topic_is_widened(broker: str) -> None:
+    name = unique("narrow")
+    topic = topics.reply_topic(name)
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(topic, 2, 1)])
+        async with asking(broker, name=name, partition=2) as asker:
+            reason = await until(lambda: asker.replies.waiting_for)
+            assert reason.startswith(f"{topic} has 2 partition(s), and no partition 2: set REPLY_PARTITION to a lower")
+            assert f"kafka-topics.sh --alter --topic {topic} --partitions 3" in reason
+            assert not asker.replies.positioned.is_set()
+            await client.create_partitions({topic: NewPartitions(3)})
+            await until(asker.replies.positioned.is_set)
+            assert asker.replies.waiting_for is None

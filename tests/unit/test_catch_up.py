@@ -2,7 +2,11 @@
 
 import asyncio
 from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from emis_streams.engine.catch_up import CatchUp
@@ -40,3 +44,32 @@ async def test_pages_are_answered_between_the_databases_that_are_closed_and_open
     asked.cancel()
     assert [(tp.topic, tp.partition) for tp in taken] == [("changelog", number) for number in range(3)]
     assert seen >= {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(("end", "n_asked"), [(4, 1), (5, 0)], ids=["shorter", "as long"])
+async def test_topics_are_looked_at_as_soon_as_a_changelog_is_shorter_than_what_is_kept_of_it(
+    end: int, n_asked: int
+) -> None:
+    """It was made anew, most likely: until its owner sends the rows again, readers take old ones for fresh."""
+    asked: list[set[str]] = []
+
+    async def end_offsets(tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, end)
+
+    async def ask_for_topics(topics: set[str]) -> None:
+        asked.append(topics)
+        raise KafkaConnectionError
+
+    consumer = SimpleNamespace(
+        assignment=lambda: {TP("source", 0)}, note_ends=lambda _ends: None, ask_for_topics=ask_for_topics
+    )
+    tables = SimpleNamespace(position_of=lambda _tp: 5, engine_tables=lambda: [], partition=lambda _tp: None)
+    catch_up = CatchUp(SimpleNamespace(consumer=consumer), tables)  # type: ignore[arg-type]
+    catch_up._owned = {TopicPartition("changelog", 0)}
+    asker: Any = SimpleNamespace(end_offsets=end_offsets)
+    await catch_up._look(asker)
+    await catch_up._look_at_topics()  # The first answer of the brokers.
+    asked.clear()
+    await catch_up._look(asker)
+    await catch_up._look_at_topics()
+    assert len(asked) == n_asked

@@ -1,8 +1,11 @@
 """A dead letter says where it came from and why, whatever the refused record held."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import hypothesis
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
@@ -11,8 +14,9 @@ from hypothesis import strategies as st
 from emis_streams import replays, topics
 from emis_streams.cli.dead_letters import _line, _readable
 from emis_streams.dead_letter_headers import CUT, CUT_BYTES, NAMES, OWN, as_dead_letter, headers_for, parse
-from emis_streams.dead_letters import Contents, DeadLetter, replay_of
-from emis_streams.errors import InvalidEvent
+from emis_streams.dead_letter_index import LetterIndex
+from emis_streams.dead_letters import DeadLetter, replay_of
+from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.replays import Replay
 
 NOON_MS = int(datetime(2026, 9, 5, 12, tzinfo=UTC).timestamp() * 1000)
@@ -39,6 +43,17 @@ def as_before(key: bytes | None, value: bytes | None, headers: Any) -> DeadLette
     """As e687981 wrote dead letters."""
     ours = headers_for("emis.class.created", 3, 42, NOON_MS + 7, "because", NOON_MS)
     return DeadLetter(1, 17, key, value, [*headers, *ours])
+
+
+@contextmanager
+def indexed(letters: list[DeadLetter], noted: list[Replay]) -> Iterator[LetterIndex]:
+    """As a command has it once it has read the topic, some records at a time."""
+    with LetterIndex() as index:
+        for letter in letters:
+            index.add([letter], [])
+        index.add([], noted)
+        index.complete()
+        yield index
 
 
 def test_the_headers_are_the_named_ones_in_utf_8() -> None:
@@ -184,13 +199,33 @@ def test_what_came_back_from_a_replay_is_known_by_where_the_replay_went() -> Non
     ours = headers_for("emis.class.created", 5, 99, 0, "because", 0)
     back = DeadLetter(2, 5, *as_dead_letter(b"key", b"value", [], ours))
     noted = [Replay("1:17", "emis.class.created", 5, 99), Replay("1:18", "emis.class.created", 5, 100)]
-    assert Contents([first, other, back], noted).refused_again() == {"1:17"}
+    with indexed([first, other, back], noted) as index:
+        assert [index.refused_again(one) for one in (first, other, back)] == [True, False, False]
+        assert [index.replayed(one) for one in (first, other, back)] == [True, True, False]
 
 
 def test_a_record_that_says_it_was_replayed_marks_no_letter() -> None:
     forged = refused(b"key", b"value", [("dlq.replayed", b"1:17"), ("dlq.replays", b"1")], offset=18)
-    assert Contents([refused(b"key", b"value", []), forged]).refused_again() == set()
+    honest = refused(b"key", b"value", [])
+    with indexed([honest, forged], []) as index:
+        assert not any(index.refused_again(one) or index.replayed(one) for one in (honest, forged))
     assert replays.noted(forged.value, forged.headers) is None
+
+
+@hypothesis.settings(deadline=None)  # A file is made for each.
+@given(header_lists)
+def test_headers_of_a_letter_are_found_by_its_place(own: Any) -> None:
+    with LetterIndex() as index:
+        index.add_headers([refused(b"key", b"value", own)])
+        assert index.headers_at("1:17") == own
+        assert index.headers_at("1:18") is None
+
+
+def test_a_full_disk_is_told_with_the_way_out() -> None:
+    with LetterIndex() as index:
+        index._db.execute("PRAGMA max_page_count = 10")
+        with pytest.raises(Unavailable, match=r"no room for the temporary file .* set TMPDIR"):
+            index.add([refused(b"key", b"value", [], reason="x" * n) for n in range(5_000)], [])
 
 
 def test_replays_are_read_as_they_were_noted() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from emis_streams import exclusive
 from emis_streams.cli.processes import workers
-from emis_streams.errors import InUse, InvalidSetting, Unavailable
+from emis_streams.errors import InUse, InvalidSetting
 from emis_streams.local import LocalStackError
 from emis_streams.local.data_folder import DataFolder
 from emis_streams.settings import Settings
@@ -126,7 +126,7 @@ def test_lock_files_are_for_their_owner_only(tmp_path: Path) -> None:
 
 def test_a_folder_in_which_no_lock_can_be_made_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / exclusive.LOCK_NAME).mkdir()
-    with pytest.raises(Unavailable, match="cannot be used: Is a directory"):
+    with pytest.raises(InvalidSetting, match=rf"DATA_DIR='{tmp_path}' cannot be used: Is a directory"):
         exclusive.hold_for_worker(of_worker(tmp_path, tmp_path / "1.db"))
 
 
@@ -174,7 +174,7 @@ def test_an_sqlite_file_is_refused_by_each_of_its_names(tmp_path: Path) -> None:
 
 def test_what_can_be_no_sqlite_file_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(Unavailable, match="folder cannot be used: Is a directory"):
+    with pytest.raises(InvalidSetting, match=r"^DATABASE_URL='sqlite:///.*folder' cannot be used: Is a directory"):
         exclusive.hold_for_worker(of_worker(tmp_path / "1", tmp_path / "folder"))
 
 

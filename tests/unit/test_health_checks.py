@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
 
+from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.health_report import Check
 from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
 from emis_streams.node import FollowerStatus, IngestStatus
@@ -116,6 +118,7 @@ def test_missing_topics_are_named() -> None:
     [
         (an_ingest(rebalancing=True), "tables.rebalancing"),
         (an_ingest(caught_up=False), "tables.catching_up"),
+        (an_ingest(caught_up=False, waits_for="an open transaction"), "tables.waiting"),
         (an_ingest(lost_to_retention={("emis.class.created", 3): 41}), "tables.lost"),
     ],
 )
@@ -123,6 +126,17 @@ def test_tables_tell_what_keeps_them(status: IngestStatus, key: str) -> None:
     check = one("tables", ingest=status)
     assert check.output_key == key
     assert overall(ingest=status) == "degraded"
+
+
+@pytest.mark.parametrize(("name", "part"), [("readModel", "read_model"), ("replica", "replica")])
+def test_a_copy_that_an_open_transaction_holds_says_where(name: str, part: str) -> None:
+    held = OpenTransaction(TopicPartition("classes-changelog", 3), 7, 12, 64.0)
+    copy = replace(a_follower(part), open_transaction=held)
+    check = one(name, **{part: copy})
+    assert check.status == "warn"
+    assert check.output.startswith(
+        "classes-changelog-3: An open transaction has held the last stable offset at 7 (high"
+    )
 
 
 def test_a_serving_worker_tells_of_the_workers_that_ingest() -> None:

@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
+from aiokafka import TopicPartition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.node import NODE, FollowerStatus, IngestStatus, Node
 from tests.pages import ToldLag, a_history, a_node, a_report, serving
 from tests.services import until
@@ -91,6 +93,14 @@ async def test_ready_warns_of_a_copy_that_waits(name: str, part: str) -> None:
     async with asking(worker, "/readyz") as response:
         assert response.status == 200
         assert (await response.json())["warnings"] == [f"the {name} waits: it has not answered for 12 s"]
+
+
+async def test_ready_warns_of_a_copy_that_an_open_transaction_holds() -> None:
+    held = OpenTransaction(TopicPartition("classes-changelog", 3), 7, 12, 64.0)
+    worker = node(read_model=replace(a_follower("read-model"), open_transaction=held))
+    async with asking(worker, "/readyz") as response:
+        assert response.status == 200
+        assert (await response.json())["warnings"] == [f"the read-model waits: {held.in_words()}"]
 
 
 async def test_health_has_the_fields_of_the_seed_on_top_and_checks_beside() -> None:

@@ -120,6 +120,7 @@ def test_pages_show_it_as_waiting_before_the_watchdog_acts(
         next_offsets={},
         records_total=0,
         waiting_for=None,
+        open_transaction=None,
         row_filter=SimpleNamespace(invalid={}),
         sink_unanswered_seconds=lambda _now: seconds,
     )

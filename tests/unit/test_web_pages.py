@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientResponse, ClientSession
+from aiokafka import TopicPartition
 
+from emis_streams import lag_rules
 from emis_streams.answers import Gone, TeacherDetail
 from emis_streams.engine.door import DOOR
+from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.errors import Unavailable
 from emis_streams.node import Node
 from emis_streams.read_model.model import ReadModel
@@ -293,6 +296,22 @@ async def test_the_lag_page_says_why_a_partition_is_marked(model: ReadModel) -> 
         assert "Offset đã commit không thay đổi (120.003) trong ít nhất 64 giây, còn 48.210 bản ghi đang chờ." in page
         assert "Không tiến triển" in page
         assert page.count("120.003") == 3  # group, partition's reason and its committed offset: no other row
+
+
+async def test_the_lag_page_names_the_transaction_that_holds_a_copy_in_the_readers_language(model: ReadModel) -> None:
+    tp = TopicPartition("classes-changelog", 3)
+    held = lag_rules.open_transaction(OpenTransaction(tp, 120_003, 120_009, 64.0))
+    report = a_report()
+    copies = tuple(msgspec.structs.replace(f, open_transaction=held) for f in report.followers)
+    report = msgspec.structs.replace(report, followers=copies, open_transactions=(held,))
+    for language, said in (
+        ("en", "held the last stable offset at 120,003 (high watermark 120,009) for at least 64 s"),
+        ("vi", "giữ vị trí ổn định cuối ở 120.003 (cuối nhật ký 120.009) suốt ít nhất 64 giây"),
+    ):
+        async with asking(a_node(model, ToldLag(report))) as client:
+            page = await (await client.get("/consumer-lag", headers={**HTML, "Accept-Language": language})).text()
+        assert page.count("classes-changelog-3: ") == 1 + len(copies)
+        assert page.count(said) == 1 + len(copies)
 
 
 async def test_how_long_ago_something_was_goes_by_the_brokers_clock(model: ReadModel) -> None:
