@@ -167,6 +167,7 @@ def _unavailable_page(request: web.Request, reason: Unavailable) -> web.Response
         "status": 503,
         "title": t("dead.unavailable.title"),
         "text": t("dead.unavailable.text", reason=str(reason)),
+        "detail": None,
         "given": None,
         "deleted_at": None,
         "offer_find": False,
