@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
 from emis_streams.node import Node
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
+from web.help_topics import OF_FIGURE
 from web.i18n import Texts
 from web.lag_states import READ_MODEL, ingest_group, measured
 from web.verdict import Look
@@ -22,6 +23,11 @@ class Figure:
     unit: str = ""
     part: str = ""
     """The check that says the same, if there is one: else it is a state of its own, if it has a colour."""
+
+    @property
+    def topic(self) -> str | None:
+        """What to do about it; None if nothing is wrong."""
+        return OF_FIGURE.get(self.part) if self.look in ("warn", "bad") else None
 
 
 def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:

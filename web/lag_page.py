@@ -12,12 +12,15 @@ from web.lag_figures import Figure, lag_figures
 from web.lag_states import (
     about_group,
     follower_look,
+    follower_since,
     follower_topic,
     group_look,
+    group_since,
     group_topic,
     held,
     lag_states,
     partition_look,
+    partition_topic,
     reason,
 )
 from web.lag_table import LagTable, owner_page, with_query
@@ -51,6 +54,9 @@ def _values(request: web.Request) -> dict[str, object]:
         "group_look": group_look,
         "follower_look": follower_look,
         "group_topic": group_topic,
+        "group_since": lambda group: group_since(node, group),
+        "partition_topic": partition_topic,
+        "follower_since": lambda follower: follower_since(node, follower),
         "follower_topic": follower_topic,
         "invalid": node.invalid_records(),
         "figures": figures,

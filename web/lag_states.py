@@ -1,6 +1,7 @@
 """What the lag page shows as states: brokers, groups, copies of the changelogs; their colours and reasons in words."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from emis_streams import invalid_records
 from emis_streams.lag_report import (
@@ -74,6 +75,25 @@ def group_topic(group: GroupLag) -> str | None:
     return None if is_well or not is_ours(group) else OF_LAG_STATE[group.state]
 
 
+def partition_topic(group: GroupLag, partition: PartitionLag) -> str | None:
+    """What to do about it; None if it is well, or of others."""
+    return None if partition.severity == "ok" or not is_ours(group) else OF_LAG_STATE.get(partition.state)
+
+
+def group_since(node: Node, group: GroupLag) -> datetime | None:
+    """Since when it is not well; None if it is, if it is of others, or if that was not seen."""
+    if group.severity == "ok" or not is_ours(group):
+        return None
+    return node.journal.failing_since("replica" if group.group_id == REPLICA_GROUP else "consumerLag")
+
+
+def follower_since(node: Node, follower: FollowerLag) -> datetime | None:
+    """Since when it waits or catches up; None if it is well, or if that was not seen."""
+    if follower_look(follower) == "ok":
+        return None
+    return node.journal.failing_since("replica" if follower.name == REPLICA else "readModel")
+
+
 def follower_topic(follower: FollowerLag) -> str | None:
     """What to do about it; None if it is well."""
     if follower.waiting_for is not None:
@@ -110,7 +130,7 @@ def _group_state(t: Texts, node: Node, report: LagReport, group: GroupLag) -> Pa
         look=look_of(report, group),
         name=name,
         text=behind,
-        since=None if group.severity == "ok" else node.journal.failing_since(check),
+        since=group_since(node, group),
         topic=OF_LAG_STATE.get(group.state),
     )
 
@@ -124,7 +144,7 @@ def _follower_state(t: Texts, node: Node, follower: FollowerLag) -> PartState:
         look=look,
         name=t(key) if t.has(key) else follower.name,
         text="" if look == "ok" else _what_follower_waits_for(t, follower),
-        since=None if look == "ok" else node.journal.failing_since(check),
+        since=follower_since(node, follower),
         topic=follower_topic(follower),
     )
 

@@ -15,7 +15,18 @@ from emis_streams.read_model.model import ReadModel
 from tests.e2e import broken_proxy
 from tests.e2e.broken_proxy import Proxy, proxied
 from tests.e2e.conftest import PHONE, Reading, ask_now
-from tests.pages import HOMEROOM_CLASS, TEACHER, ToldLag, a_history, a_node, a_report, event_id, keep, serving
+from tests.pages import (
+    HOMEROOM_CLASS,
+    TEACHER,
+    ToldLag,
+    a_history,
+    a_node,
+    a_report,
+    event_id,
+    homeroom_class,
+    keep,
+    serving,
+)
 
 FAULTS = {
     fault.__name__: fault
@@ -269,3 +280,18 @@ async def test_a_page_is_asked_for_as_often_as_it_is_good_for(
         await reader.page.goto(site + path)
         await expect(reader.page.get_by_text(f"Live, every {seconds} s")).to_be_visible()
         await expect(reader.page.locator("#live")).to_have_attribute("data-every", str(seconds))
+
+
+async def test_a_page_whose_library_was_refused_is_kept_up_to_date_all_the_same(
+    behind: tuple[Proxy, str], model: ReadModel, reading: Reading
+) -> None:
+    _, site = behind
+    async with reading() as reader:
+        page = reader.page
+        await page.route(re.compile("htmx"), lambda route: route.abort())
+        await page.goto(site + f"/classes/{HOMEROOM_CLASS}")
+        await keep(model, [homeroom_class(datetime.now(UTC), "Lớp 12 Sau")])
+        await ask_now(page)
+        await expect(page.locator("h1")).to_have_text("Lớp 12 Sau")
+        await keep(model, [homeroom_class(datetime.now(UTC))])
+        no_errors_of_the_browser(reader.wrong)

@@ -66,9 +66,16 @@
   async function show(found) {
     const main = found.getElementById("live");
     addAssets(found);
-    await htmx.swap({ text: main.outerHTML, target: live, sourceElement: live, swap: "outerMorph" });
+    if (window.htmx) await htmx.swap({ text: main.outerHTML, target: live, sourceElement: live, swap: "outerMorph" });
+    else replace(main);
     document.title = found.title;
     document.dispatchEvent(new Event("page:shown"));
+  }
+
+  /** Without the library, which a busy worker may have refused: what was opened is closed again, and no more. */
+  function replace(main) {
+    for (const { name, value } of main.attributes) live.setAttribute(name, value);
+    live.replaceChildren(...main.childNodes);
   }
 
   /** Scripts and styles that the page needs, and the error page that stood in its place did not. */
