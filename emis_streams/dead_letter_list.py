@@ -7,6 +7,7 @@ page ends where one partition has no more of them: what stands before could be n
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -106,9 +107,22 @@ class Window(NamedTuple):
 class _TooManyBytes(Exception):
     """The records of these windows are too large to be read at once."""
 
-    def __init__(self, bytes_a_record: float) -> None:
-        super().__init__(bytes_a_record)
-        self.bytes_a_record = bytes_a_record
+
+class _Read(NamedTuple):
+    letters: list[tuple[int, LetterLine]]
+    """With their offsets."""
+    n_bytes: int
+
+
+def _windows(
+    firsts: Mapping[TopicPartition, int], tops: Mapping[TopicPartition, int], n_records: int
+) -> dict[TopicPartition, Window]:
+    """So many records of each partition before its top."""
+    return {tp: Window(firsts[tp], max(firsts[tp], top - n_records), top) for tp, top in tops.items()}
+
+
+def _by_number(windows: Mapping[TopicPartition, Window]) -> dict[int, Window]:
+    return {tp.partition: window for tp, window in windows.items()}
 
 
 async def letter_page(settings: Settings, position: Position | None = None) -> LetterPage:
@@ -119,16 +133,15 @@ async def letter_page(settings: Settings, position: Position | None = None) -> L
             firsts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
             total = sum(ends[tp] - firsts[tp] for tp in tps)
             tops = {tp: _top(tp, ends[tp], position) for tp in tps}
-            n_records = _WINDOW_RECORDS
-            while True:
-                windows = {tp: Window(firsts[tp], max(firsts[tp], top - n_records), top) for tp, top in tops.items()}
-                try:
-                    found = await _read(consumer, windows, _MOST_BYTES if n_records > 1 else None)
-                except _TooManyBytes as reached:
-                    fitting = int(_MOST_BYTES / reached.bytes_a_record / len(tps))
-                    n_records = max(1, min(fitting, n_records // 2))
-                    continue
-                return page_of({tp.partition: window for tp, window in windows.items()}, found, total)
+            # The last record of each partition first: it says how many more can be read.
+            newest = _windows(firsts, tops, 1)
+            read = await _read(consumer, newest, None)
+            n_records = min(_WINDOW_RECORDS, int(_MOST_BYTES / max(1, read.n_bytes)))
+            if n_records > 1:
+                with suppress(_TooManyBytes):  # Older ones are larger: then the newest are the page.
+                    windows = _windows(firsts, tops, n_records)
+                    return page_of(_by_number(windows), (await _read(consumer, windows, _MOST_BYTES)).letters, total)
+            return page_of(_by_number(newest), read.letters, total)
     except TimeoutError:
         raise Unavailable(f"{topics.DEAD_LETTER} could not be read within {READ_SECONDS:.0f} s") from None
     except KafkaError as error:
@@ -139,11 +152,9 @@ def _top(tp: TopicPartition, end: int, position: Position | None) -> int:
     return end if position is None else min(end, position.before.get(tp.partition, end))
 
 
-async def _read(
-    consumer: Any, windows: Mapping[TopicPartition, Window], most_bytes: int | None
-) -> list[tuple[int, LetterLine]]:
-    """The letters in these windows with their offsets; raises _TooManyBytes."""
-    n_bytes, n_read, found = 0, 0, []
+async def _read(consumer: Any, windows: Mapping[TopicPartition, Window], most_bytes: int | None) -> _Read:
+    """The letters in these windows; raises _TooManyBytes."""
+    n_bytes, found = 0, []
     open_tps = {tp for tp, window in windows.items() if window.start < window.end}
     consumer.assign(list(open_tps))
     for tp in open_tps:
@@ -153,15 +164,14 @@ async def _read(
             end = windows[fetched.tp].end
             for record in fetched.records:
                 n_bytes += len(record.value or b"") + len(record.key or b"")
-                n_read += 1
                 if record.offset < end and noted(record.value, record.headers) is None:
                     found.append((record.offset, line_of(fetched.tp.partition, record)))
             if most_bytes is not None and n_bytes > most_bytes:
-                raise _TooManyBytes(n_bytes / n_read)
+                raise _TooManyBytes
             if fetched.end >= end:
                 open_tps.discard(fetched.tp)
         consumer.pause(*[tp for tp in consumer.assignment() if tp not in open_tps])
-    return found
+    return _Read(found, n_bytes)
 
 
 def line_of(partition: int, record: Any) -> LetterLine:

@@ -10,6 +10,7 @@ from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.settings import Settings
 from web.addresses import page_of
+from web.help_topics import SERVICE
 from web.i18n import Texts
 from web.pages import as_json, render, texts_of, wants_html
 from web.parameters import LANG, takes
@@ -86,4 +87,6 @@ def _row(t: Texts, one: Instance, settings: Settings) -> Row:
 def _state(row: Row) -> PartState:
     name = f"{row.instance.service} {row.instance.name}"
     since, on_purpose = row.instance.missing_since, row.look == "off"
-    return PartState(part=name, look=row.look, name=name, text=row.state, since=since, counts=not on_purpose)
+    return PartState(
+        part=name, look=row.look, name=name, text=row.state, since=since, topic=SERVICE, counts=not on_purpose
+    )

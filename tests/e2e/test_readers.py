@@ -38,6 +38,7 @@ PAGES = {
     "class": f"/classes/{HOMEROOM_CLASS}",
     "health": "/health",
     "consumer-lag": "/consumer-lag",
+    "instances": "/instances",
     "unknown": f"/teachers/{NOBODY}",
     "deleted": f"/teachers/{GONE_TEACHER}",
     "nothing": "/nothing/here",
