@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import calls, long_lists, report, results
+from benchmarks import calls, long_lists, name_search, report, results
 from benchmarks.contenders import Contender, all_contenders
 from benchmarks.phases import FULL, QUICK, Plan, run_ingest, run_stage
 from benchmarks.results import Results
@@ -128,6 +128,16 @@ def lists_command(rows: int, folder: Path) -> None:
     """What answers about very long lists cost (no brokers); filling takes minutes, once for each FOLDER."""
     collected = new_results()
     long_lists.run(rows, folder, collected, say)
+    say(f"results in {collected.path}")
+
+
+@main.command("search")
+@click.option("--classes", default=1_000_000, show_default=True, help="with 1.3 teachers and 6.5 assignments each")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=HERE / "results" / "search")
+def search_command(classes: int, folder: Path) -> None:
+    """What finding by name costs (no brokers); filling takes ten minutes, once for each FOLDER."""
+    collected = new_results()
+    name_search.run(classes, folder, collected, say)
     say(f"results in {collected.path}")
 
 

@@ -109,7 +109,9 @@ def _slice(topic: str, happened: list[Fields]) -> ChangelogSlice:
     return ChangelogSlice(TopicPartition(_CHANGELOGS[topic], 0), "topic", kept, len(kept), len(kept))
 
 
-class _Following:
+class Following:
+    """A follower that has caught up."""
+
     def status(self) -> FollowerStatus:
         return FollowerStatus("read-model", True, {}, 0, None)
 
@@ -246,14 +248,14 @@ async def _ask_of_users(asking: Asking, add: Callable[..., None]) -> None:
 
 async def _measure_teachers(folder: Path, n: int, add: Callable[..., None]) -> None:
     with closing(await _opened(folder / f"teachers-{n}", ReadModel, teachers_and_classes(n))) as model:
-        node = Node(Settings(), frozenset({"serve"}), read_model=model, read_model_follower=_Following())
+        node = Node(Settings(), frozenset({"serve"}), read_model=model, read_model_follower=Following())
         async with serving(node, *PAGES) as port, LoopWatch() as watch:
             await _ask_of_teachers(Asking(port, watch, lambda: model.write(WriteBatch(raw_mode=True))), model, n, add)
 
 
 async def _measure_users(folder: Path, n: int, add: Callable[..., None]) -> None:
     with closing(await _opened(folder / f"users-{n}", UserRows, lessons(n))) as copy:
-        node = Node(Settings(), frozenset(), user_rows=copy, read_model_follower=_Following())
+        node = Node(Settings(), frozenset(), user_rows=copy, read_model_follower=Following())
         async with serving(node, progress, activity) as port, LoopWatch() as watch:
             await _ask_of_users(Asking(port, watch, lambda: None), add)
 
