@@ -43,7 +43,6 @@ NEW_INDEXES = (NAMES, WORDS_OF_NAMES, NAMES_OF_SCHOOL, ASSIGNMENTS_OF_CLASS)
 _ASKED = 500
 """Requests of each kind."""
 _CHANGELOGS = {topic: s.changelog for s in SUBJECTS for topic in s.events}
-_NOW_MS = round(time.time() * 1000)
 
 
 def slices(country: Country) -> Iterator[ChangelogSlice]:
@@ -60,12 +59,12 @@ def slices(country: Country) -> Iterator[ChangelogSlice]:
 
 def _slice(topic: str, found: list[Event]) -> ChangelogSlice:
     contract = events.CONTRACTS[topic]
-    keys = [getattr(event, contract.key).encode() for event in found]
-    decoded = events.decode(contract, keys, [msgspec.json.encode(event) for event in found], [_NOW_MS] * len(keys))
+    keys, now_ms = [getattr(event, contract.key).encode() for event in found], round(time.time() * 1000)
+    decoded = events.decode(contract, keys, [msgspec.json.encode(event) for event in found], [now_ms] * len(keys))
     if decoded.refused:
         raise ValueError(f"{topic}: {decoded.refused[0][1]}")
     rows = fold(decoded, dict.fromkeys(decoded.keys)).rows
-    kept = {key: (row, _NOW_MS) for key, row in rows.items()}
+    kept = {key: (row, now_ms) for key, row in rows.items()}
     return ChangelogSlice(TopicPartition(_CHANGELOGS[topic], 0), "topic", kept, len(kept), len(kept))
 
 

@@ -187,9 +187,9 @@ async def test_a_hostile_id_is_shown_as_it_is(site: Site, reading: Reading) -> N
         await watched(reader.page)
         for text in ("<script>window.pwned=1</script>", "' OR '1'='1", '"><svg onload=window.pwned=1>'):
             await reader.page.goto(site.base)
-            await reader.page.locator("input[name=id]").fill(text)
-            await reader.page.locator("form button").first.click()
-            await reader.page.wait_for_url("**/find?**")
+            await reader.page.locator("main input[name=q]").fill(text)
+            await reader.page.locator("main form button").first.click()
+            await reader.page.wait_for_url("**/search?**")
             assert escape(text, quote=False) in (await reader.page.content()).replace("&quot;", '"')
             await is_harmless(reader.page)
 

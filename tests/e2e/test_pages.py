@@ -121,23 +121,6 @@ async def test_the_way_from_the_overview_to_a_teacher_to_a_class_and_back(site: 
         await expect(page).to_have_url(f"{site}/")
 
 
-async def test_finding_by_an_id_that_was_copied_badly(site: str, reading: Reading) -> None:
-    async with reading() as reader:
-        await reader.page.goto(site)
-        await reader.page.get_by_label("Teacher id or class id").fill(f"  {TEACHER.upper()} ")
-        await reader.page.get_by_role("button", name="Find").click()
-        await expect(reader.page).to_have_url(f"{site}/teachers/{TEACHER}")
-
-
-async def test_finding_what_is_no_id_says_what_an_id_is(site: str, reading: Reading) -> None:
-    async with reading(language="vi") as reader:
-        await reader.page.goto(site)
-        await reader.page.get_by_label("Mã giáo viên hoặc mã lớp").fill("Ánh Nguyệt")
-        await reader.page.get_by_role("button", name="Tìm").click()
-        await expect(reader.page.get_by_text("36 ký tự")).to_be_visible()
-        await expect(reader.page.get_by_label("Mã giáo viên hoặc mã lớp")).to_have_value("Ánh Nguyệt")
-
-
 async def test_the_language_stays_chosen(site: str, reading: Reading) -> None:
     async with reading(language="en") as reader:
         await reader.page.goto(site)

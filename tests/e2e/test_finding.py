@@ -1,0 +1,116 @@
+"""Finding teachers and classes with a browser: on a phone, with a keyboard, without scripts, in both languages."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import expect
+
+from emis_streams.read_model.model import ReadModel
+from tests.e2e.axe import violations
+from tests.e2e.conftest import DESKTOP, PHONE, SCREENSHOTS, Reader, Reading
+from tests.pages import HOMEROOM_CLASS, NOBODY, TEACHER, ToldLag, a_node, a_report, serving
+
+PAGES = {
+    "search": "/search?q=nguyen",
+    "search-nothing": "/search?q=xyz",
+    "search-empty": "/search",
+    "search-school": f"/search?q={NOBODY}",
+    "teachers": "/teachers",
+    "classes": "/classes",
+    "class-with-teachers": f"/classes/{HOMEROOM_CLASS}",
+}
+
+
+@pytest.fixture(scope="module")
+async def site(model: ReadModel) -> AsyncIterator[str]:
+    async with serving(a_node(model, ToldLag(a_report()))) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+async def look(reader: Reader, name: str) -> None:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    await reader.page.screenshot(path=SCREENSHOTS / f"viewport-{name}.png")
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE, 320])
+@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_fits_its_screen_and_has_nothing_that_bars_readers(
+    site: str, reading: Reading, name: str, language: str, width: int
+) -> None:
+    async with reading(width=width, language=language) as reader:
+        await reader.page.goto(site + PAGES[name])
+        assert await reader.what_runs_out() == []
+        assert await violations(reader.page) == []
+        await look(reader, f"{name}-{language}-{width}")
+
+
+async def test_a_teacher_is_found_on_a_phone_without_accents(site: str, reading: Reading) -> None:
+    async with reading(width=PHONE, language="vi") as reader:
+        await reader.page.goto(f"{site}/classes/{HOMEROOM_CLASS}")
+        box = reader.page.locator("header").get_by_role("searchbox")
+        await box.fill("anh nguyet")
+        await box.press("Enter")
+        await reader.page.get_by_role("link", name="Nguyễn Thị Ánh Nguyệt").click()
+        await expect(reader.page).to_have_url(f"{site}/teachers/{TEACHER}")
+
+
+@pytest.mark.parametrize("text", [f"  {TEACHER.upper()} ", f"http://127.0.0.1:6066/teachers/{TEACHER}/"])
+async def test_an_id_that_was_copied_badly_and_a_pasted_address_lead_to_the_page(
+    site: str, reading: Reading, text: str
+) -> None:
+    async with reading() as reader:
+        await reader.page.goto(site)
+        await reader.page.get_by_role("main").get_by_label("Name or id").fill(text)
+        await reader.page.get_by_role("main").get_by_role("button", name="Find").click()
+        await expect(reader.page).to_have_url(f"{site}/teachers/{TEACHER}")
+
+
+async def test_finding_works_by_keyboard_alone(site: str, reading: Reading) -> None:
+    async with reading() as reader:
+        await reader.page.goto(f"{site}/nowhere")
+        for _ in range(20):
+            await reader.page.keyboard.press("Tab")
+            if await reader.page.evaluate("document.activeElement.name") == "q":
+                break
+        await reader.page.keyboard.type("chuyen van")
+        await reader.page.keyboard.press("Enter")
+        await expect(reader.page.get_by_role("link", name="Lớp 12 Chuyên Văn")).to_be_visible()
+        await expect(reader.page.get_by_role("main").get_by_role("searchbox")).to_have_value("chuyen van")
+
+
+async def test_finding_works_without_scripts(site: str, reading: Reading) -> None:
+    async with reading(java_script_enabled=False) as reader:
+        await reader.page.goto(f"{site}/classes")
+        box = reader.page.locator("header").get_by_role("searchbox")
+        await box.fill("chuyen van")
+        await box.press("Enter")
+        await expect(reader.page.get_by_role("link", name="Lớp 12 Chuyên Văn")).to_be_visible()
+
+
+async def test_nothing_found_says_what_to_do(site: str, reading: Reading) -> None:
+    async with reading(language="vi") as reader:
+        await reader.page.goto(f"{site}/search?q=xyz")
+        await expect(reader.page.get_by_text("Không tìm thấy")).to_be_visible()
+        await expect(reader.page.get_by_text("gõ ít từ hơn")).to_be_visible()
+
+
+async def test_lists_lead_from_page_to_page(site: str, reading: Reading) -> None:
+    async with reading() as reader:
+        await reader.page.goto(f"{site}/classes")
+        await expect(reader.page.locator(".names li")).to_have_count(20)
+        await expect(reader.page.locator(".names li > a").first).to_have_text("Lớp 10A1")
+        await reader.page.get_by_role("link", name="Next page").click()
+        await expect(reader.page.get_by_role("link", name="First page")).to_be_visible()
+        await expect(reader.page.locator(".names li > a").first).not_to_have_text("Lớp 10A1")
+
+
+async def test_a_class_leads_to_all_its_teachers(site: str, reading: Reading) -> None:
+    async with reading() as reader:
+        await reader.page.goto(f"{site}/search?q=10a1")
+        await reader.page.get_by_role("link", name="Lớp 10A1", exact=True).click()
+        teachers = reader.page.get_by_role("region", name="Teachers of the class").get_by_role("listitem")
+        await expect(teachers.first).to_contain_text("Homeroom")
+        assert await teachers.count() >= 6
+        await teachers.nth(1).get_by_role("link").click()
+        await expect(reader.page.get_by_role("row").first).to_be_visible()
