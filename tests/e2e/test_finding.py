@@ -32,8 +32,7 @@ async def look(reader: Reader, name: str) -> None:
     await reader.page.screenshot(path=SCREENSHOTS / f"viewport-{name}.png")
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE, 320])
-@pytest.mark.parametrize("language", ["vi", "en"])
+@pytest.mark.parametrize(("language", "width"), [("vi", PHONE), ("en", PHONE), ("vi", DESKTOP)])
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_fits_its_screen_and_has_nothing_that_bars_readers(
     site: str, reading: Reading, name: str, language: str, width: int
@@ -76,7 +75,7 @@ async def test_finding_works_by_keyboard_alone(site: str, reading: Reading) -> N
         await reader.page.keyboard.type("chuyen van")
         await reader.page.keyboard.press("Enter")
         await expect(reader.page.get_by_role("link", name="Lớp 12 Chuyên Văn")).to_be_visible()
-        await expect(reader.page.get_by_role("main").get_by_role("searchbox")).to_have_value("chuyen van")
+        await expect(reader.page.locator("header").get_by_role("searchbox")).to_have_value("chuyen van")
 
 
 async def test_finding_works_without_scripts(site: str, reading: Reading) -> None:
