@@ -74,9 +74,13 @@ def _add_shared(
 
 def _move(to: IndexChanges, before: bytes | None, after: bytes | None) -> None:
     """The entry in the list of the teacher's classes, and the one by class: that stays if only the teacher changes."""
-    if before != after:
+    if before == after:
+        return
+    to.moved.append((before, after))
+    if before is None and after is not None:  # Nearly all, while a copy is filled.
+        to.added += (after, class_key(after))
+    else:
         to.move(before, after)
-        to.moved.append((before, after))
         to.move(before and class_key(before), after and class_key(after))
 
 

@@ -20,6 +20,7 @@ Positions under `q` are of a copy that lacks the teachers of assignments, under 
 class and names.
 """
 
+from binascii import unhexlify
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -97,7 +98,7 @@ def _id(text: str) -> bytes:
 
 def short_id(id_: bytes) -> bytes:
     """The 16 bytes of an id. Raises ValueError for what is none."""
-    raw = bytes.fromhex(id_.replace(b"-", b"").decode())
+    raw = unhexlify(id_.replace(b"-", b""))
     if len(raw) != SHORT_ID_BYTES:
         raise ValueError(f"{id_!r} is no id")
     return raw
@@ -106,7 +107,7 @@ def short_id(id_: bytes) -> bytes:
 def class_key(entry: bytes) -> bytes:
     """The entry by class of an assignment, whose entry in the index of a teacher's classes is given."""
     class_id, assignment_id = entry[1 + ID_BYTES + 1 : 1 + PAIR_BYTES], entry[1 + PAIR_BYTES + 1 :]
-    return ASSIGNMENTS_OF_CLASS + bytes.fromhex((class_id + assignment_id).replace(b"-", b"").decode())
+    return ASSIGNMENTS_OF_CLASS + unhexlify((class_id + assignment_id).replace(b"-", b""))
 
 
 def time_key(prefix: bytes, key: bytes, row: bytes) -> bytes:

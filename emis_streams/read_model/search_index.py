@@ -36,10 +36,11 @@ WORD_ENDS = b"\0"
 def add_changes(to: IndexChanges, kind: bytes, changes: Mapping[bytes, RowChange]) -> None:
     """How the entries of classes or teachers change with their rows; those in lists of homeroom classes, too."""
     for key, (row_before, row_after) in changes.items():
-        was, is_ = _body(kind, row_before), _body(kind, row_after)
+        was = None if row_before is None else _body(kind, row_before)
+        is_ = _body(kind, row_after)
         if was == is_:
             continue
-        if _named(was) != _named(is_):
+        if was is None or _named(was) != _named(is_):
             to.removed += _name_entries(kind, key, was)
             to.added += _name_entries(kind, key, is_)
         if kind == CLASS:
@@ -49,9 +50,9 @@ def add_changes(to: IndexChanges, kind: bytes, changes: Mapping[bytes, RowChange
                 to.moved.append((before, after))
 
 
-def _body(kind: bytes, row: bytes | None) -> ClassRow | TeacherRow | None:
-    """None if there is nothing to find: no row, a deleted one, or a body that is not one of its kind."""
-    if row is None or rows.is_deleted(row):
+def _body(kind: bytes, row: bytes) -> ClassRow | TeacherRow | None:
+    """None if there is nothing to find: a deleted row, or a body that is not one of its kind."""
+    if rows.is_deleted(row):
         return None
     try:
         return rows.body_of(row, ClassRow) if kind == CLASS else rows.body_of(row, TeacherRow)
