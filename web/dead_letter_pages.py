@@ -171,7 +171,6 @@ def _unavailable_page(request: web.Request, reason: Unavailable) -> web.Response
         "given": None,
         "deleted_at": None,
         "offer_find": False,
-        "detail": None,
     }
     return _with_retry(render(request, "refusal.html", values, 503, answer="waiting"))
 
