@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 
+from emis_streams.errors import UNREADABLE_JSON
 from emis_streams.health_report import Check, CheckStatus, HealthChange
 from emis_streams.lag_report import Camel
 
@@ -70,7 +71,7 @@ class HealthJournal:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
         except FileNotFoundError:
             return
-        except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        except (OSError, *UNREADABLE_JSON) as error:
             log.warning("%s cannot be read and is begun again: %s", self._path, _short(str(error)))
             return
         self._changes = list(kept.changes[-self._most :])

@@ -184,9 +184,9 @@ async def test_the_page_of_all_of_it_is_the_same_however_it_is_cut_into_slices()
     ]  # fmt: skip
     expected = await page_after(one_by_one(events))
     assert [(c["className"], c["isHomeroom"], c["deleted"], c["known"]) for c in expected["classAssignments"]] == [
+        ("4B", True, False, True),
         ("1B", False, False, True),
         ("3B", False, False, True),
-        ("4B", True, False, True),
         ("6A", False, False, True),
         (None, False, True, True),
         (None, False, False, False),

@@ -44,7 +44,7 @@ async def http() -> AsyncIterator[ClientSession]:
 
 
 async def test_a_table_of_the_page_has_some_rows_and_says_of_how_many(http: ClientSession) -> None:
-    async with http.get("consumer-lag?lang=en") as response:
+    async with http.get("consumer-lag?lang=en&open=partitions-1,partitions-2,follower-1") as response:
         page = await response.text()
     assert len(re.findall(r'<th scope="row"(?: role="rowheader"| class="nowrap")>', page)) == 3 * MOST_ROWS
     assert page.count("The first 200 of 5,000 rows") == 3
