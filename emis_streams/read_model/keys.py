@@ -17,8 +17,6 @@ Positions of e687981 and before are under `p`: such a copy lacks the indexes of 
 Positions under `q` are of a copy that lacks the teachers of assignments.
 """
 
-from datetime import UTC, datetime, timedelta
-
 import msgspec
 
 from emis_streams import rows
@@ -37,8 +35,6 @@ ID_BYTES = 36
 TIME_BYTES = 8
 PAIR_BYTES = 2 * ID_BYTES + 1
 """Of `<id>|<id>`."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def index_key(prefix: bytes, key: bytes, row: bytes) -> bytes | None:
@@ -83,5 +79,4 @@ def time_key(prefix: bytes, key: bytes, row: bytes) -> bytes:
         by_time, time = PROGRESS_BY_TIME, rows.created_at(row)
     else:
         by_time, time = ACTIVITY_BY_TIME, rows.event_time(row)
-    us = (time - _EPOCH) // _MICROSECOND
-    return by_time + key[: ID_BYTES + 1] + us.to_bytes(TIME_BYTES, "big") + key[ID_BYTES + 1 :]
+    return by_time + key[: ID_BYTES + 1] + rows.to_us(time).to_bytes(TIME_BYTES, "big") + key[ID_BYTES + 1 :]
