@@ -9,6 +9,7 @@ import logging
 import struct
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,8 @@ from aiokafka.errors import KafkaError, for_code
 
 from emis_streams.broker_clock import LOG_APPEND_TIME
 from emis_streams.engine.fetch import fetch
-from emis_streams.engine.stopping import stop
+from emis_streams.engine.starting import start
+from emis_streams.engine.stopping import stop, to_the_end
 from emis_streams.lag_report import Owner
 
 log = logging.getLogger(__name__)
@@ -92,16 +94,21 @@ class Brokers:
     async def start(self) -> None:
         """Connect; raises KafkaConnectionError if no broker answers."""
         await self._admin.start()
-        await self._offsets.start()
-        await self._stable.start()
-        await self._records.start()
+        for consumer in self._consumers():
+            await start(consumer)
 
     async def close(self) -> None:
-        """Let go of all connections, also after a start that failed half-way."""
-        await self._admin.close()
-        await stop(self._offsets)
-        await stop(self._stable)
-        await stop(self._records)
+        """Let go of all connections, also after a start that failed half-way, and of all if cancelled meanwhile."""
+        await to_the_end(self._close())
+
+    async def _close(self) -> None:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self._admin.close)
+            for consumer in self._consumers():
+                closing.push_async_callback(stop, consumer)
+
+    def _consumers(self) -> tuple[AIOKafkaConsumer, ...]:
+        return self._offsets, self._stable, self._records
 
     async def cluster(self) -> tuple[str | None, int]:
         """Cluster id and number of brokers that are up."""

@@ -64,9 +64,8 @@ class LetterIndex:
     def complete(self) -> None:
         """After everything was added, before anything is asked."""
         if self._has_replays:
-            with self._transaction():
-                for statement in _FIND_AGAIN.strip().splitlines():
-                    self._db.execute(statement)
+            with _room():
+                self._db.executescript(_FIND_AGAIN)
 
     def refused_again(self, letter: DeadLetter) -> bool:
         """Whether it was sent again, and came back as another letter."""

@@ -289,7 +289,7 @@ def _decode_together(
         raise _NotAlike
     if names.may_have_invisible(_known(columns, contract.names)):
         raise _NotAlike
-    times_us = [_to_us(time) for time in columns["timestamp"]]
+    times_us = [rows.to_us(time) for time in columns["timestamp"]]
     if min(times_us) < EARLIEST_US or max(times_us) > (min(timestamps_ms) + max_ahead_seconds * 1000) * 1000:
         raise _NotAlike
     return _decoded(contract, columns, times_us, offsets, keys)
@@ -339,14 +339,6 @@ def _are_canonical(ids: Sequence[str]) -> bool:
 def is_canonical_id(text: str) -> bool:
     """Whether a text is a lower-case UUID of 36 characters, as all ids here are."""
     return len(text) == 36 and text.isascii() and _are_canonical([text])
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _to_us(time: datetime) -> int:
-    since = time - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 _pack_version = struct.Struct(">QB16sL").pack
@@ -469,7 +461,7 @@ def _decode_event(
     for name in contract.names:
         if not names.is_visible(getattr(event, name)):
             raise InvalidEvent(f"{camel(name)}: {getattr(event, name)!a} has no character that can be seen")
-    us = _to_us(event.timestamp)
+    us = rows.to_us(event.timestamp)
     if us < EARLIEST_US:
         raise InvalidEvent(f"timestamp {event.timestamp.isoformat()} is before 2000-01-01")
     if us > (timestamp_ms + max_ahead_seconds * 1000) * 1000:

@@ -99,7 +99,7 @@ def users_below(folder: Path) -> list[tuple[Path, Owner | None]]:
 
 
 def _hold_database(setting: str, database_url: str, process: str) -> None:
-    found = _sqlite_file(setting, database_url)
+    found = sqlite_file(setting, database_url)
     if found is None:
         return
     file, shown_url = found
@@ -114,13 +114,13 @@ def _hold_database(setting: str, database_url: str, process: str) -> None:
 
 
 def _check_database(setting: str, database_url: str, own_tables: Collection[str]) -> None:
-    found = _sqlite_file(setting, database_url)
+    found = sqlite_file(setting, database_url)
     if found is not None:
         file, shown_url = found
         sqlite_files.check(setting, shown_url, file, own_tables)
 
 
-def _sqlite_file(setting: str, database_url: str) -> tuple[Path, str] | None:
+def sqlite_file(setting: str, database_url: str) -> tuple[Path, str] | None:
     """The file that the URL names, and the URL as it is shown; None if it names a server."""
     # Late: `up` needs only folders, and SQLAlchemy takes a moment.
     from emis_streams import database

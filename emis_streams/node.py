@@ -44,6 +44,13 @@ class FollowerStatus:
     """What has held it at a last stable offset for a while: the longest."""
 
     @property
+    def waits_for(self) -> str | None:
+        """What it waits for, in words: what cannot be reached, or the end of a transaction. None: nothing."""
+        if self.waiting_for is None and self.open_transaction is not None:
+            return self.open_transaction.in_words()
+        return self.waiting_for
+
+    @property
     def invalid_records_total(self) -> int:
         return sum(one.count for one in self.invalid_records)
 

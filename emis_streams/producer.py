@@ -14,11 +14,12 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import RecordMetadata
 
 from emis_streams import events, settings, topics
 from emis_streams.engine.send_any import send_any
+from emis_streams.engine.starting import start
 from emis_streams.engine.topic_names import require_topic_name
 from emis_streams.errors import UNREADABLE_JSON, InvalidEvent
 from emis_streams.events import CONTRACTS, Contract
@@ -155,11 +156,11 @@ class EventProducer:
             max_request_size=topics.MAX_MESSAGE_BYTES,
         )
         try:
-            await self._producer.start()
+            await start(self._producer)
         except KafkaConnectionError as error:
             await self._producer.stop()
             raise await unavailable(self._settings, error) from None
-        except KafkaError:
+        except BaseException:
             await self._producer.stop()
             raise
         return self

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from emis_streams.engine.fetch import Fetched, fetch
+from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 from emis_streams.kafka_refusals import no_topic, unavailable
 from emis_streams.settings import Settings
@@ -32,11 +33,10 @@ async def reader(settings: Settings, isolation: Isolation = "read_uncommitted") 
         max_partition_fetch_bytes=FETCH_BYTES,
     )
     try:
-        await consumer.start()
-    except KafkaConnectionError as error:
-        await stop(consumer)
-        raise await unavailable(settings, error) from None
-    try:
+        try:
+            await start(consumer)
+        except KafkaConnectionError as error:
+            raise await unavailable(settings, error) from None
         yield consumer
     finally:
         await stop(consumer)

@@ -180,6 +180,15 @@ def uuid_text(raw: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_us(time: datetime) -> int:
+    """µs since 1970, exactly."""
+    since = time - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
 def from_us(us: int) -> datetime:
     """Time from µs since 1970 (UTC)."""
     seconds, rest = divmod(us, 1_000_000)

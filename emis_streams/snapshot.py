@@ -179,7 +179,7 @@ class Comparison:
 
         What is newer than the snapshot does not count; what is of its time by the precision of `taken_at` does.
         """
-        taken_us = round(taken_at.timestamp() * 1_000_000)
+        taken_us = rows.to_us(taken_at)
         lacking: list[tuple[str, datetime]] = []
         for key, version in self._versions.items():
             if key in self._in_snapshot or rows.event_rank(version) == _DELETED_RANK:

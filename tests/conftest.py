@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -15,6 +16,9 @@ from emis_streams.local import KafkaCluster, MariaDb, ports
 from tests.services import kafka_cluster, mariadb_server, unique
 
 IN_CI = os.environ.get("CI") == "true"
+
+hypothesis.settings.register_profile("no-deadline", deadline=None)  # How long an example takes says how busy CI is.
+hypothesis.settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session")

@@ -168,10 +168,9 @@ def ready_report(node: Node) -> ReadyReport:
         elif status.waits_for is not None:
             warnings.append(status.waits_for)
     for follower in (node.read_model_follower, node.replica_follower):
-        if follower is not None and (waited_for := follower.status().waiting_for) is not None:
-            warnings.append(f"the {follower.status().name} waits: {waited_for}")
-        elif follower is not None and (held := follower.status().open_transaction) is not None:
-            warnings.append(f"the {follower.status().name} waits: {held.in_words()}")
+        followed = None if follower is None else follower.status()
+        if followed is not None and (waits_for := followed.waits_for) is not None:
+            warnings.append(f"the {followed.name} waits: {waits_for}")
     standstill = node.standstill()
     if standstill is not None:  # Pages go on without an ingesting side, and say how old they are.
         (warnings if "serve" in node.roles else reasons).append(f"no progress: {standstill}")

@@ -15,8 +15,6 @@ import psutil
 from rich.console import Console
 
 from emis_streams import exclusive, exposure
-from emis_streams.database import dialect_of
-from emis_streams.database_urls import parse
 from emis_streams.local import plan as plans
 from emis_streams.local import readiness
 from emis_streams.local.data_folder import DataFolder
@@ -133,8 +131,8 @@ def _n_brokers(folder: DataFolder, wanted: str | None, *, fresh: bool) -> int:
 
 def _is_emptied(database_url: str, folder: Path) -> bool:
     """Whether it is a file that --fresh deletes."""
-    url = parse(database_url)
-    return dialect_of(url) == "sqlite" and Path(str(url.database)).resolve().is_relative_to(folder.resolve())
+    found = exclusive.sqlite_file("DATABASE_URL", database_url)
+    return found is not None and found[0].is_relative_to(folder.resolve())
 
 
 def _with_database(settings: Settings, database_url: str | None) -> Settings:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from emis_streams import topics
 from emis_streams.local import kafka_jars, readiness
@@ -21,6 +21,7 @@ from emis_streams.local.ports import is_free, reserve
 from emis_streams.local.process import Child
 from emis_streams.local.progress import Progress
 from emis_streams.local.supervisor import Supervisor
+from emis_streams.read_topic import reader
 from emis_streams.settings import Settings
 
 _READY_TIMEOUT_SECONDS = 300.0
@@ -219,7 +220,7 @@ async def _all_empty(settings: Settings) -> bool:
     """Whether no topic of the teacher service ever had a record (retention may have emptied the sources since)."""
     own = [*topics.source_topics(), *topics.changelog_topics()]
     partitions = [TopicPartition(t.name, p) for t in own for p in range(topics.PARTITIONS)]
-    async with AIOKafkaConsumer(**settings.kafka_client()) as consumer:
+    async with reader(settings) as consumer:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
     return not any(ends.values())

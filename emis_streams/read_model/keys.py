@@ -21,7 +21,6 @@ class and names.
 """
 
 from binascii import unhexlify
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -55,8 +54,6 @@ SHORT_ID_BYTES = 16
 TIME_BYTES = 8
 PAIR_BYTES = 2 * ID_BYTES + 1
 """Of `<id>|<id>`."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def index_key(prefix: bytes, key: bytes, row: bytes) -> bytes | None:
@@ -116,5 +113,4 @@ def time_key(prefix: bytes, key: bytes, row: bytes) -> bytes:
         by_time, time = PROGRESS_BY_TIME, rows.created_at(row)
     else:
         by_time, time = ACTIVITY_BY_TIME, rows.event_time(row)
-    us = (time - _EPOCH) // _MICROSECOND
-    return by_time + key[: ID_BYTES + 1] + us.to_bytes(TIME_BYTES, "big") + key[ID_BYTES + 1 :]
+    return by_time + key[: ID_BYTES + 1] + rows.to_us(time).to_bytes(TIME_BYTES, "big") + key[ID_BYTES + 1 :]

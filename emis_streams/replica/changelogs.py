@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from emis_streams import rows, topics
 from emis_streams.changelog_rows import refusals
 from emis_streams.engine.denied import denied
+from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 from emis_streams.errors import Unavailable
 from emis_streams.kafka_refusals import no_topic, unavailable
@@ -79,7 +80,7 @@ async def open_changelogs(settings: Settings) -> AsyncIterator[Changelogs]:
         fetch_max_wait_ms=_FETCH_WAIT_MS,
     )
     try:
-        await consumer.start()
+        await start(consumer)
         yield Changelogs(consumer, await _partitions(consumer, settings))
     except KafkaConnectionError as error:
         raise await unavailable(settings, error) from error

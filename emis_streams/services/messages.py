@@ -120,7 +120,7 @@ def request_of(headers: Sequence[RawHeader], value: bytes | None, arrival: Arriv
     found = _own_headers(headers, _REQUEST_HEADERS)
     return Request(
         pattern=_pattern(found.get(PATTERN)),
-        idempotency_key=_text(found, IDEMPOTENCY_KEY),
+        idempotency_key=_text(IDEMPOTENCY_KEY, found.get(IDEMPOTENCY_KEY)),
         value=value or b"",
         expires_at=_expires_at(found, arrival),
         correlation_id=found.get(CORRELATION_ID, b""),
@@ -131,9 +131,9 @@ def request_of(headers: Sequence[RawHeader], value: bytes | None, arrival: Arriv
 def _expires_at(found: Mapping[str, bytes], arrival: Arrival) -> float:
     """What is left counts from when the brokers got the request; a time of day is of askers that send nothing else."""
     if TIMEOUT in found:
-        return arrival.monotonic - arrival.waited_seconds + _number(found, TIMEOUT, _LATEST_MS) / 1000
+        return arrival.monotonic - arrival.waited_seconds + _number(TIMEOUT, found[TIMEOUT], _LATEST_MS) / 1000
     if DEADLINE in found:
-        return arrival.monotonic + _number(found, DEADLINE, _LATEST_MS) / 1000 - arrival.unix_seconds
+        return arrival.monotonic + _number(DEADLINE, found[DEADLINE], _LATEST_MS) / 1000 - arrival.unix_seconds
     return math.inf
 
 
@@ -150,16 +150,16 @@ def _reply_to(found: Mapping[str, bytes]) -> ReplyTo | None:
 @lru_cache(maxsize=1024)
 def _pattern(raw: bytes | None) -> str:
     """The same few in nearly all requests. Raises InvalidEvent."""
-    return _text({} if raw is None else {PATTERN: raw}, PATTERN)
+    return _text(PATTERN, raw)
 
 
 @lru_cache(maxsize=1024)
 def _place_of_replies(raw_topic: bytes, raw_partition: bytes) -> ReplyTo:
     """The same for all requests of one process. Raises InvalidEvent."""
-    topic = _text({REPLY_TOPIC: raw_topic}, REPLY_TOPIC)
+    topic = _text(REPLY_TOPIC, raw_topic)
     if not topics.is_reply_topic(topic):
         raise InvalidEvent(f"header {REPLY_TOPIC}: {topic!r} is no topic of replies")
-    return ReplyTo(topic, _number({REPLY_PARTITION: raw_partition}, REPLY_PARTITION, _LAST_PARTITION))
+    return ReplyTo(topic, _number(REPLY_PARTITION, raw_partition, _LAST_PARTITION))
 
 
 def _own_headers(headers: Sequence[RawHeader], names: frozenset[str]) -> dict[str, bytes]:
@@ -182,9 +182,8 @@ def _own_headers(headers: Sequence[RawHeader], names: frozenset[str]) -> dict[st
     return found
 
 
-def _text(found: Mapping[str, bytes], name: str) -> str:
+def _text(name: str, raw: bytes | None) -> str:
     """A header's text. Its length is what the database of a service keeps (`services/database.py`)."""
-    raw = found.get(name)
     if not raw:
         raise InvalidEvent(f"header {name}: missing")
     try:
@@ -198,9 +197,8 @@ def _text(found: Mapping[str, bytes], name: str) -> str:
     return text
 
 
-def _number(found: Mapping[str, bytes], name: str, most: int) -> int:
+def _number(name: str, raw: bytes, most: int) -> int:
     """A header's decimal number. Its digits are counted first: Python refuses to read thousands of them."""
-    raw = found[name]
     if not (raw.isdigit() and len(raw) <= _MOST_DIGITS and int(raw) <= most):
         raise InvalidEvent(f"header {name}: {raw[:_MOST_DIGITS]!r} is no number from 0 to {most}")
     return int(raw)
@@ -266,7 +264,7 @@ def result_of(headers: Sequence[RawHeader], value: bytes | None) -> Any:
         found = _own_headers(headers, _REPLY_HEADERS)
         if ERROR not in found:
             return _decode(value or b"")
-        error = _error_of(_text(found, ERROR), _decode_error(value or b"").detail)
+        error = _error_of(_text(ERROR, found.get(ERROR)), _decode_error(value or b"").detail)
     except (*UNREADABLE_JSON, InvalidEvent) as reason:
         raise ServiceBroken(f"its reply cannot be read: {reason}") from None
     raise error

@@ -108,7 +108,7 @@ async def test_rows_and_positions_are_kept(sink: ReplicaSink, engine: Engine) ->
     }
 
 
-@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis.settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @hypothesis.given(names=strategies.lists(strategies.text(min_size=1, max_size=200), min_size=1, max_size=8))
 def test_any_text_is_kept_as_it_is(database_url: str, names: list[str]) -> None:
     """Whichever way it is sent: with what the driver escapes, or without."""

@@ -6,13 +6,20 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
+from emis_streams import read_topic
+from emis_streams.brokers import Brokers
+from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
 from emis_streams.local import KafkaCluster
+from emis_streams.read_topic import reader
+from emis_streams.settings import current
 from tests.integration.engine_rig import Rig, row
-from tests.services import until
+from tests.services import free_port, until
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +55,65 @@ async def test_a_worker_stops_soon(tmp_path: Path, caplog: pytest.LogCaptureFixt
             kafka.nodes[0].process.send_signal(signal.SIGKILL)
             await until(lambda: "Failed fetch messages" in caplog.text)
             await _ends_soon(rig.app.stop())
+
+
+async def test_a_consumer_whose_owner_is_cancelled_while_it_stops_is_stopped(broker: str) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker)
+    await start(consumer)
+    await _cancelled_at_once(stop(consumer))
+    assert consumer._closed
+    assert not consumer._client._conns
+
+
+async def test_an_owner_that_is_cancelled_while_it_closes_its_connections_closes_all(broker: str) -> None:
+    brokers = Brokers({"bootstrap_servers": broker})
+    await brokers.start()
+    await _cancelled_at_once(brokers.close())
+    assert all(consumer._closed and not consumer._client._conns for consumer in brokers._consumers())
+
+
+async def test_connections_of_which_the_first_does_not_close_are_closed_all_the_same(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = Brokers({"bootstrap_servers": broker})
+    await brokers.start()
+    close = brokers._admin.close
+
+    async def fails() -> None:
+        await close()
+        raise KafkaConnectionError("the broker has closed the connection")
+
+    monkeypatch.setattr(brokers._admin, "close", fails)
+    with pytest.raises(KafkaConnectionError):
+        await brokers.close()
+    assert all(consumer._closed for consumer in brokers._consumers())
+
+
+async def test_a_reader_that_is_cancelled_while_it_connects_is_closed() -> None:
+    settings = msgspec.structs.replace(current(), kafka_brokers=f"127.0.0.1:{free_port()}")
+    opened: list[AIOKafkaConsumer] = []
+
+    async def reads() -> None:
+        async with reader(settings):
+            raise AssertionError("there is no broker")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(read_topic, "AIOKafkaConsumer", lambda **options: noted(opened, AIOKafkaConsumer(**options)))
+        await _cancelled_at_once(reads())
+    assert [consumer._closed for consumer in opened] == [True]
+
+
+def noted(opened: list[AIOKafkaConsumer], consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
+    opened.append(consumer)
+    return consumer
+
+
+async def _cancelled_at_once(closing: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(closing)
+    await asyncio.sleep(0)  # It has begun, and waits for the first answer.
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def _ends_soon(stopping: Coroutine[Any, Any, None]) -> None:

@@ -60,7 +60,7 @@ def assert_shared_out_well(members: dict[str, Member]) -> None:
     assert owners == Counter(dict.fromkeys(itertools.product(SOURCES, range(N_PARTITIONS)), 1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sets(st.integers(0, 4), min_size=1), min_size=1, max_size=5))
 def test_partitions_stay_together_and_have_one_owner_whoever_joins_and_leaves(generations: list[set[int]]) -> None:
     known: dict[int, Member] = {}

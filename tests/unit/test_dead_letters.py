@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import hypothesis
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
@@ -212,7 +211,6 @@ def test_a_record_that_says_it_was_replayed_marks_no_letter() -> None:
     assert replays.noted(forged.value, forged.headers) is None
 
 
-@hypothesis.settings(deadline=None)  # A file is made for each.
 @given(header_lists)
 def test_headers_of_a_letter_are_found_by_its_place(own: Any) -> None:
     with LetterIndex() as index:

@@ -7,7 +7,7 @@ import cramjam
 import pytest
 from aiokafka import codec
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from emis_streams.engine import decompression
@@ -26,7 +26,6 @@ every_codec = pytest.mark.parametrize("name", CODECS)
 
 
 @every_codec
-@settings(deadline=None)
 @given(raw=st.binary(max_size=2_000), times=st.integers(1, 2_000))
 def test_what_was_compressed_comes_out_again(name: str, raw: bytes, times: int) -> None:
     compress, unpack = CODECS[name]
@@ -43,7 +42,6 @@ def test_the_limit_is_exact(name: str) -> None:
 
 
 @every_codec
-@settings(deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_what_is_not_compressed_is_refused(name: str, raw: bytes) -> None:
     _, unpack = CODECS[name]

@@ -322,7 +322,7 @@ def _values(draw: st.DrawFn) -> tuple[list[bytes | None], list[bytes | None]]:
     return keys, values
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(slice_=_values(), contract=st.sampled_from([CREATED, DELETED]))
 def test_a_slice_gives_what_its_records_give_one_by_one(
     slice_: tuple[list[bytes | None], list[bytes | None]], contract: Contract

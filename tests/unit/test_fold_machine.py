@@ -252,4 +252,4 @@ class FoldMachine(RuleBasedStateMachine):
 
 
 TestFoldMachine = FoldMachine.TestCase
-TestFoldMachine.settings = settings(max_examples=200, stateful_step_count=40, deadline=None, derandomize=True)
+TestFoldMachine.settings = settings(max_examples=200, stateful_step_count=40, derandomize=True)

@@ -189,7 +189,6 @@ def _settings(n_examples: int, n_steps: int) -> settings:
     return settings(
         max_examples=EXAMPLES or n_examples,
         stateful_step_count=n_steps,
-        deadline=None,
         derandomize=not EXAMPLES,
         suppress_health_check=[HealthCheck.too_slow],
     )

@@ -187,7 +187,7 @@ happenings = st.lists(
 """Topic, ms within the second, whether the event is lost, whether a sync follows."""
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(happenings, st.sampled_from([SECOND, MS]), st.booleans())
 def test_whatever_happens_in_a_second_sync_ends_as_the_source_says(
     happened: list[tuple[str, int, bool, bool]], tick: int, events_are_finer: bool

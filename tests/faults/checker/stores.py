@@ -66,7 +66,7 @@ class Entry(NamedTuple):
 
     @property
     def version(self) -> bytes:
-        return (self.row or b"")[:29]
+        return _version_of(self.row or b"")
 
 
 def changelogs(brokers: str, own_ids: Collection[str]) -> list[Entry]:
@@ -103,7 +103,7 @@ def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings)
             findings.add("divergent", key, f"the version of {row!r} is not of its content")
         if kept_in(row)[:4] not in truth.versions.get(key, ()):
             findings.add("phantom", key, f"the changelog has {kept_in(row)}, which no event explains")
-        findings.notes["changelog_decreases"] += row[:29] < highest.get(at, b"")[:29]
+        findings.notes["changelog_decreases"] += _version_of(row) < _version_of(highest.get(at, b""))
         highest[at] = max(row, highest.get(at, b""), key=_version_of)
         last[at] = row
         written[key, row] += 1
@@ -112,7 +112,7 @@ def check_changelogs(entries: Iterable[Entry], truth: Truth, findings: Findings)
     findings.notes["redelivered"] += sum(max(0, n - _n_of_first_time(key, row, truth)) for key, row, n in again)
     ends: dict[Key, bytes] = {}
     for (key, partition), row in last.items():
-        if row[:29] < highest[key, partition][:29]:
+        if _version_of(row) < _version_of(highest[key, partition]):
             findings.add("reorder", key, "the changelog ends with a lower version than it had")
         ends[key] = max(row, ends.get(key, b""), key=_version_of)
     return ends
@@ -186,7 +186,7 @@ def check_positions(found: Sequence[Partition], entries: Iterable[Entry], findin
     for part in found:
         for entry in by_partition[part.kind, part.number]:
             key = (entry.kind, entry.key)
-            if entry.offset < part.position and part.rows.get(key, b"")[:29] < entry.version:
+            if entry.offset < part.position and _version_of(part.rows.get(key, b"")) < entry.version:
                 said = f"{part.owner} is at {part.position} without what the changelog has at {entry.offset}"
                 findings.add("lost", key, said)
 
