@@ -31,6 +31,8 @@ from web.parameters import Parameter
 log = logging.getLogger(__name__)
 
 _PASSED_ON = (hdrs.CONTENT_TYPE, hdrs.CACHE_CONTROL, hdrs.RETRY_AFTER)
+_ASKED_WITH = {hdrs.ACCEPT: "application/json", hdrs.ACCEPT_ENCODING: "identity"}
+"""Not compressed: a few bytes could become gigabytes, and both sides would pay for what stays in one network."""
 _MOST_INSTANCES = 3
 _SHOWN_BYTES = 200
 _MOST_ANSWER_BYTES = 4 << 20
@@ -136,7 +138,10 @@ class PageEndpoint:
         if session is None:
             raise ServiceUnavailable("the gateway has not started yet")
         url = URL(f"http://{_in_url(info.host)}:{info.port}{path}", encoded=True)
-        async with session.get(url, headers={hdrs.ACCEPT: "application/json"}, allow_redirects=False) as response:
+        async with session.get(url, headers=_ASKED_WITH, allow_redirects=False) as response:
+            coding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
+            if coding != "identity":
+                raise ClientPayloadError(f"the answer is compressed ({coding[:_SHOWN_BYTES]}), which was not asked for")
             return _Answer(response.status, dict(response.headers), await _body_of(response))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from http import HTTPStatus
 
 import jinja2
 from aiohttp import web
@@ -14,7 +15,7 @@ from emis_streams.settings import Settings
 from web.assets import static_url
 from web.i18n import LANGUAGES, Texts
 from web.pages import TEMPLATES, wants_html
-from web.problems import HEADERS, PAGE_HEADERS, Handler, problem
+from web.problems import HEADERS, PAGE_HEADERS, Handler, for_people, problem
 
 RETRY_AFTER_SECONDS = 1
 SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
@@ -36,6 +37,7 @@ def limits_of(settings: Settings) -> Limits:
         refusal=in_bytes(_refusal()),
         refusal_page=in_bytes(refusal_page()),
         headers=HEADERS,
+        error_page=error_page,
     )
 
 
@@ -55,16 +57,30 @@ def _refusal() -> web.Response:
 
 def refusal_page(status: int = 503) -> web.Response:
     """For browsers, in both languages. It loads itself again without a script, which a busy worker may refuse too."""
-    response = web.Response(status=status, body=_page(status), content_type="text/html", charset="utf-8")
-    response.headers.update({**PAGE_HEADERS, "Retry-After": str(RETRY_AFTER_SECONDS), "Cache-Control": "no-store"})
+    page = _as_html(status, _page(status, "overloaded.title", "overloaded.text", tries_again=True))
+    page.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return page
+
+
+def error_page(status: int) -> web.Response:
+    """For a browser whose request cannot be parsed, in both languages: its address is too long, and the like."""
+    known = status if Texts(LANGUAGES[0]).has(f"error.{status}.title") else HTTPStatus.BAD_REQUEST.value
+    return _as_html(status, _page(status, f"error.{known}.title", f"error.{known}.text", tries_again=False))
+
+
+def _as_html(status: int, body: bytes) -> web.Response:
+    response = web.Response(status=status, body=body, content_type="text/html", charset="utf-8")
+    response.headers.update({**PAGE_HEADERS, "Cache-Control": "no-store"})
     return response
 
 
 @cache
-def _page(status: int) -> bytes:
+def _page(status: int, title: str, text: str, *, tries_again: bool) -> bytes:
+    """`title` and `text`: their keys."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
-    texts = {language: Texts(language) for language in LANGUAGES}
-    return environment.get_template("overloaded.html").render(static=static_url, texts=texts, status=status).encode()
+    values = {"static": static_url, "texts": {language: Texts(language) for language in LANGUAGES}}
+    of_page = {"status": status, "title": title, "text": text, "tries_again": tries_again}
+    return environment.get_template("bilingual.html").render(**values, **of_page).encode()
 
 
 @web.middleware
@@ -76,9 +92,9 @@ async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
             door.counts["overload"] += 1
             return refusal_page() if wants_html(request) else _refusal()
         if too_large(request, door.limits):
-            response = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
-            response.force_close()
-            return response
+            refusal = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
+            refusal.force_close()
+            return for_people(request, refusal)
         return await handler(request)
 
 

@@ -20,6 +20,7 @@ PROBLEM_PAGE: web.AppKey[ProblemPage] = web.AppKey("problem_page", Callable)  # 
 """How a browser is told: (request, status, title, detail, whether that tells more than the status) -> page. Without it
 browsers get JSON."""
 PROBLEM_TYPE = "application/problem+json"
+_PAGES_AND_REPORTS = ("text/html", "application/json")
 _KEPT_HEADERS = (hdrs.RETRY_AFTER, hdrs.ALLOW, hdrs.LOCATION)
 """Of a problem that becomes a page."""
 
@@ -88,7 +89,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Every refusal of aiohttp or of a handler, and every failure, told the same way: to browsers by a page."""
     try:
         response = await handler(request)
-        return response if response.status < HTTPStatus.BAD_REQUEST else _for_people(request, response)
+        return response if response.status < HTTPStatus.BAD_REQUEST else for_people(request, response)
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:
             raise
@@ -123,15 +124,17 @@ class _Problem(msgspec.Struct):
     detail: str = ""
 
 
-def _for_people(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """The page of a problem that a handler has answered, if a browser asked."""
+def for_people(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """The page of an error that was answered otherwise, if a browser asked. Reports (of health) stay reports."""
     page = request.app.get(PROBLEM_PAGE)
-    is_problem = isinstance(response, web.Response) and response.content_type == PROBLEM_TYPE
-    if page is None or not is_problem or not _is_browser(request):
+    is_error = isinstance(response, web.Response) and response.content_type not in _PAGES_AND_REPORTS
+    if page is None or not is_error or not _is_browser(request):
         return response
     found = _problem_in(response)
-    shown = page(request, response.status, found.title or HTTPStatus(response.status).phrase, found.detail, True)
+    shown = page(request, response.status, found.title or response.reason or "Error", found.detail, True)
     shown.headers.update({name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers})
+    if response.keep_alive is False:
+        shown.force_close()
     return shown
 
 

@@ -113,10 +113,11 @@ def problem_page(request: web.Request, status: int, title: str, detail: str, sho
     """Any other error as a page: an address where nothing is, a refusal, a failure."""
     t = texts_of(request)
     known = t.has(f"error.{status}.title")
+    of_its_kind = f"error.{status // 100}00.text"
     values = {
         "status": status,
         "title": t(f"error.{status}.title") if known else title,
-        "text": t(f"error.{status}.text") if known else detail,
+        "text": t(f"error.{status}.text") if known else detail or t(of_its_kind),
         "given": None,
         "deleted_at": None,
         "offer_find": False,

@@ -8,6 +8,7 @@ from aiohttp.web_protocol import RequestHandler
 
 if TYPE_CHECKING:
     from emis_streams.engine.door import Door
+    from emis_streams.engine.request_handler import Handler
 
 Reason = Literal["overload", "full", "idle", "slow_request", "slow_reader"]
 END = b"\r\n\r\n"
@@ -38,7 +39,7 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, door: "Door") -> None:
-        self.handler: RequestHandler | None = None
+        self.handler: Handler | None = None
         self.over = False
         """Whether its request came when there were enough."""
         self._door = door
@@ -81,6 +82,7 @@ class Connection(asyncio.Protocol):
         self.handler.data_received(data)
         if self.handler._messages:
             self._is_broken = _is_error(self.handler._messages[-1][0])
+            self.handler.is_browser = self._is_broken and b"text/html" in data
             self.begin()
 
     def _is_at_the_begin(self) -> bool:

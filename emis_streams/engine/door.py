@@ -15,14 +15,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aiohttp import web, web_protocol
-from aiohttp.web_protocol import RequestHandler
 
 from emis_streams.engine.connection import END, Connection, Reason
+from emis_streams.engine.request_handler import ErrorPage, Handler
 
-Handler = TypeVar("Handler", bound=Callable[..., Awaitable[web.StreamResponse]])
+WebHandler = TypeVar("WebHandler", bound=Callable[..., Awaitable[web.StreamResponse]])
 REASONS: tuple[Reason, ...] = ("overload", "full", "idle", "slow_request", "slow_reader")
 
 _LOOK_EVERY_SECONDS = 0.25
@@ -56,27 +56,8 @@ class Limits:
     """The same for browsers; empty: they get `refusal`."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of every answer: also of what is no request, which no middleware sees."""
-
-
-class _Handler(RequestHandler):
-    """aiohttp's, whose own answers to what it cannot parse have the headers of all others."""
-
-    __slots__ = ("_headers",)
-
-    def __init__(self, headers: Mapping[str, str], server: web.Server, **arguments: Any) -> None:
-        super().__init__(server, **arguments)
-        self._headers = headers
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        response = super().handle_error(request, status, exc, message)
-        response.headers.update(self._headers)
-        return response
+    error_page: ErrorPage | None = None
+    """For a browser whose request cannot be parsed; None: it gets plain text, as all others."""
 
 
 Gate = Callable[[bytes, str], bytes | None]
@@ -126,9 +107,11 @@ class Door:
         """A protocol for a new connection."""
         return Connection(self)
 
-    def handler(self, connection: Connection) -> RequestHandler:
+    def handler(self, connection: Connection) -> Handler:
+        """aiohttp's, for a connection from which the first byte came."""
         assert self._server is not None
-        handler = _Handler(self.limits.headers, self._server, loop=self._server._loop, **self._server._kwargs)
+        arguments = {"loop": self._server._loop, **self._server._kwargs}
+        handler = Handler(self.limits.headers, self.limits.error_page, self._server, **arguments)
         self._of_handler[handler] = connection
         return handler
 
@@ -268,7 +251,7 @@ class Runner(web.AppRunner):
         await super().cleanup()
 
 
-def reads_body(handler: Handler) -> Handler:
+def reads_body(handler: WebHandler) -> WebHandler:
     """Decorator of a web handler that reads bodies itself, no further than it needs: their length may be unknown."""
     handler.reads_body = True  # type: ignore[attr-defined]
     return handler

@@ -19,6 +19,15 @@ _CONNECT_SECONDS, _ANSWER_SECONDS = 0.5, 2.0
 """Pages are answered from local copies, in milliseconds; the next instance is better than waiting."""
 
 
+def page_session() -> ClientSession:
+    """What pages of workers are asked with; they are read as they come, never decompressed."""
+    return ClientSession(
+        timeout=ClientTimeout(total=_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+        connector=TCPConnector(limit=0),  # Admission bounds calls: none waits here, while its time runs.
+        auto_decompress=False,
+    )
+
+
 class GatewayService(Service):
     name = "gateway"
     port = 8000
@@ -35,11 +44,7 @@ class GatewayService(Service):
 
     async def initialise_clients(self) -> None:
         await super().initialise_clients()
-        self.pages = ClientSession(
-            timeout=ClientTimeout(total=_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
-            connector=TCPConnector(limit=0),  # Admission bounds calls: none waits here, while its time runs.
-            auto_decompress=False,
-        )
+        self.pages = page_session()
 
     async def clean_up_resources(self) -> None:
         await super().clean_up_resources()

@@ -53,7 +53,10 @@ class Worker:
             assert self.process.running, f"{self.name} ended with {self.process.returncode}:\n{self.process.log_tail()}"
             return is_ready(self.settings.host, self.settings.port)
 
-        await until(check, 60)
+        try:
+            await until(check, 60)
+        except AssertionError as late:
+            raise AssertionError(f"{self.name}: {late}\n{self.process.log_tail()}") from late
 
     @property
     def data_dir(self) -> Path:

@@ -418,6 +418,33 @@ async def test_nothing_is_made_of_what_comes_after_a_request_that_is_none(site_w
         assert n_messages == [1]
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [get(f"/{'x' * 9_000}", "Accept: text/html"), get("/", f"Cookie: {'x' * 9_000}", "Accept: text/html,*/*;q=0.8")],
+    ids=["address", "cookie"],
+)
+async def test_a_browser_whose_request_is_none_is_shown_a_page(site_with: Any, request_: bytes) -> None:
+    async with site_with() as site:
+        reader, _ = await site.sent(request_)
+        head, _, body = (await read_all(reader)).decode().partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.0 400 Bad Request\r\n")
+        assert "Content-Type: text/html; charset=utf-8" in head
+        assert "Content-Security-Policy: " in head
+        assert "Invalid request" in body
+        assert "Yêu cầu không hợp lệ" in body
+        assert "http-equiv" not in body, "it stays wrong, however often it is asked"
+        reader, _ = await site.sent(request_.replace(b"text/html", b"text/css"))
+        assert "text/plain" in (await read_all(reader)).decode()
+
+
+async def test_a_browser_that_sends_too_much_is_shown_a_page(site_with: Any) -> None:
+    async with site_with() as site:
+        answer = await site.ask("/teachers", "Accept: text/html", "Content-Length: 10000000")
+        assert answer.startswith("HTTP/1.1 413 ")
+        assert "Content-Type: text/html; charset=utf-8" in answer
+        assert "Connection: close" in answer
+
+
 async def test_many_requests_at_once_on_one_connection_are_all_answered(site_with: Any) -> None:
     async with site_with() as site:
         reader, writer = await site.connect()

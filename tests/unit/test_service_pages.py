@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientTimeout, web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from emis_streams.node import NODE, Node
 from emis_streams.services.circuit_breaker import Limits, State
-from emis_streams.services.gateway import GatewayService
+from emis_streams.services.gateway import GatewayService, page_session
 from emis_streams.services.registry import Health, ServiceInfo
 from emis_streams.services.service import Service
 from emis_streams.services.users import UserService
@@ -24,7 +24,7 @@ from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.openapi_site import in_a_thread
 from tests.services import free_port
-from web import circuit_breakers, metrics, pages, service, services_status, site
+from web import circuit_breakers, compression, metrics, pages, service, services_status, site
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 from web.limits import OVERLOADED
@@ -38,7 +38,7 @@ PAGE = next(route for route in ROUTES if isinstance(route, Page) and route.servi
 @pytest.fixture
 async def gateway() -> AsyncIterator[GatewayService]:
     own = GatewayService(Settings(), no_dead_letter, ["teacher"])
-    own.pages = ClientSession()
+    own.pages = page_session()
     yield own
     await own.clean_up_resources()
 
@@ -239,6 +239,47 @@ async def test_a_page_is_the_workers_own_answer(gateway: GatewayService) -> None
             assert (response.status, response.content_type) == (410, "application/json")
             assert await response.json() == {"teacherId": TEACHER_ID}
     assert asked == [f"/api/teachers/{TEACHER_ID}?limit=7&after={TEACHER_ID}"]
+
+
+async def test_a_large_answer_of_a_worker_that_compresses_is_readable(gateway: GatewayService) -> None:
+    """The gateway passes on what comes, so it must not ask for gzip, as its HTTP client would by itself."""
+    rows = [{"classId": f"class {n}"} for n in range(1_000)]
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response(rows)
+
+    app = web.Application()
+    compression.setup(app)
+    app.router.add_get("/{tail:.*}", answer)
+    async with TestServer(app) as server, http_of(gateway, PAGE) as http:
+        register(gateway, server.port or 0)
+        for accepted in ("gzip", "identity"):
+            assert await get(http, f"/teachers/{TEACHER_ID}", **{"Accept-Encoding": accepted}) == (200, rows)
+
+
+async def test_what_a_worker_compresses_all_the_same_is_no_answer(gateway: GatewayService) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=compression.gzipped(b"{}"), headers={"Content-Encoding": "gzip"})
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    async with TestServer(app) as server, http_of(gateway, PAGE) as http:
+        register(gateway, server.port or 0)
+        status, body = await get(http, f"/teachers/{TEACHER_ID}")
+    assert (status, "compressed (gzip)" in body["detail"]) == (503, True)
+
+
+async def test_a_browser_is_shown_a_page_whatever_a_worker_s_error_looks_like(gateway: GatewayService) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=418, text="<b>no</b>")
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", answer)
+    async with TestServer(app) as server, http_of(gateway, PAGE) as http:
+        register(gateway, server.port or 0)
+        async with http.get(f"/teachers/{TEACHER_ID}", headers={"Accept": "text/html"}) as response:
+            assert (response.status, response.content_type) == (418, "text/html")
+            assert "<b>no</b>" not in await response.text()
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(gateway: GatewayService) -> None:
