@@ -15,7 +15,7 @@ from web.health_page import INGESTION, parts_of
 from web.i18n import Texts
 from web.lag_figures import Figure, lag_figures
 from web.lag_page import charts, figure_states
-from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
+from web.pages import OPERATORS_SECONDS, READERS_SECONDS, StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, any_text, takes
 from web.refusals import Refusal, refuse
 from web.search import path_of_id
@@ -36,7 +36,8 @@ async def overview(request: web.Request) -> web.StreamResponse:
     node = request.app[NODE]
     if not wants_html(request):
         return as_json(_in_short(node, _samples(node), sees_operations(request)))
-    page = StampedPage(request, "overview.html", this_second())
+    every_seconds = OPERATORS_SECONDS if sees_operations(request) else READERS_SECONDS
+    page = StampedPage(request, "overview.html", this_second(), every_seconds)
     known = page.known()
     return page.render(await _values(request)) if known is None else known
 

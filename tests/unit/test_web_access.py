@@ -121,6 +121,14 @@ async def test_a_reader_sees_teachers_and_classes_and_an_operator_everything(gua
     assert reader[f"/api/teachers/{TEACHER}"] == operator["/metrics"] == 200
 
 
+@pytest.mark.parametrize(("token", "seconds"), [(READER, 15), (OPERATOR, 2)])
+async def test_an_open_overview_asks_as_often_as_its_reader_needs(guarded: Node, token: str, seconds: int) -> None:
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/html"}
+    async with serving(guarded) as server, ClientSession(headers=headers) as http:
+        response = await http.get(server.make_url("/"))
+        assert f'data-every="{seconds}"' in await response.text()
+
+
 def test_the_worker_serves_these_routes_and_none_of_fausts(tmp_path: Path, guarded: Node) -> None:
     code = (
         "from emis_streams.worker import app; app.web.init_server();"
