@@ -88,6 +88,7 @@ async def hostile(course: Course) -> Evidence:
         with suppress(TimeoutError):  # Of a service that has ended: told below.
             async with load.running(), pages.asked():
                 await until(lambda: len(load.accepted) >= _N_USERS, 60, "lessons are accepted")
+                await course.control()
                 places, broken = await _spoil(course, services)
                 n_before = len(load.accepted)
                 with suppress(NotInTime):
