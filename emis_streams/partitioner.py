@@ -15,8 +15,8 @@ _POSITIVE = 0x7FFF_FFFF
 _SEED = 0x9747_B28C
 _M = 0x5BD1_E995
 _WORD = 0xFFFF_FFFF
-_ID_BYTES = 36
-_ID_WORDS = _ID_BYTES // 4
+ID_BYTES = 36
+_ID_WORDS = ID_BYTES // 4
 
 
 def partition_of(key: bytes, n_partitions: int) -> int:
@@ -27,7 +27,7 @@ def partition_of(key: bytes, n_partitions: int) -> int:
 
 def partitions_of(keys: Sequence[bytes], n_partitions: int) -> list[int]:
     """The partitions of many keys; several times faster than one by one if all are ids (36 bytes)."""
-    if set(map(len, keys)) != {_ID_BYTES}:
+    if set(map(len, keys)) != {ID_BYTES}:
         return [partition_of(key, n_partitions) for key in keys]
     return [(h & _POSITIVE) % n_partitions for h in _murmur2_of_ids(b"".join(keys), len(keys))]
 
@@ -41,7 +41,7 @@ def _murmur2_of_ids(joined: bytes, n: int) -> Sequence[int]:
     """
     words = struct.unpack(f"<{n * _ID_WORDS}I", joined)
     mask = _in_all_lanes(_WORD, n)
-    h = _in_all_lanes(_SEED ^ _ID_BYTES, n)
+    h = _in_all_lanes(_SEED ^ ID_BYTES, n)
     for i in range(_ID_WORDS):
         k = int.from_bytes(array("Q", words[i::_ID_WORDS]).tobytes(), byteorder)
         k = (k * _M) & mask

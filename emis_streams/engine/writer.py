@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from emis_streams.engine.any_key import partition_of_any
 from emis_streams.engine.attempts import Attempts
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.row_size import MOST_BATCH_BYTES
@@ -98,6 +99,7 @@ class Writer:
             max_batch_size=MOST_BATCH_BYTES,
             max_request_size=2 * MOST_BATCH_BYTES,
             metadata_max_age_ms=60_000,
+            partitioner=partition_of_any,
         )
         producer._message_accumulator._batch_ttl = math.inf
         producer._request_timeout_ms = _FOREVER_MS

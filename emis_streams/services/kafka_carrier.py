@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from emis_streams import topics
 from emis_streams.broker_clock import BrokerClock
+from emis_streams.engine.any_key import partition_of_any
 from emis_streams.engine.attempts import Attempts
 from emis_streams.engine.client_tasks import forget
 from emis_streams.engine.cluster import described
@@ -44,7 +45,7 @@ class Sender:
 
     async def start(self) -> None:
         """Raises aiokafka.errors.KafkaError."""
-        producer = AIOKafkaProducer(**self._client, acks="all")
+        producer = AIOKafkaProducer(**self._client, acks="all", partitioner=partition_of_any)
         try:
             await start(producer)
         except BaseException:

@@ -45,8 +45,10 @@ class Outcome(StrEnum):
     """Left out by every reader of its topic, and counted by it."""
     USED = auto()
     """A null value of a compacted topic means something; a request that asks for nothing useful is answered."""
+    LISTED = auto()
+    """A record of the dead-letter topic itself: `dead-letters list` shows it."""
     UNREAD = auto()
-    """No process reads it: dead letters, requests to services that answer none, replies to nobody."""
+    """No process reads its topic: requests to services that answer none, replies to services that ask nobody."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Hostile:
     value: bytes | None
     headers: tuple[Header, ...]
     outcome: Outcome
+    partition: int | None = None
+    """None: as the key says."""
 
 
 REFUSING = frozenset(topic.name for topic in (*topics.source_topics(), *topics.lesson_event_topics())) | {
@@ -69,11 +73,18 @@ SERVICE_CHANGELOGS = {subject.service: subject.changelog for subject in topics.L
 """By the service that follows it."""
 COUNTING = TEACHER_CHANGELOGS | set(SERVICE_CHANGELOGS.values()) | {topics.REGISTRY}
 """Compacted topics, whose readers leave out and count."""
+REPLIES = topics.reply_topic("gateway")
+"""The gateway reads one partition of it."""
+REPLY_PARTITION = 0
 
 
 def _outcome(topic: str, value: bytes | None) -> Outcome:
     if topic in REFUSING:
         return Outcome.DEAD_LETTER
+    if topic == REPLIES:
+        return Outcome.COUNTED
+    if topic == topics.DEAD_LETTER:
+        return Outcome.LISTED
     if topic in COUNTING:
         return Outcome.USED if value is None else Outcome.COUNTED
     return Outcome.UNREAD
@@ -85,7 +96,8 @@ def of_every_topic() -> Iterator[Hostile]:
         for n, value in enumerate(_BYTES):
             for at in (n, n + 2):
                 key, headers = _KEYS[at % len(_KEYS)], _HEADERS[at % len(_HEADERS)]
-                yield Hostile(topic.name, key, value, headers, _outcome(topic.name, value))
+                partition = REPLY_PARTITION if topic.name == REPLIES else None
+                yield Hostile(topic.name, key, value, headers, _outcome(topic.name, value), partition)
     yield from _requests()
     yield from _instances()
 

@@ -4,29 +4,27 @@ The outcome is always the same: no process ends, each honest row is answered and
 and what is no row is left out, counted and listed.
 """
 
-import asyncio
 import json
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from emis_streams import admin
 from emis_streams.local.readiness import ask
 from emis_streams.partitioner import partition_of
 from emis_streams.topics import CLASSES, PARTITIONS
 from tests.integration import independent, raw_batches
 from tests.integration.command_line import emis_streams
 from tests.integration.raw_batches import RawRecord, batch_of
-from tests.integration.worker_rig import Stack, Worker, a_class, new_id
-from tests.services import kafka_cluster, mariadb_server, settings_for, until
+from tests.integration.worker_rig import Stack, Worker, a_class, new_id, two_workers
+from tests.services import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 SESSION_TIMEOUT_SECONDS = 6.0
+ALL_ROLES = "ingest,replicate,serve"
 NAMES_OF_NO_TEXT: list[tuple[bytes, bytes | None]] = [(b"tr\xc3\xa1ce \xff\xfe", b"\xfe\x00"), (b"\xff", None)]
 """Header names that are not UTF-8."""
 UNDER_NO_ID = (b"test", b"", b"\xff\xfe", b"\x00position", b"\x00checked")
@@ -42,18 +40,9 @@ def values(class_id: str) -> list[bytes | None]:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Both workers do everything, so that each can take over from the other."""
-    folder: Path = tmp_path_factory.mktemp("hostile")
-    with kafka_cluster() as kafka, mariadb_server() as mariadb:
-        common: dict[str, Any] = {
-            "database_url": mariadb.create("emis"),
-            "session_timeout_seconds": SESSION_TIMEOUT_SECONDS,
-        }
-        first = settings_for(kafka.bootstrap, folder / "first", **common)
-        second = settings_for(kafka.bootstrap, folder / "second", **common)
-        asyncio.run(admin.ensure_topics(first))
-        stack = Stack(kafka, mariadb, Worker("first", first), Worker("second", second))
+    folder = tmp_path_factory.mktemp("hostile")
+    with two_workers(folder, ALL_ROLES, ALL_ROLES, session_timeout_seconds=SESSION_TIMEOUT_SECONDS) as stack:
         yield stack
-        stack.stop()
 
 
 class Changelog:

@@ -6,17 +6,15 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from emis_streams import admin
 from tests.integration import independent
 from tests.integration.command_line import emis_streams
 from tests.integration.independent import GROUP, SOURCES
-from tests.integration.worker_rig import Event, Stack, Worker, a_class, a_teacher, event, new_id
-from tests.services import kafka_cluster, mariadb_server, settings_for, until
+from tests.integration.worker_rig import Event, Stack, a_class, a_teacher, event, new_id, two_workers
+from tests.services import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -25,15 +23,8 @@ N_CLASSES = 40
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder: Path = tmp_path_factory.mktemp("ties")
-    with kafka_cluster() as kafka, mariadb_server() as mariadb:
-        url = mariadb.create("emis")
-        ingest = settings_for(kafka.bootstrap, folder / "ingesting", roles="ingest,replicate", database_url=url)
-        serve = settings_for(kafka.bootstrap, folder / "serving", roles="serve", database_url=url)
-        asyncio.run(admin.ensure_topics(ingest))
-        stack = Stack(kafka, mariadb, Worker("ingesting-worker", ingest), Worker("serving-worker", serve))
+    with two_workers(tmp_path_factory.mktemp("ties")) as stack:
         yield stack
-        stack.stop()
 
 
 @pytest.fixture

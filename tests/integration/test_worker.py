@@ -1,6 +1,5 @@
 """The worker as a process: events become pages and rows, whatever is killed, stopped or sent meanwhile."""
 
-import asyncio
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,13 +10,22 @@ from typing import Any
 
 import pytest
 
-from emis_streams import admin
 from emis_streams.producer import EventProducer
 from emis_streams.topics import APP_ID, REPLICA_GROUP
 from tests.integration import bad_events, independent, raw_batches
 from tests.integration.independent import Kept, Key, differences, progress
-from tests.integration.worker_rig import Country, Stack, Worker, a_class, a_teacher, an_assignment, new_id, producing
-from tests.services import free_port, kafka_cluster, mariadb_server, settings_for, until
+from tests.integration.worker_rig import (
+    Country,
+    Stack,
+    Worker,
+    a_class,
+    a_teacher,
+    an_assignment,
+    new_id,
+    producing,
+    two_workers,
+)
+from tests.services import free_port, settings_for, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -29,19 +37,9 @@ MAX_GROWTH_BYTES = 400 * 2**20
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder: Path = tmp_path_factory.mktemp("workers")
-    with kafka_cluster() as kafka, mariadb_server() as mariadb:
-        common: dict[str, Any] = {
-            "database_url": mariadb.create("emis"),
-            "session_timeout_seconds": SESSION_TIMEOUT_SECONDS,
-            "stale_after_seconds": STALE_AFTER_SECONDS,
-        }
-        ingest = settings_for(kafka.bootstrap, folder / "ingesting", roles="ingest,replicate", **common)
-        serve = settings_for(kafka.bootstrap, folder / "serving", roles="serve", **common)
-        asyncio.run(admin.ensure_topics(ingest))
-        stack = Stack(kafka, mariadb, Worker("ingesting-worker", ingest), Worker("serving-worker", serve))
+    times = {"session_timeout_seconds": SESSION_TIMEOUT_SECONDS, "stale_after_seconds": STALE_AFTER_SECONDS}
+    with two_workers(tmp_path_factory.mktemp("workers"), **times) as stack:
         yield stack
-        stack.stop()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Worker processes on a real broker and a real MariaDB, and producers and questions from outside."""
 
+import asyncio
 import json
 import random
 import re
@@ -17,11 +18,12 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from emis_streams import admin
 from emis_streams.local import Child, KafkaCluster, MariaDb
 from emis_streams.local.readiness import ask, is_ready
 from emis_streams.settings import Settings
 from tests.integration.independent import progress
-from tests.services import environment_of, until
+from tests.services import environment_of, kafka_cluster, mariadb_server, settings_for, until
 
 Event = dict[str, Any]
 
@@ -130,6 +132,26 @@ class Stack:
                 producer.poll(0)
                 if per_second and n % 100 == 0:
                     time.sleep(max(0.0, begun + n / per_second - time.monotonic()))
+
+
+@contextmanager
+def two_workers(
+    folder: Path, ingesting_roles: str = "ingest,replicate", serving_roles: str = "serve", **common: Any
+) -> Iterator[Stack]:
+    """Two workers on a Kafka and a MariaDB of their own; `common` are settings of both.
+
+    `Stack.running` starts them; they are stopped at the end.
+    """
+    with kafka_cluster() as kafka, mariadb_server() as mariadb:
+        common = {"database_url": mariadb.create("emis"), **common}
+        ingest = settings_for(kafka.bootstrap, folder / "ingesting", roles=ingesting_roles, **common)
+        serve = settings_for(kafka.bootstrap, folder / "serving", roles=serving_roles, **common)
+        asyncio.run(admin.ensure_topics(ingest))
+        stack = Stack(kafka, mariadb, Worker("ingesting-worker", ingest), Worker("serving-worker", serve))
+        try:
+            yield stack
+        finally:
+            stack.stop()
 
 
 @contextmanager

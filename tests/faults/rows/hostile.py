@@ -1,6 +1,7 @@
 """Hostile records on every topic, while workers, gateway and services go on with honest load and honest calls."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -11,13 +12,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
-from confluent_kafka import Message, Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Message, Producer
+from confluent_kafka.admin import AdminClient
 
 from emis_streams.topics import REGISTRY
 from tests.faults.checker import stores
 from tests.faults.checker.truth import Place
 from tests.faults.course import Course, Evidence, Row
-from tests.faults.hostile_records import SERVICE_CHANGELOGS, TEACHER_CHANGELOGS, Hostile, Outcome, of_every_topic
+from tests.faults.hostile_records import (
+    REPLIES,
+    SERVICE_CHANGELOGS,
+    TEACHER_CHANGELOGS,
+    Hostile,
+    Outcome,
+    of_every_topic,
+)
 from tests.faults.lesson_load import LessonLoad
 from tests.faults.rows.told import metric_of
 from tests.faults.sends import a_producer
@@ -29,6 +38,9 @@ from tests.services import environment_of
 _FLUSH_SECONDS = 30.0
 _ACCOUNTED_SECONDS = 60.0
 _COMMAND_SECONDS = 60.0
+_ADMIN_SECONDS = 20.0
+_ALL_LETTERS = 1_000_000
+_BY_KEY = -1
 _N_USERS = 4
 _LESSONS_AFTERWARDS = 40
 _INVALID = "emis_changelog_invalid_records_total"
@@ -76,6 +88,7 @@ async def hostile(course: Course) -> Evidence:
         with suppress(TimeoutError):  # Of a service that has ended: told below.
             async with load.running(), pages.asked():
                 await until(lambda: len(load.accepted) >= _N_USERS, 60, "lessons are accepted")
+                await course.control()
                 places, broken = await _spoil(course, services)
                 n_before = len(load.accepted)
                 with suppress(NotInTime):
@@ -98,16 +111,23 @@ async def _spoil(course: Course, services: list[FaultService]) -> tuple[list[tup
     if n_missing := await _accounted(course, letters):
         broken.append(f"{n_missing} hostile records of {len(letters)} are neither used nor dead letters")
     broken += await asyncio.to_thread(_failed_commands, course.workers[0])
+    broken += await asyncio.to_thread(_unlisted, course.workers[0], places)
+    broken += await asyncio.to_thread(_read_after_all, course.stage.brokers, places)
     return places, broken
 
 
 def _readers(workers: Iterable[FaultWorker], services: Iterable[FaultService]) -> Iterator[Reader]:
-    """Each local copy follows all partitions of its changelogs, each service reads all of the registry."""
+    """Each local copy follows all partitions of its changelogs, each service reads all of the registry.
+
+    The gateway reads its partition of replies.
+    """
     for worker in workers:
         yield Reader(worker, _INVALID, TEACHER_CHANGELOGS, _COPY)
     for service in services:
         if service.name in SERVICE_CHANGELOGS:
             yield Reader(service, _INVALID, [SERVICE_CHANGELOGS[service.name]], _COPY)
+        if service.name == "gateway":
+            yield Reader(service, "emis_replies_total", [REPLIES], 'kind="unknown"')
         yield Reader(service, "emis_registry_left_out_total", [REGISTRY])
 
 
@@ -130,18 +150,44 @@ def _failed_commands(worker: FaultWorker) -> list[str]:
     expected = {("dead-letters", "list", "--json"): 0, ("changelogs", "check", "--json"): 1}
     failed = []
     for command, code in expected.items():
-        done = subprocess.run(
-            [sys.executable, "-m", "emis_streams", *command],
-            capture_output=True,
-            cwd=worker.code,
-            env={**os.environ, **environment_of(worker.settings)},
-            timeout=_COMMAND_SECONDS,
-            check=False,
-        )
+        done = _command(worker, *command)
         if done.returncode != code or b"Traceback" in done.stderr:
             said = done.stderr.decode(errors="replace")[-300:]
             failed.append(f"emis-streams {' '.join(command)} ended with {done.returncode}, not {code}: {said}")
     return failed
+
+
+def _command(worker: FaultWorker, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "emis_streams", *arguments],
+        capture_output=True,
+        cwd=worker.code,
+        env={**os.environ, **environment_of(worker.settings)},
+        timeout=_COMMAND_SECONDS,
+        check=False,
+    )
+
+
+def _unlisted(worker: FaultWorker, places: Iterable[tuple[Hostile, Place]]) -> list[str]:
+    """Records of the dead-letter topic that the list does not show."""
+    done = _command(worker, "dead-letters", "list", "--json", "--limit", str(_ALL_LETTERS))
+    shown = {json.loads(line)["place"] for line in done.stdout.splitlines()}
+    wanted = {f"{at.partition}:{at.offset}" for record, at in places if record.outcome is Outcome.LISTED}
+    return [f"dead-letters list does not show {place}" for place in sorted(wanted - shown)[:5]]
+
+
+def _read_after_all(brokers: str, places: Iterable[tuple[Hostile, Place]]) -> list[str]:
+    """Topics that nobody should read, where a group has committed: then these records need an outcome as well."""
+    unread = {at.topic for record, at in places if record.outcome is Outcome.UNREAD}
+    admin = AdminClient({"bootstrap.servers": brokers})
+    found = admin.list_consumer_groups(request_timeout=_ADMIN_SECONDS).result()
+    groups = [group.group_id for group in found.valid]
+    committed = [
+        admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_ADMIN_SECONDS)[group]
+        for group in groups
+    ]
+    read = {tp.topic for future in committed for tp in future.result().topic_partitions if tp.offset >= 0}
+    return [f"{topic} is read by a group: what becomes of its records?" for topic in sorted(read & unread)]
 
 
 def _evidence(
@@ -180,7 +226,8 @@ def _send(producer: Producer, records: list[Hostile]) -> list[tuple[Hostile, Pla
                 taken.append((record, place))
 
         headers: list[tuple[str, str | bytes | None]] = [*record.headers]
-        producer.produce(record.topic, record.value, record.key, headers=headers, on_delivery=told)
+        partition = _BY_KEY if record.partition is None else record.partition
+        producer.produce(record.topic, record.value, record.key, partition, headers=headers, on_delivery=told)
         producer.poll(0)
     producer.flush(_FLUSH_SECONDS)
     return taken
