@@ -132,4 +132,5 @@ class FollowerView:
             waiting_for=self._waiting_for(),
             invalid_records=invalid_records.of_filter(self._follower.row_filter),
             open_transaction=self._follower.open_transaction,
+            idle_seconds=time.monotonic() - self._follower.last_progress,
         )

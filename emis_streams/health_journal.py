@@ -1,4 +1,4 @@
-"""The journal of a worker's health: which check changed its state when. Bounded, and kept over restarts.
+"""The journal of a process's health: which check changed its state when. Bounded, and kept over restarts.
 
 It is one file of DATA_DIR, written whole at each change: a reader sees the old one or the new one. What cannot be read
 of it is left out with a line in the log: nobody's start depends on it.
@@ -6,6 +6,7 @@ of it is left out with a line in the log: nobody's start depends on it.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ _MOST_BYTES = 4 << 20
 """A larger file is not ours: 200 changes are a tenth of it."""
 STARTED = "journal.started"
 """Key of the change that a start of the process is."""
+_BEHIND = frozenset({"reason.trend_unknown", "reason.growing", "reason.steady", "lag.over", "lag.unsynced"})
+"""Keys of one state: which trend a lag has right now changes every few seconds, and is no change of state."""
 
 
 class _State(Camel, frozen=True, kw_only=True):
@@ -55,6 +58,8 @@ class HealthJournal:
         self._changes: list[HealthChange] = []
         self._states: dict[str, _State] = {}
         self._could_save = True
+        self.is_saved = True
+        """Whether the file has all that was noted."""
 
     @property
     def changes(self) -> tuple[HealthChange, ...]:
@@ -100,6 +105,7 @@ class HealthJournal:
         before = self._states.get(part)
         if before is not None and (before.status, before.key) == (check.status, _key(check)):
             return False
+        self.is_saved = False
         self._states[part] = _State(status=check.status, key=_key(check), since=at)
         if before is None and check.status == "pass":
             return True
@@ -117,8 +123,12 @@ class HealthJournal:
         return True
 
     def _add(self, change: HealthChange) -> None:
+        """One check that changes all the time does not push out the changes of the others."""
+        self.is_saved = False
         self._changes.append(change)
-        del self._changes[: -self._most]
+        if len(self._changes) > self._most:
+            (part, _), *_ = Counter(one.part for one in self._changes).most_common(1)
+            del self._changes[next(n for n, one in enumerate(self._changes) if one.part == part)]
 
     def since(self, part: str, check: Check) -> datetime | None:
         """Since when a check says what it says; None if it was not noted yet."""
@@ -127,6 +137,10 @@ class HealthJournal:
             return None
         return state.since
 
+    def with_since(self, checks: Mapping[str, Check]) -> dict[str, Check]:
+        """The checks, each with since when it says what it says."""
+        return {part: msgspec.structs.replace(check, since=self.since(part, check)) for part, check in checks.items()}
+
     def failing_since(self, part: str) -> datetime | None:
         """Since when a check does not pass; None if it passes or was not noted yet."""
         state = self._states.get(part)
@@ -134,6 +148,7 @@ class HealthJournal:
 
     def save(self) -> None:
         """Write the file. A disk that refuses is named in the log once: the journal goes on in memory."""
+        self.is_saved = True
         if self._path is None:
             return
         body = msgspec.json.encode(_Kept(changes=tuple(self._changes), states=self._states))
@@ -159,7 +174,9 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def _key(check: Check) -> str:
-    return "" if check.status == "pass" else check.output_key
+    if check.status == "pass":
+        return ""
+    return "behind" if check.output_key in _BEHIND else check.output_key
 
 
 def _short(text: str) -> str:

@@ -108,6 +108,7 @@ class Assembly:
             **_said(verdict),
             reason_partition=_name_of(worst, verdict),
             reason_owner=_owner_of(worst, verdict),
+            since=self._since(name, None, verdict),
             alerts=self._group_alerts(partitions),
             topics=_by_topic(partitions),
             partitions=partitions,
@@ -139,9 +140,14 @@ class Assembly:
             time_to_catch_up_seconds=lag_rules.catch_up_seconds(lag, produce, consume),
             unsynced_seconds=unsynced,
             **_said(verdict),
+            since=self._since(group, tp, verdict),
             alerts=self._partition_alerts(lag, unsynced),
         )
         return partition, verdict
+
+    def _since(self, group: str, tp: TopicPartition | None, found: Verdict) -> datetime | None:
+        since = self.watch.in_state_since(group, tp, found, self.m.unix_at)
+        return None if since is None else datetime.fromtimestamp(since, UTC)
 
     def _lag_seconds(self, group: str, tp: TopicPartition) -> tuple[float | None, LagSecondsFrom | None]:
         now = self.watch.seen[group, tp][-1]

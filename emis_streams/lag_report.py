@@ -69,6 +69,8 @@ class PartitionLag(Camel, frozen=True, kw_only=True):
     reason: str
     reason_key: str
     reason_params: ReasonParams
+    since: datetime | None = None
+    """Since when it is in this state, as far as this process has seen; null while its severity is ok."""
     alerts: tuple[Alert, ...] = ()
 
 
@@ -104,6 +106,8 @@ class GroupLag(Camel, frozen=True, kw_only=True):
     reason_partition: str | None = None
     reason_owner: str | None = None
     """Client id and host of the member that reads that partition; null if nobody does."""
+    since: datetime | None = None
+    """Since when it is in this state, as far as this process has seen; null while its severity is ok."""
     alerts: tuple[Alert, ...]
     topics: tuple[TopicLag, ...]
     partitions: tuple[PartitionLag, ...]

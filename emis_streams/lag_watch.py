@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 
 from emis_streams import lag_rules
 from emis_streams.lag_measurement import Measurement, Watched, partitions_of
-from emis_streams.lag_rules import Observation
+from emis_streams.lag_report import State
+from emis_streams.lag_rules import Observation, Verdict
 
 WINDOW_SECONDS = 30.0
 OBSERVED_IS_ENOUGH_SECONDS = 2.0
@@ -27,6 +28,8 @@ class Watch:
     ends: dict[TopicPartition, deque[tuple[float, int]]] = field(default_factory=dict)
     seen: dict[tuple[str, TopicPartition], deque[Observation]] = field(default_factory=dict)
     _level_at: dict[tuple[str, TopicPartition], float] = field(default_factory=dict)
+    _states: dict[tuple[str, TopicPartition | None], tuple[State, float]] = field(default_factory=dict)
+    """The last state of each group (None) and partition that was not well, and since when it is in it."""
 
     def add(self, m: Measurement, watched: Watched) -> None:
         """Remember a measurement, and forget what left the window or the cluster."""
@@ -37,6 +40,9 @@ class Watch:
                 seen[group, tp] = self._observed(group, tp, m)
         self.seen = seen
         self._level_at = {key: at for key, at in self._level_at.items() if key in seen}
+        self._states = {
+            key: since for key, since in self._states.items() if key in seen or (key[1] is None and key[0] in m.groups)
+        }
 
     def _observed(self, group: str, tp: TopicPartition, m: Measurement) -> deque[Observation]:
         facts = m.groups[group]
@@ -85,6 +91,17 @@ class Watch:
         if key in self._level_at:
             return now - self._level_at[key]
         return lag_seconds
+
+    def in_state_since(self, group: str, tp: TopicPartition | None, found: Verdict, now: float) -> float | None:
+        """Since when a group (None) or a partition of it is in its state, in the time of `now`; None if that is ok."""
+        if found.severity == "ok":
+            self._states.pop((group, tp), None)
+            return None
+        state, since = self._states.get((group, tp), (None, now))
+        if state != found.state:
+            since = now
+            self._states[group, tp] = found.state, now
+        return since
 
 
 def _appended(

@@ -42,6 +42,8 @@ class FollowerStatus:
     """Records of the changelogs that were no rows, and left out, by partition."""
     open_transaction: OpenTransaction | None = None
     """What has held it at a last stable offset for a while: the longest."""
+    idle_seconds: float = 0.0
+    """Since a position moved last, also while there is nothing to be read."""
 
     @property
     def waits_for(self) -> str | None:

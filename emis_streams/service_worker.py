@@ -13,12 +13,13 @@ from aiohttp import web as aiohttp_web
 from faust.web.base import BlueprintManager
 
 import agents
-from emis_streams import data_dir, following, settings, topics
+from emis_streams import data_dir, following, health_journal, settings, topics
 from emis_streams.app import App, app
 from emis_streams.engine import fatal
 from emis_streams.engine.door import DOOR
 from emis_streams.engine.part import Part
 from emis_streams.engine.store import open_or_set_aside
+from emis_streams.health_journal import HealthJournal
 from emis_streams.lag import LagMonitor, followers_of
 from emis_streams.lag_measurement import Watched, watched_by, watched_requests
 from emis_streams.node import NODE, Node
@@ -82,6 +83,7 @@ def compose(app: App, config: Settings) -> Node:
         own = kind(config, agents.ingest.dead_letter)
     node.service = own
     node.clock = own.clock
+    node.journal = own.journal = HealthJournal(config.data_path / health_journal.FILE_NAME)
     app.parts.append(Part(app, own.name, own.run, own.close))
     app.before_draining.append(own.drain)
     app.waits.append(own.deliberate_wait)

@@ -13,7 +13,6 @@ import emis_streams
 from emis_streams import topics
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import (
-    Check,
     Cpu,
     HealthChanges,
     HealthReport,
@@ -88,7 +87,7 @@ async def health_report(node: Node) -> HealthReport:
     """What `/health` says of this worker now."""
     now = datetime.now(UTC)
     usage = _resources.usage()
-    found = _with_since(node, health_checks.checks(await _view(node, now)))
+    found = node.journal.with_since(health_checks.checks(await _view(node, now)))
     return HealthReport(
         status=health_checks.health(found),
         timestamp=now,
@@ -101,12 +100,6 @@ async def health_report(node: Node) -> HealthReport:
     )
 
 
-def _with_since(node: Node, found: dict[str, Check]) -> dict[str, Check]:
-    return {
-        name: msgspec.structs.replace(check, since=node.journal.since(name, check)) for name, check in found.items()
-    }
-
-
 async def keep_journal(node: Node) -> None:
     """Note changes of the checks' states until cancelled, from the first look at the brokers on."""
     node.journal.load()
@@ -114,8 +107,9 @@ async def keep_journal(node: Node) -> None:
     while True:
         if node.lag is None or node.lag.snapshot() is not None:
             report = await health_report(node)
-            if node.journal.note(report.checks, node.now()):
-                await asyncio.to_thread(node.journal.save)
+            node.journal.note(report.checks, node.now())
+        if not node.journal.is_saved:
+            await asyncio.to_thread(node.journal.save)
         await asyncio.sleep(JOURNAL_SECONDS)
 
 

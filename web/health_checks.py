@@ -11,6 +11,7 @@ from emis_streams import invalid_records, topics
 from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
 from emis_streams.lag_report import FollowerLag, GroupLag, InvalidRecords, LagReport, LatencySummary, ReasonParams
+from emis_streams.lag_rules import STALLED_AFTER_SECONDS
 from emis_streams.node import FollowerStatus, IngestStatus
 from emis_streams.resources import MEMORY_WARN_PERCENT, Usage
 from emis_streams.services.health import CLOCK_SKEW_WARN_SECONDS
@@ -85,6 +86,11 @@ class View:
     def has_just_started(self) -> bool:
         """Catching up is what it does now, and no incident."""
         return self.uptime_seconds <= CATCH_UP_SECONDS
+
+    def of_catching_up(self, status: FollowerStatus, age_seconds: float = math.inf) -> CheckStatus:
+        """Of a follower that reads on, with records that wait for so long: well shortly after the start only."""
+        moves = status.idle_seconds <= STALLED_AFTER_SECONDS
+        return "pass" if moves and is_from_before(age_seconds, self.uptime_seconds) else "warn"
 
     def group(self, group_id: str) -> GroupLag | None:
         groups = self.report.groups if self.report is not None and self.report.error is None else ()
@@ -192,18 +198,17 @@ def _because(status: CheckStatus, view: View, group: GroupLag, value: int, unit:
 
 
 def read_model(view: View, status: FollowerStatus) -> Check:
-    if not status.caught_up:
-        if not view.has_reader:
-            return view.check("fail", "read_model.catching_up_alone", affects=READS, component="datastore")
-        state: CheckStatus = "pass" if view.has_just_started else "warn"
-        return view.check(state, "read_model.catching_up", affects=READS, component="datastore")
+    if not status.caught_up and not view.has_reader:
+        return view.check("fail", "read_model.catching_up_alone", affects=READS, component="datastore")
     if status.waiting_for is not None:
         return view.check("warn", "read_model.waiting", affects=READS, component="datastore", reason=status.waiting_for)
     if status.open_transaction is not None:
         return _held(view, "read_model.open_transaction", status.open_transaction)
+    if not status.caught_up:
+        return _catching_up(view, status, "read_model.catching_up", "read_model.stalled", READS)
     delay = _delay(view, status)
     if delay is not None and delay > view.settings.stale_after_seconds:
-        state = "pass" if is_from_before(delay, view.uptime_seconds) else "warn"
+        state = view.of_catching_up(status, delay)
         return view.check(state, "read_model.behind", delay, "s", affects=READS, component="datastore", seconds=delay)
     return view.check("pass", "read_model.ok", delay, "s", component="datastore", records=status.records_total)
 
@@ -217,13 +222,20 @@ def replica(view: View) -> Check | None:
     if status.open_transaction is not None:
         return _held(view, "replica.open_transaction", status.open_transaction)
     if not status.caught_up:
-        state: CheckStatus = "pass" if view.has_just_started else "warn"
-        return view.check(state, "replica.catching_up", component="datastore")
+        return _catching_up(view, status, "replica.catching_up", "replica.stalled", ())
     delay = _delay(view, status)
     if delay is not None and delay > view.settings.sync_latency_threshold_seconds:
-        state = "pass" if is_from_before(delay, view.uptime_seconds) else "warn"
+        state = view.of_catching_up(status, delay)
         return view.check(state, "replica.behind", delay, "s", component="datastore", seconds=delay)
     return view.check("pass", "replica.ok", delay, "s", component="datastore", records=status.records_total)
+
+
+def _catching_up(view: View, status: FollowerStatus, moves: str, stalled: str, affects: tuple[str, ...]) -> Check:
+    """`moves` and `stalled` are the keys of what is said."""
+    seconds = status.idle_seconds
+    if seconds > STALLED_AFTER_SECONDS:
+        return view.check("warn", stalled, affects=affects, component="datastore", seconds=seconds)
+    return view.check(view.of_catching_up(status), moves, affects=affects, component="datastore")
 
 
 def _held(view: View, key: str, by: OpenTransaction) -> Check:

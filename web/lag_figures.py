@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
 from emis_streams.node import Node
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.help_topics import OF_FIGURE
 from web.i18n import Texts
-from web.lag_states import READ_MODEL, ingest_group, measured
+from web.lag_states import READ_MODEL, group_since, ingest_group, is_over, measured
 from web.verdict import Look
 
 
@@ -23,6 +24,8 @@ class Figure:
     unit: str = ""
     part: str = ""
     """The check that says the same, if there is one: else it is a state of its own, if it has a colour."""
+    since: datetime | None = None
+    """Since when something is wrong, as far as that is known."""
 
     @property
     def topic(self) -> str | None:
@@ -36,39 +39,46 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     age_seconds = None if node.lag is None else node.lag.age_seconds(now)
     group = ingest_group(report)
     waiting = None if group is None or report.error is not None else group.total_lag
-    figures = [*group_figures(t, report), age_figure(t, report, age_seconds)]
+    figures = [*group_figures(t, node, report), age_figure(t, report, age_seconds, node.now())]
     if READ_MODEL in node.sync_latency:
         latency = node.sync_latency[READ_MODEL].summary(now, report.thresholds.sync_latency_seconds)
-        figures.append(latency_figure(t, report, latency, waiting))
+        figures.append(latency_figure(t, report, latency, waiting, node.journal.failing_since("syncLatency")))
     if report.dead_letters is not None:
-        figures.append(dead_letter_figure(t, report.dead_letters, node.clock.unix_seconds()))
+        figures.append(dead_letter_figure(t, node, report.dead_letters))
     return figures
 
 
-def group_figures(t: Texts, report: LagReport) -> list[Figure]:
+def group_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     """Rate and lag of the ingesting group; nothing if it was not measured."""
     group = ingest_group(report)
     if group is None:
         return []
-    over = "lag_over_threshold" in group.alerts
+    over = is_over(node, group, group, "lag_over_threshold")
     produced = t("figure.rate.note", rate=t.rate(group.produce_rate))
     note = t("figure.over" if over else "figure.allowed", limit=t.number(report.thresholds.lag_messages))
     return [
         Figure("off", t("figure.rate"), t.short(group.consume_rate), produced, t("time.per_second", n="")),
-        Figure(measured(report, _look(over)), t("figure.lag"), t.number(group.total_lag), note, part="consumerLag"),
-    ]
+        Figure(
+            measured(report, _look(over)), t("figure.lag"), t.number(group.total_lag), note,
+            part="consumerLag", since=group_since(node, group) if over else None,
+        ),
+    ]  # fmt: skip
 
 
-def age_figure(t: Texts, report: LagReport, age: float | None) -> Figure:
-    """How old this worker's answers can be."""
+def age_figure(t: Texts, report: LagReport, age: float | None, now: datetime) -> Figure:
+    """How old this worker's answers can be; what is too old now was just as old as is allowed a while ago."""
     limit = report.thresholds.stale_after_seconds
     if age is None:
         return Figure("off", t("figure.age"), t.seconds(age), t("figure.age.unknown"), part="age")
-    note = "figure.over" if age > limit else "figure.allowed"
-    return Figure(_look(age > limit), t("figure.age"), t.seconds(age), t(note, limit=t.seconds(limit)), part="age")
+    over = age > limit
+    note = t("figure.over" if over else "figure.allowed", limit=t.seconds(limit))
+    since = now - timedelta(seconds=round(age - limit)) if over else None
+    return Figure(_look(over), t("figure.age"), t.seconds(age), note, part="age", since=since)
 
 
-def latency_figure(t: Texts, report: LagReport, latency: LatencySummary, waiting: int | None) -> Figure:
+def latency_figure(
+    t: Texts, report: LagReport, latency: LatencySummary, waiting: int | None, since: datetime | None
+) -> Figure:
     """From an event's time until it is visible, over the last minute; `waiting` events, None if that is not known."""
     over = bool(latency.alerts)
     limit = t.seconds(report.thresholds.sync_latency_seconds)
@@ -77,18 +87,20 @@ def latency_figure(t: Texts, report: LagReport, latency: LatencySummary, waiting
         note = t("figure.latency.waiting", lag=t.number(waiting)) if waiting else t("figure.latency.none")
         return Figure("off", t("figure.latency"), "–", note, part="" if is_idle else "syncLatency")
     note = t("figure.over", limit=limit) if over else t("figure.latency.p99", p99=t.seconds(latency.p99_seconds))
-    return Figure(_look(over), t("figure.latency"), t.seconds(latency.average_seconds), note, part="syncLatency")
+    average = t.seconds(latency.average_seconds)
+    return Figure(_look(over), t("figure.latency"), average, note, part="syncLatency", since=since if over else None)
 
 
-def dead_letter_figure(t: Texts, dead: DeadLetters, now: float) -> Figure:
+def dead_letter_figure(t: Texts, node: Node, dead: DeadLetters) -> Figure:
     """How many records could not be used; it warns as the health check does."""
-    recent = dead.last_at is not None and now - dead.last_at.timestamp() < DEAD_LETTER_RECENT_SECONDS
+    recent = dead.last_at is not None and (node.now() - dead.last_at).total_seconds() < DEAD_LETTER_RECENT_SECONDS
     if not dead.count:
         if dead.count is None:
             return Figure("off", t("figure.dead"), t.number(None), t("figure.age.unknown"), part="deadLetters")
         return Figure("ok", t("figure.dead"), t.number(dead.count), t("figure.dead.none"), part="deadLetters")
     note = t("figure.dead.recent" if recent else "figure.dead.old")
-    return Figure(_look(recent), t("figure.dead"), t.number(dead.count), note, part="deadLetters")
+    since = (node.journal.failing_since("deadLetters") or dead.last_at) if recent else None
+    return Figure(_look(recent), t("figure.dead"), t.number(dead.count), note, part="deadLetters", since=since)
 
 
 def _look(over: bool) -> Look:

@@ -1,27 +1,30 @@
 """What the consumer-lag page and the overview show of a lag report, in the reader's language."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from aiohttp import web
 
+from emis_streams import invalid_records
 from emis_streams.lag_report import HistoryPoint
 from emis_streams.node import NODE
 from web.chart_points import bucketed
-from web.help_topics import OF_FIGURE
+from web.help_topics import CHANGELOGS, OF_FIGURE, OF_LAG_STATE
 from web.lag_figures import Figure, lag_figures
 from web.lag_states import (
     about_group,
     follower_look,
     follower_since,
     follower_topic,
-    group_look,
     group_since,
-    group_topic,
     held,
+    is_over,
     lag_states,
-    partition_look,
-    partition_topic,
+    look_of,
+    partition_since,
     reason,
+    state_in_words,
+    topic_of,
 )
 from web.lag_table import LagTable, owner_page, with_query
 from web.pages import StampedPage, texts_of, this_second
@@ -50,17 +53,21 @@ def _values(request: web.Request) -> dict[str, object]:
         "report": report,
         "verdict": found,
         "headline": headline(t, found),
-        "look": partition_look,
-        "group_look": group_look,
+        "look": partial(look_of, node, report),
+        "state": partial(state_in_words, t, node),
+        "topic": partial(topic_of, node),
+        "over": partial(is_over, node),
+        "group_since": partial(group_since, node),
+        "partition_since": partition_since,
         "follower_look": follower_look,
-        "group_topic": group_topic,
-        "group_since": lambda group: group_since(node, group),
-        "partition_topic": partition_topic,
-        "follower_since": lambda follower: follower_since(node, follower),
+        "follower_since": partial(follower_since, node),
         "follower_topic": follower_topic,
         "invalid": node.invalid_records(),
+        "invalid_topic": CHANGELOGS if invalid_records.is_recent(node.invalid_records(), node.now()) else None,
+        "invalid_since": node.journal.failing_since("changelogs"),
         "figures": figures,
         "reason": lambda verdict: reason(t, verdict),
+        "held_topic": OF_LAG_STATE["OPEN_TRANSACTION"],
         "held": lambda by: held(t, by),
         "group_about": lambda group: about_group(t, group),
         "table": LagTable.of(request),
@@ -79,6 +86,7 @@ def figure_states(figures: Sequence[Figure]) -> list[PartState]:
             look=f.look,
             name=f.name,
             text=f"{f.value} ({f.note})" if f.note else f.value,
+            since=f.since,
             topic=OF_FIGURE.get(f.part),
         )
         for f in figures

@@ -1,10 +1,11 @@
 """What the lag page shows as states: brokers, groups, copies of the changelogs; their colours and reasons in words."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from emis_streams import invalid_records
 from emis_streams.lag_report import (
+    Alert,
     FollowerLag,
     GroupLag,
     LagReport,
@@ -15,6 +16,7 @@ from emis_streams.lag_report import (
 )
 from emis_streams.node import Node
 from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
+from web.catch_up import is_catching_up
 from web.help_topics import BROKERS, CHANGELOGS, FOLLOWER_CATCHES_UP, OF_FOLLOWER, OF_LAG_STATE
 from web.i18n import Texts
 from web.verdict import Look, PartState
@@ -40,19 +42,39 @@ def measured(report: LagReport, look: Look) -> Look:
     return "off" if report.error is not None and look == "ok" else look
 
 
-def look_of(report: LagReport, judged: PartitionLag | GroupLag) -> Look:
-    """The colour of a partition or group; grey where the brokers cannot tell."""
-    return "off" if judged.state == "UNKNOWN" else measured(report, LOOKS[judged.severity])
+Judged = PartitionLag | GroupLag
 
 
-def group_look(report: LagReport, group: GroupLag) -> Look:
-    """The colour of a group; one of others is named with its state, and is no concern of this system."""
-    return look_of(report, group) if is_ours(group) else "off"
+def is_over(node: Node, group: GroupLag, judged: Judged, alert: Alert) -> bool:
+    """Whether a figure of a group of ours, or of a partition of it, is over its limit.
+
+    What was there before this process started is worked off first, and is no incident (as in `health_checks`).
+    """
+    return alert in judged.alerts and is_ours(group) and not is_catching_up(group, node.uptime_seconds)
 
 
-def partition_look(report: LagReport, group: GroupLag, partition: PartitionLag) -> Look:
-    """The colour of a group's partition, as that of the group."""
-    return look_of(report, partition) if is_ours(group) else "off"
+def look_of(node: Node, report: LagReport, group: GroupLag, judged: Judged | None = None) -> Look:
+    """The colour of a group, or of a partition of it; grey where the brokers cannot tell.
+
+    A group of others is named with its state, and is no concern of this system.
+    """
+    judged = judged or group
+    if not is_ours(group) or judged.state == "UNKNOWN":
+        return "off"
+    look = LOOKS[judged.severity]
+    return measured(report, "warn" if look == "ok" and is_over_any(node, group, judged) else look)
+
+
+def is_over_any(node: Node, group: GroupLag, judged: Judged) -> bool:
+    """Whether it is over one of its limits."""
+    return any(is_over(node, group, judged, alert) for alert in judged.alerts)
+
+
+def state_in_words(t: Texts, node: Node, group: GroupLag, judged: Judged | None = None) -> str:
+    """Of a group, or of a partition of it: in the words of its badge."""
+    judged = judged or group
+    is_over_limit = judged.state == "OK" and is_over_any(node, group, judged)
+    return t("lagstate.OVER_LIMIT" if is_over_limit else f"lagstate.{judged.state}")
 
 
 def is_ours(group: GroupLag) -> bool:
@@ -69,22 +91,31 @@ def follower_look(follower: FollowerLag) -> Look:
     return "ok" if follower.caught_up else "warn"
 
 
-def group_topic(group: GroupLag) -> str | None:
-    """What to do about it; None if it is well, or of others."""
-    is_well = group.state == "OK" or (group.state == "NEVER_COMMITTED" and group.severity == "ok")
-    return None if is_well or not is_ours(group) else OF_LAG_STATE[group.state]
-
-
-def partition_topic(group: GroupLag, partition: PartitionLag) -> str | None:
-    """What to do about it; None if it is well, or of others."""
-    return None if partition.severity == "ok" or not is_ours(group) else OF_LAG_STATE.get(partition.state)
+def topic_of(node: Node, group: GroupLag, judged: Judged | None = None) -> str | None:
+    """What to do about a group, or a partition of it; None if it is well, or of others."""
+    judged = judged or group
+    if not is_ours(group):
+        return None
+    if judged.severity == "ok" and is_over_any(node, group, judged):
+        return OF_LAG_STATE["BEHIND"]
+    catches_up = judged.state == "CATCHING_UP"
+    return OF_LAG_STATE[judged.state] if judged.severity != "ok" or catches_up else None
 
 
 def group_since(node: Node, group: GroupLag) -> datetime | None:
-    """Since when it is not well; None if it is, if it is of others, or if that was not seen."""
-    if group.severity == "ok" or not is_ours(group):
+    """Since when it is not well; None if it is, if it is of others, or if that was not seen.
+
+    The journal knows also what was before this process started.
+    """
+    if not is_ours(group) or (group.severity == "ok" and not is_over_any(node, group, group)):
         return None
-    return node.journal.failing_since("replica" if group.group_id == REPLICA_GROUP else "consumerLag")
+    noted = node.journal.failing_since("replica" if group.group_id == REPLICA_GROUP else "consumerLag")
+    return min((since for since in (noted, group.since) if since is not None), default=None)
+
+
+def partition_since(group: GroupLag, partition: PartitionLag) -> datetime | None:
+    """Since when a partition of a group is not well; None if it is, or of others."""
+    return partition.since if is_ours(group) else None
 
 
 def follower_since(node: Node, follower: FollowerLag) -> datetime | None:
@@ -119,19 +150,21 @@ def lag_states(t: Texts, node: Node, report: LagReport | None) -> Iterator[PartS
     for follower in report.followers:
         yield _follower_state(t, node, follower)
     yield _changelog_state(t, node)
+    if report.open_transactions and not any(follower.open_transaction for follower in report.followers):
+        yield _held_state(t, node, report.open_transactions[0])
 
 
 def _group_state(t: Texts, node: Node, report: LagReport, group: GroupLag) -> PartState:
     check = "replica" if group.group_id == REPLICA_GROUP else "consumerLag"
     name = t("follower.replica") if group.group_id == REPLICA_GROUP else t("verdict.ingestion")
-    behind = t("verdict.behind", state=t(f"lagstate.{group.state}"), lag=t.number(group.total_lag))
+    behind = t("verdict.behind", state=state_in_words(t, node, group), lag=t.number(group.total_lag))
     return PartState(
         part="group.replica" if group.group_id == REPLICA_GROUP else check,
-        look=look_of(report, group),
+        look=look_of(node, report, group),
         name=name,
         text=behind,
         since=group_since(node, group),
-        topic=OF_LAG_STATE.get(group.state),
+        topic=topic_of(node, group),
     )
 
 
@@ -165,6 +198,19 @@ def _changelog_state(t: Texts, node: Node) -> PartState:
         text=invalid_records.in_words(found) if is_recent else "",
         since=node.journal.failing_since("changelogs"),
         topic=CHANGELOGS,
+    )
+
+
+def _held_state(t: Texts, node: Node, found: OpenTransactionLag) -> PartState:
+    """Of the changelogs, where no follower of this process is held: those of other workers are."""
+    since = node.now() - timedelta(seconds=round(found.seconds))
+    return PartState(
+        part="changelogs",
+        look="bad",
+        name=t("part.changelogs"),
+        text=held(t, found),
+        since=since,
+        topic=OF_LAG_STATE["OPEN_TRANSACTION"],
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from emis_streams.answers import Gone
 from web.freshness import Age
@@ -123,4 +123,6 @@ def problem_page(request: web.Request, status: int, title: str, detail: str, sho
         "offer_find": False,
         "detail": detail if known and shows_detail else None,
     }
-    return render(request, "refusal.html", values, status, answer="error")
+    # What a form was answered is not what its address shows to who asks again.
+    live = request.method in (hdrs.METH_GET, hdrs.METH_HEAD)
+    return render(request, "refusal.html", values, status, live=live, answer="error")

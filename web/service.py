@@ -7,7 +7,7 @@ from importlib.metadata import version
 from aiohttp import web
 
 import emis_streams
-from emis_streams.health_report import LiveReport, ReadyReport
+from emis_streams.health_report import HealthChanges, LiveReport, ReadyReport
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services.gateway import GatewayService
@@ -65,6 +65,13 @@ async def health(request: web.Request) -> web.Response:
     """A check per part: 200 healthy and degraded, 503 unhealthy."""
     report = await _service(request).get_health()
     return as_json(report, 503 if report.status == "unhealthy" else 200)
+
+
+@routes.get("/health/journal")
+@takes()
+async def journal(request: web.Request) -> web.Response:
+    """Which check changed its state when, the newest first."""
+    return as_json(HealthChanges(changes=_service(request).journal.changes))
 
 
 @routes.get("/info")

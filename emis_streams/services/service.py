@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
+import msgspec
 from aiokafka.errors import KafkaError
 from sqlalchemy import MetaData
 
@@ -20,6 +21,7 @@ from emis_streams.broker_clock import BrokerClock
 from emis_streams.engine.patience import Waiting
 from emis_streams.engine.slices import Slice
 from emis_streams.errors import Unavailable
+from emis_streams.health_journal import HealthJournal
 from emis_streams.health_report import HealthReport
 from emis_streams.resources import Resources
 from emis_streams.services import health
@@ -109,6 +111,8 @@ class Service:
             self.requests.answers(pattern, type_)(handler)
         self.database = self._database()
         self.health_checks: dict[str, HealthCheck] = {}
+        self.journal = HealthJournal()
+        """Which of these checks changed its state when; one with a file is kept over restarts."""
         self.standstill: Callable[[], str | None] = lambda: None
         """What makes no progress though it should: the watchdog of the process says it."""
         self.not_ready: list[Callable[[], str | None]] = []
@@ -197,10 +201,11 @@ class Service:
         )
 
     async def get_health(self) -> HealthReport:
-        """By all its health checks, asked now."""
+        """By all its health checks, asked now; the journal notes what has changed."""
         report = await health.report(self.health_checks, self.uptime_seconds, self._resources.usage())
         self._health = Health(report.status)
-        return report
+        self.journal.note(report.checks, self.clock.now())
+        return msgspec.structs.replace(report, checks=self.journal.with_since(report.checks))
 
     @property
     def uptime_seconds(self) -> float:
@@ -234,7 +239,9 @@ class Service:
 
     async def run(self) -> None:
         """Until cancelled. Raises only what no waiting mends."""
+        self.journal.load()
         await self.initialise_clients()
+        self.journal.note_start(emis_streams.__version__, self.clock.now())
         await self.initialise_resources()
         self.register_health_checks()
         self.has_started.set()
@@ -273,6 +280,8 @@ class Service:
 
     async def _told(self) -> ServiceInfo:
         await self.get_health()
+        if not self.journal.is_saved:
+            await asyncio.to_thread(self.journal.save)
         return self.get_service_info()
 
     async def _tell(self, how: Callable[[ServiceInfo], Awaitable[None]]) -> None:

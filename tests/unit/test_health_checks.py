@@ -277,6 +277,27 @@ def test_stores_that_were_never_level_are_an_incident_after_some_minutes(uptime_
     assert {found[name].status for name in ("tables", "readModel", "replica")} == {status}
 
 
+@pytest.mark.parametrize(("name", "part"), [("readModel", "read_model"), ("replica", "replica")])
+@pytest.mark.parametrize(("idle_seconds", "status"), [(9.0, "pass"), (11.0, "warn")])
+@pytest.mark.parametrize("caught_up", [False, True])
+def test_a_copy_that_stands_still_does_not_pass_as_one_that_catches_up(
+    name: str, part: str, idle_seconds: float, status: str, caught_up: bool
+) -> None:
+    copy = replace(
+        a_follower(name if part == "replica" else "read-model", caught_up=caught_up), idle_seconds=idle_seconds
+    )
+    found = one(name, **{part: copy}, report=a_backlog(), uptime_seconds=20.0)
+    assert found.status == status
+    assert ("11 s" in found.output) == (status == "warn" and not caught_up)
+
+
+def test_a_copy_that_waits_says_for_what_before_it_was_ever_level() -> None:
+    waiting = a_follower("read-model", caught_up=False, waiting_for="no broker answers")
+    check = one("readModel", read_model=waiting, uptime_seconds=1.0)
+    assert (check.status, check.output) == ("warn", "Waiting: no broker answers")
+    assert one("readModel", read_model=waiting, has_reader=False, uptime_seconds=1.0).status == "fail"
+
+
 def test_what_waits_for_somebody_else_is_told_from_the_first_second() -> None:
     waiting = an_ingest(caught_up=False, waits_for="no right to describe the group")
     assert one("tables", ingest=waiting, uptime_seconds=1.0).status == "warn"

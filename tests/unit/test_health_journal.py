@@ -85,6 +85,26 @@ def test_it_holds_the_last_changes_only() -> None:
     assert journal.changes[0].output == str(3 * MOST_CHANGES - 1)
 
 
+def test_a_check_that_changes_all_the_time_pushes_out_its_own_changes_only() -> None:
+    journal = HealthJournal()
+    journal.note({"brokers": check("fail")}, NOW)
+    for n in range(3 * MOST_CHANGES):
+        journal.note({"consumerLag": check("warn" if n % 2 else "pass")}, after(n))
+    assert len(journal.changes) == MOST_CHANGES
+    assert seen(journal)[-1] == ("brokers", None, "fail")
+    assert journal.changes[0].at == after(3 * MOST_CHANGES - 1)
+
+
+def test_another_trend_of_a_lag_is_no_change() -> None:
+    journal = HealthJournal()
+    for n, key in enumerate(("reason.trend_unknown", "reason.growing", "reason.steady", "lag.over", "reason.growing")):
+        journal.note({"consumerLag": check("warn", key)}, after(n))
+        assert journal.since("consumerLag", check("warn", key)) == NOW
+    assert len(journal.changes) == 1
+    journal.note({"consumerLag": check("fail", "reason.stalled")}, after(10))
+    assert len(journal.changes) == 2
+
+
 def test_a_long_text_is_cut() -> None:
     journal = HealthJournal()
     journal.note({"brokers": check("fail", output="x" * 100_000)}, NOW)

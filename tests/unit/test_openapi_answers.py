@@ -28,6 +28,8 @@ from tests.unit.test_openapi import DOCUMENT
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 _ASKS_PER_OPERATION = 40
 """Of each kind, good and bad, and the examples of the document."""
+_WITHOUT_BROKERS = ("/api/dead-letters", "/dead-letters")
+"""Addresses of what is read from the brokers, of which this site has none: here their answer is 503."""
 KNOWN = {"teacherId": (TEACHER, GONE_TEACHER), "classId": (HOMEROOM_CLASS,)}
 
 
@@ -55,7 +57,9 @@ def session() -> Iterator[requests.Session]:
 
 for _path in DOCUMENT["paths"]:
     globals()[f"test_answers_are_as_the_document_says {_path}"] = answers_as_the_document_says(
-        SCHEMA.include(path=_path), _ASKS_PER_OPERATION
+        SCHEMA.include(path=_path),
+        _ASKS_PER_OPERATION,
+        [schemathesis.checks.not_a_server_error] if _path.startswith(_WITHOUT_BROKERS) else (),
     )
 
 

@@ -1,6 +1,7 @@
 """On each page the headline is the worst of what stands below it, and says what and since when."""
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -9,7 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import ClientSession
+from aiokafka import TopicPartition
 
+from emis_streams import lag_rules
+from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.lag_report import InvalidRecords, LagReport
 from emis_streams.node import Node
 from emis_streams.sync_latency import SyncLatency
@@ -47,6 +51,33 @@ def of_others() -> LagReport:
         report.groups[1], group_id="console-consumer-1", state="STOPPED", partitions=stopped
     )
     return msgspec.structs.replace(a_report(), groups=(*a_report().groups, foreign))
+
+
+def over_its_limits(**changes: Any) -> LagReport:
+    """More records wait, and for longer, than is allowed."""
+    alerts = ("lag_over_threshold", "unsynced_over_threshold")
+    found = a_report()
+    partitions = tuple(
+        msgspec.structs.replace(p, lag=5_000, alerts=alerts, **changes) for p in found.groups[0].partitions
+    )
+    over = {"total_lag": 450_000, "max_lag_seconds": 7_200.0, "alerts": alerts, "partitions": partitions, **changes}
+    return changed(found, APP_ID, **over)
+
+
+def of_others_over_its_limits() -> LagReport:
+    over = msgspec.structs.replace(over_its_limits().groups[0], group_id="console-consumer-1")
+    return msgspec.structs.replace(a_report(), groups=(*a_report().groups, over))
+
+
+def held_changelogs() -> LagReport:
+    by = OpenTransaction(TopicPartition("emis-teacher-service-classes-changelog", 3), 7, 12, 64.0)
+    return msgspec.structs.replace(a_report(), open_transactions=(lag_rules.open_transaction(by),))
+
+
+def just_started(report: LagReport) -> Node:
+    node = serving_only(report)
+    node.began = time.monotonic() - 20
+    return node
 
 
 def waiting_events() -> LagReport:
@@ -106,6 +137,11 @@ SCENARIOS: dict[str, Callable[[], Node]] = {
     "ingesting": lambda: serving_only(a_report(), ingest=Told(an_ingest(rebalancing=True))),
     "lost": lambda: serving_only(a_report(), ingest=Told(an_ingest(lost_to_retention={("emis.class.created", 3): 41}))),
     "changelogs": lambda: serving_only(a_report(), ingest=Told(an_ingest(invalid_records=invalid()))),
+    "catches up, over its limits": lambda: serving_only(over_its_limits(state="CATCHING_UP")),
+    "within what is allowed, over a limit": lambda: serving_only(over_its_limits(state="OK")),
+    "catches up with what was before the start": lambda: just_started(over_its_limits(state="CATCHING_UP")),
+    "group of others over its limits": lambda: serving_only(of_others_over_its_limits()),
+    "changelogs held, and no copy here": lambda: serving_only(held_changelogs()),
     "standstill": lambda: serving_only(a_report(), standstill=lambda: "the event loop"),
 }
 
@@ -132,7 +168,8 @@ def headline_of(page: str) -> str:
 def looks_below(page: str) -> set[str]:
     """Of badges and figures; without the journal, which tells of what was."""
     below = re.sub(r'<section class="card" aria-labelledby="journal">.*?</section>', "", page, flags=re.DOTALL)
-    return set(re.findall(r'class="(?:badge|figure) (ok|warn|bad)"', below))
+    looks = set(re.findall(r'class="(?:badge|figure) (ok|warn|bad)"', below))
+    return looks | ({"warn"} if 'class="over"' in below else set())
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -172,6 +209,48 @@ async def test_the_reason_of_a_group_names_partition_number_and_owner(path: str)
     page = await seen(serving_only(stalled_replica()), path)
     assert "emis-teacher-service-classes-changelog-4 (10.0.0.7:6066 /10.0.0.7): The committed offset has stayed" in page
     assert "111,245" in page
+
+
+async def test_what_is_over_a_limit_is_not_called_well_and_says_what_to_do() -> None:
+    for name, badge in (
+        ("catches up, over its limits", "Catching up"),
+        ("within what is allowed, over a limit", "Over"),
+    ):
+        page = await seen(SCENARIOS[name](), "/consumer-lag")
+        assert look_of_headline(page) == "warn"
+        assert "450,000" in headline_of(page)
+        group = page[page.index('id="group-1"') :][:2000]
+        assert 'class="badge warn"' in group
+        assert badge in group
+        assert "/help/consumer-lag-grows" in group
+
+
+async def test_what_was_there_before_the_start_is_no_incident_on_any_page() -> None:
+    for path in PAGES:
+        page = await seen(SCENARIOS["catches up with what was before the start"](), path)
+        assert look_of_headline(page) == "ok"
+        assert 'class="over"' not in page
+
+
+async def test_a_group_of_others_is_no_concern_of_ours() -> None:
+    page = await seen(SCENARIOS["group of others over its limits"](), "/consumer-lag")
+    assert look_of_headline(page) == "ok"
+    assert 'class="over"' not in page
+    assert "/help/" not in page
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_what_is_not_well_has_a_way_on_in_its_own_place(name: str) -> None:
+    for path in PAGES:
+        page = await seen(SCENARIOS[name](), path)
+        for place in re.findall(r'<div class="figure (?:warn|bad)">.*?</div>', page, re.DOTALL):
+            assert 'href="/help/' in place
+        for place in re.findall(
+            r"<li><strong>(?:(?!</li>).)*?</li>", page.split('aria-labelledby="journal"')[0], re.DOTALL
+        ):
+            assert ('href="/help/' in place) == (
+                re.search('class="badge (warn|bad)"', place) is not None
+            ) or "off" in place
 
 
 async def test_no_event_came_is_not_green_while_events_wait() -> None:

@@ -33,13 +33,16 @@
   async function ask() {
     const headers = { Accept: "text/html", "Page-Language": document.documentElement.lang };
     if (stamp) headers["If-None-Match"] = stamp;
-    const signal = AbortSignal.timeout(ANSWER_WITHIN_MS);
-    const options = { headers, signal, redirect: "manual", cache: stamp ? "no-store" : "no-cache" };
+    const late = new AbortController(); // AbortSignal.timeout is missing in browsers of before 2022.
+    const limit = setTimeout(() => late.abort(), ANSWER_WITHIN_MS);
+    const options = { headers, signal: late.signal, redirect: "manual", cache: stamp ? "no-store" : "no-cache" };
     try {
       const response = await fetch(location.pathname + location.search, options);
       return { response, text: response.status === NOT_MODIFIED ? "" : await response.text() };
-    } catch (error) {
-      throw new NotThisPage(error.name === "TimeoutError" ? "silent" : "cut");
+    } catch {
+      throw new NotThisPage(late.signal.aborted ? "silent" : "cut");
+    } finally {
+      clearTimeout(limit);
     }
   }
 
@@ -51,7 +54,8 @@
   function pageIn(response, text) {
     const found = isHtml(response, text) ? new DOMParser().parseFromString(text, "text/html") : null;
     const main = found?.getElementById("live");
-    const mayFollow = live.dataset.answer === "page" ? ["page", "absent"] : ["page", "absent", "waiting"];
+    const isCertain = ["page", "absent"].includes(live.dataset.answer);
+    const mayFollow = isCertain ? ["page", "absent"] : ["page", "absent", "waiting"];
     if (main && main.dataset.page === live.dataset.page && mayFollow.includes(main.dataset.answer)) return found;
     if (isSameError(main)) return null;
     throw new NotThisPage(response.status === UNAUTHORIZED ? "login" : "other", response.status);
@@ -105,8 +109,9 @@
       if (response.status !== NOT_MODIFIED) stamp = response.headers.get("ETag");
       answered(askedAt);
     } catch (error) {
-      if (!(error instanceof NotThisPage)) throw error;
-      if (!isPaused) missed(error);
+      const isExpected = error instanceof NotThisPage;
+      if (!isPaused) missed(isExpected ? error : new NotThisPage("other"));
+      if (!isExpected) throw error; // A defect of this script: for the console.
     } finally {
       isAsking = false;
       schedule();
@@ -125,7 +130,7 @@
     misses += 1;
     live.classList.add("outdated");
     showBar("offline");
-    const reason = banner.dataset[error.reason].replace("{status}", error.status || "");
+    const reason = banner.dataset[error.reason].replace("{status}", error.status || "–");
     write(banner.querySelector("[data-title]"), banner.dataset.title.replace("{time}", clockTime(answeredAt)));
     write(banner.querySelector("[data-reason]"), reason);
     banner.querySelector("a").hidden = error.reason !== "login";
