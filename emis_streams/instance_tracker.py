@@ -33,6 +33,8 @@ class Instance(Camel, frozen=True, kw_only=True):
     """That are assigned to it in these groups."""
     health: InstanceHealth | None = None
     """By its own checks, as the registry has it; null if it is not registered."""
+    health_since: datetime | None = None
+    """Since when it is degraded, or unhealthy; null while it is healthy, or not registered."""
     is_draining: bool = False
     version: str | None = None
     started_at: datetime | None = None

@@ -35,7 +35,10 @@ def note(node: Node) -> None:
         known.add("registry")
     registered = [] if service is None else service.registry.get_all()
     lapsed = [] if service is None else service.registry.lapsed()
-    there = merged([_self(node), *map(_of_registry, registered), *_of_groups(groups or ())])
+    unwell = {} if service is None else service.registry.unwell_seconds()
+    since = {instance: now - timedelta(seconds=seconds) for instance, seconds in unwell.items()}
+    of_registry = [_of_registry(info, since.get(info.instance)) for info in registered]
+    there = merged([_self(node), *of_registry, *_of_groups(groups or ())])
     gone = [_lapsed(info, now - timedelta(seconds=seconds)) for info, seconds in lapsed]
     node.instances.note(now, there, gone, known)
 
@@ -64,13 +67,14 @@ def _self(node: Node) -> Instance:
     )
 
 
-def _of_registry(info: ServiceInfo) -> Instance:
+def _of_registry(info: ServiceInfo, unwell_since: datetime | None = None) -> Instance:
     return Instance(
         name=info.instance_name or f"{info.host}:{info.port}",
         service=info.name,
         address=f"{info.host}:{info.port}",
         sources=("registry",),
         health=info.health.value,
+        health_since=unwell_since,
         is_draining=info.is_draining,
         version=info.version,
         started_at=info.started_at,
@@ -113,6 +117,7 @@ def _both(first: Instance, second: Instance) -> Instance:
         groups=tuple(sorted({*first.groups, *second.groups})),
         partitions=first.partitions + second.partitions,
         health=first.health or second.health,
+        health_since=first.health_since or second.health_since,
         is_draining=first.is_draining or second.is_draining,
         version=first.version or second.version,
         started_at=first.started_at or second.started_at,

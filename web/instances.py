@@ -1,6 +1,7 @@
 """All instances of workers and services on one page: who is there, how each is, and who is missing since when."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from aiohttp import web
 
@@ -39,6 +40,16 @@ class Row:
     state: str
     page: str | None
     """Address of its pages."""
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it is not well; None if it is, or if that is not known."""
+        return self.instance.missing_since or (self.instance.health_since if self.look in ("warn", "bad") else None)
+
+    @property
+    def topic(self) -> str | None:
+        """What to do about it; None if it is well."""
+        return SERVICE if self.look in ("warn", "bad") else None
 
 
 @routes.get("/api/instances")
@@ -86,7 +97,7 @@ def _row(t: Texts, one: Instance, settings: Settings) -> Row:
 
 def _state(row: Row) -> PartState:
     name = f"{row.instance.service} {row.instance.name}"
-    since, on_purpose = row.instance.missing_since, row.look == "off"
+    on_purpose = row.look == "off"
     return PartState(
-        part=name, look=row.look, name=name, text=row.state, since=since, topic=SERVICE, counts=not on_purpose
+        part=name, look=row.look, name=name, text=row.state, since=row.since, topic=SERVICE, counts=not on_purpose
     )

@@ -9,7 +9,7 @@ from emis_streams.node import Node
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
 from web.help_topics import OF_FIGURE
 from web.i18n import Texts
-from web.lag_states import READ_MODEL, group_since, ingest_group, is_over, measured
+from web.lag_states import READ_MODEL, group_since, is_over, main_group, measured
 from web.verdict import Look
 
 
@@ -37,7 +37,7 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     """The numbers at the head of the page: rate, lag, age, sync latency, dead letters."""
     now = time.monotonic()
     age_seconds = None if node.lag is None else node.lag.age_seconds(now)
-    group = ingest_group(report)
+    group = main_group(node, report)
     waiting = None if group is None or report.error is not None else group.total_lag
     figures = [*group_figures(t, node, report), age_figure(t, report, age_seconds, node.now())]
     if READ_MODEL in node.sync_latency:
@@ -50,7 +50,7 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
 
 def group_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     """Rate and lag of the ingesting group; nothing if it was not measured."""
-    group = ingest_group(report)
+    group = main_group(node, report)
     if group is None:
         return []
     over = is_over(node, group, group, "lag_over_threshold")

@@ -21,6 +21,7 @@ from web.lag_states import (
     is_over,
     lag_states,
     look_of,
+    main_parts,
     partition_since,
     reason,
     state_in_words,
@@ -48,7 +49,7 @@ def _values(request: web.Request) -> dict[str, object]:
     history = () if monitor is None else monitor.history()
     t = texts_of(request)
     figures = [] if report is None else lag_figures(t, node, report)
-    found = verdict([*lag_states(t, node, report), *figure_states(figures)], main=["consumerLag"])
+    found = verdict([*lag_states(t, node, report), *figure_states(figures)], main=main_parts(node))
     return {
         "report": report,
         "verdict": found,
@@ -58,7 +59,7 @@ def _values(request: web.Request) -> dict[str, object]:
         "topic": partial(topic_of, node),
         "over": partial(is_over, node),
         "group_since": partial(group_since, node),
-        "partition_since": partition_since,
+        "partition_since": partial(partition_since, node),
         "follower_look": follower_look,
         "follower_since": partial(follower_since, node),
         "follower_topic": follower_topic,
@@ -69,7 +70,7 @@ def _values(request: web.Request) -> dict[str, object]:
         "reason": lambda verdict: reason(t, verdict),
         "held_topic": OF_LAG_STATE["OPEN_TRANSACTION"],
         "held": lambda by: held(t, by),
-        "group_about": lambda group: about_group(t, group),
+        "group_about": partial(about_group, t, node),
         "table": LagTable.of(request),
         "most_rows": MOST_ROWS,
         "option": lambda **changed: with_query(request, **changed),

@@ -29,12 +29,19 @@ _INGESTING = frozenset(app_id(subject.service) for subject in (*SUBJECTS, *LESSO
 """Groups of workers that keep what events say: teacher workers, and services that hear of lessons."""
 
 
-def ingest_group(report: LagReport) -> GroupLag | None:
-    """The group of the ingesting workers."""
-    return next((group for group in report.groups if group.group_id in _INGESTING), None)
+def main_group(node: Node, report: LagReport) -> GroupLag | None:
+    """The group of the ingesting workers; of a service that answers requests, its own."""
+    known = _INGESTING | _own_group(node)
+    return next((group for group in report.groups if group.group_id in known), None)
 
 
-_OURS = _INGESTING | {REPLICA_GROUP}
+def _own_group(node: Node) -> frozenset[str]:
+    return frozenset() if node.service is None else frozenset({app_id(node.service.name)})
+
+
+def main_parts(node: Node) -> tuple[str, ...]:
+    """What is worth a word while it is well: ingestion, where this process shows it."""
+    return () if _own_group(node) - _INGESTING else ("consumerLag",)
 
 
 def measured(report: LagReport, look: Look) -> Look:
@@ -50,7 +57,7 @@ def is_over(node: Node, group: GroupLag, judged: Judged, alert: Alert) -> bool:
 
     What was there before this process started is worked off first, and is no incident (as in `health_checks`).
     """
-    return alert in judged.alerts and is_ours(group) and not is_catching_up(group, node.uptime_seconds)
+    return alert in judged.alerts and is_ours(node, group) and not is_catching_up(group, node.uptime_seconds)
 
 
 def look_of(node: Node, report: LagReport, group: GroupLag, judged: Judged | None = None) -> Look:
@@ -59,7 +66,7 @@ def look_of(node: Node, report: LagReport, group: GroupLag, judged: Judged | Non
     A group of others is named with its state, and is no concern of this system.
     """
     judged = judged or group
-    if not is_ours(group) or judged.state == "UNKNOWN":
+    if not is_ours(node, group) or judged.state == "UNKNOWN":
         return "off"
     look = LOOKS[judged.severity]
     return measured(report, "warn" if look == "ok" and is_over_any(node, group, judged) else look)
@@ -77,9 +84,9 @@ def state_in_words(t: Texts, node: Node, group: GroupLag, judged: Judged | None 
     return t("lagstate.OVER_LIMIT" if is_over_limit else f"lagstate.{judged.state}")
 
 
-def is_ours(group: GroupLag) -> bool:
+def is_ours(node: Node, group: GroupLag) -> bool:
     """Whether it belongs to this system; others may read the same topics and stop when they like."""
-    return group.group_id in _OURS
+    return group.group_id in _INGESTING | {REPLICA_GROUP} | _own_group(node)
 
 
 def follower_look(follower: FollowerLag) -> Look:
@@ -94,7 +101,7 @@ def follower_look(follower: FollowerLag) -> Look:
 def topic_of(node: Node, group: GroupLag, judged: Judged | None = None) -> str | None:
     """What to do about a group, or a partition of it; None if it is well, or of others."""
     judged = judged or group
-    if not is_ours(group):
+    if not is_ours(node, group):
         return None
     if judged.severity == "ok" and is_over_any(node, group, judged):
         return OF_LAG_STATE["BEHIND"]
@@ -107,15 +114,15 @@ def group_since(node: Node, group: GroupLag) -> datetime | None:
 
     The journal knows also what was before this process started.
     """
-    if not is_ours(group) or (group.severity == "ok" and not is_over_any(node, group, group)):
+    if not is_ours(node, group) or (group.severity == "ok" and not is_over_any(node, group, group)):
         return None
     noted = node.journal.failing_since("replica" if group.group_id == REPLICA_GROUP else "consumerLag")
     return min((since for since in (noted, group.since) if since is not None), default=None)
 
 
-def partition_since(group: GroupLag, partition: PartitionLag) -> datetime | None:
+def partition_since(node: Node, group: GroupLag, partition: PartitionLag) -> datetime | None:
     """Since when a partition of a group is not well; None if it is, or of others."""
-    return partition.since if is_ours(group) else None
+    return partition.since if is_ours(node, group) else None
 
 
 def follower_since(node: Node, follower: FollowerLag) -> datetime | None:
@@ -145,7 +152,7 @@ def lag_states(t: Texts, node: Node, report: LagReport | None) -> Iterator[PartS
             part="brokers", look="bad", name=t("part.brokers"), text=report.error, since=since, topic=BROKERS
         )
     for group in report.groups:
-        if is_ours(group):
+        if is_ours(node, group):
             yield _group_state(t, node, report, group)
     for follower in report.followers:
         yield _follower_state(t, node, follower)
@@ -156,12 +163,12 @@ def lag_states(t: Texts, node: Node, report: LagReport | None) -> Iterator[PartS
 
 def _group_state(t: Texts, node: Node, report: LagReport, group: GroupLag) -> PartState:
     check = "replica" if group.group_id == REPLICA_GROUP else "consumerLag"
-    name = t("follower.replica") if group.group_id == REPLICA_GROUP else t("verdict.ingestion")
+    name = "verdict.ingestion" if group.group_id in _INGESTING else "verdict.requests"
     behind = t("verdict.behind", state=state_in_words(t, node, group), lag=t.number(group.total_lag))
     return PartState(
         part="group.replica" if group.group_id == REPLICA_GROUP else check,
         look=look_of(node, report, group),
-        name=name,
+        name=t("follower.replica" if group.group_id == REPLICA_GROUP else name),
         text=behind,
         since=group_since(node, group),
         topic=topic_of(node, group),
@@ -238,7 +245,11 @@ def held(t: Texts, by: OpenTransactionLag) -> str:
     return f"{by.topic}-{by.partition}: {t.say('reason.open_transaction', params, by.reason)}"
 
 
-def about_group(t: Texts, group: GroupLag) -> str:
+def about_group(t: Texts, node: Node, group: GroupLag) -> str:
     """What a group is there for."""
-    known = {**dict.fromkeys(_INGESTING, "group.ingest"), REPLICA_GROUP: "group.replica"}
+    known = {
+        **dict.fromkeys(_own_group(node), "group.requests"),
+        **dict.fromkeys(_INGESTING, "group.ingest"),
+        REPLICA_GROUP: "group.replica",
+    }
     return t(known.get(group.group_id, "group.other"))

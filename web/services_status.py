@@ -1,5 +1,6 @@
 """`/services/status` of the gateway: all services that are registered or routed to, and the breakers of their calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -14,7 +15,6 @@ from emis_streams.services.admission import Admission
 from emis_streams.services.circuit_breaker import State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
-from emis_streams.settings import Settings
 from web.access import is_operator
 from web.addresses import page_of
 from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_of
@@ -96,6 +96,9 @@ class _Row:
     version: str = ""
     since: datetime | None = None
     missing_since: datetime | None = None
+    """When it was last heard of."""
+    unwell_since: datetime | None = None
+    """Since when it is degraded, or unhealthy, or nobody is there."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,10 @@ class _BreakerRow:
 
 
 def _values(request: web.Request, status: ServicesStatus) -> dict[str, object]:
-    t, settings = texts_of(request), request.app[NODE].settings
+    t = texts_of(request)
     breakers = _breaker_rows(status)
-    rows = [row for service in status.services for row in _rows(t, service, settings)]
-    rows += _missing_rows(request, status)
+    missing = _missing_rows(request, status)
+    rows = [row for service in status.services for row in _rows(request, service, missing)] + missing
     found = verdict([*map(_row_state, rows), *(_breaker_state(t, breaker) for breaker in breakers)])
     return {
         "status": status,
@@ -163,7 +166,7 @@ def _missing_rows(request: web.Request, status: ServicesStatus) -> list[_Row]:
     """Instances that went without leaving, for a day."""
     node = request.app[NODE]
     assert isinstance(node.service, GatewayService)
-    t, now = texts_of(request), datetime.fromtimestamp(node.clock.unix_seconds(), UTC)
+    t, now = texts_of(request), node.now()
     running = {service.name for service in status.services if service.instances}
     return [
         _Row(
@@ -183,7 +186,7 @@ def _missing_rows(request: web.Request, status: ServicesStatus) -> list[_Row]:
 def _row_state(row: _Row) -> PartState:
     is_draining = row.look == "off"  # On purpose.
     part = f"{row.name} {row.where}".strip()
-    since = row.missing_since
+    since = row.missing_since or row.unwell_since
     return PartState(
         part=part, look=row.look, name=part, text=row.state, since=since, topic=SERVICE, counts=not is_draining
     )
@@ -197,9 +200,14 @@ def _breaker_state(t: Texts, row: _BreakerRow) -> PartState:
     )
 
 
-def _rows(t: Texts, service: ServiceStatus, settings: Settings) -> list[_Row]:
+def _rows(request: web.Request, service: ServiceStatus, missing: Sequence[_Row]) -> list[_Row]:
+    """Of a service; if nobody is there, since the last one was heard of, or since this process looks."""
+    t, node = texts_of(request), request.app[NODE]
+    assert isinstance(node.service, GatewayService)
     if not service.instances:
-        return [_Row(service.name, "bad", t("services.missing"))]
+        heard = [row.missing_since for row in missing if row.name == service.name and row.missing_since is not None]
+        return [_Row(service.name, "bad", t("services.missing"), unwell_since=max(heard, default=node.started_at))]
+    settings, now, unwell = node.settings, node.now(), node.service.registry.unwell_seconds()
     return [
         _Row(
             info.name,
@@ -209,6 +217,7 @@ def _rows(t: Texts, service: ServiceStatus, settings: Settings) -> list[_Row]:
             page_of(f"{info.host}:{info.port}", settings),
             info.version,
             info.started_at,
+            unwell_since=now - timedelta(seconds=unwell[info.instance]) if info.instance in unwell else None,
         )
         for info in service.instances
     ]

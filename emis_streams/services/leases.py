@@ -10,7 +10,7 @@ import logging
 
 from emis_streams.engine.throttled_log import ThrottledLog
 from emis_streams.errors import InvalidEvent
-from emis_streams.services.registry import ServiceInfo, info_of
+from emis_streams.services.registry import Health, ServiceInfo, info_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class Leases:
         """Monotonic, of the last record; None: the end that was seen at the start is not reached yet."""
         self._of: dict[str, tuple[ServiceInfo, float]] = {}
         """Each instance, and when its last record came."""
+        self._health: dict[str, tuple[Health, float]] = {}
+        """What each tells of its health, and since when."""
         self.left_out = 0
         """Records that tell of no instance, or of one too many."""
         self._log = ThrottledLog(logger)
@@ -46,6 +48,7 @@ class Leases:
         instance = (key or b"").decode(errors="backslashreplace")
         if value is None:
             self._of.pop(instance, None)
+            self._health.pop(instance, None)
             return
         try:
             info = info_of(key, value)
@@ -55,6 +58,9 @@ class Leases:
             self._log.warning(f"registry: left out what {instance[:_SHOWN_CHARACTERS]!r} tells of itself: {reason}")
             return
         self._of[instance] = (info, self._now)
+        health, _ = self._health.get(instance, (None, 0.0))
+        if health is not info.health:
+            self._health[instance] = (info.health, self._now)
 
     def _time_of(self, timestamp_ms: int, monotonic: float) -> float:
         if self._read_at is None:
@@ -67,6 +73,7 @@ class Leases:
         if instance in self._of or len(self._of) < MOST_INSTANCES:
             return
         self._of = {name: (info, at) for name, (info, at) in self._of.items() if self._holds(at)}
+        self._health = {name: found for name, found in self._health.items() if name in self._of}
         if len(self._of) >= MOST_INSTANCES:
             raise InvalidEvent(f"there are {MOST_INSTANCES} instances already")
 
@@ -76,6 +83,14 @@ class Leases:
     def lapsed(self) -> list[tuple[ServiceInfo, float]]:
         """All whose lease has run out and that did not say goodbye, with the seconds since they were last heard of."""
         return [(info, self._now - at) for _, (info, at) in sorted(self._of.items()) if not self._holds(at)]
+
+    def unwell_seconds(self) -> dict[str, float]:
+        """For how long each instance has told that it is degraded, or unhealthy, as far as that was read."""
+        return {
+            instance: self._now - since
+            for instance, (health, since) in self._health.items()
+            if health is not Health.HEALTHY
+        }
 
     def holding(self) -> list[ServiceInfo]:
         """All whose lease has not run out, sorted by instance."""

@@ -70,6 +70,10 @@ class TopicRegistry:
         """Instances that stopped telling of themselves without leaving, with the seconds since the last time."""
         return self._leases.lapsed()
 
+    def unwell_seconds(self) -> dict[str, float]:
+        """For how long each instance that is not healthy has told so."""
+        return self._leases.unwell_seconds()
+
     @property
     def left_out(self) -> int:
         """Records that told of no instance, since the start."""

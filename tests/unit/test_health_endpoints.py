@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from emis_streams.engine.open_transactions import OpenTransaction
+from emis_streams.health_journal import HealthJournal
 from emis_streams.node import NODE, FollowerStatus, IngestStatus, Node
 from tests.pages import ToldLag, a_history, a_node, a_report, serving
 from tests.services import until
@@ -273,6 +275,20 @@ async def test_the_journal_is_on_the_page_and_as_json_and_checks_say_since_when(
             assert page.count("gone") >= 2
     finally:
         watching.cancel()
+
+
+async def test_a_start_is_kept_even_if_the_process_is_killed_before_anything_changes(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    worker = node(lag=ToldLag(None))
+    worker.journal = HealthJournal(path)
+    watching = asyncio.create_task(keep_journal(worker))
+    try:
+        await until(path.exists)
+    finally:
+        watching.cancel()
+    later = HealthJournal(path)
+    later.load()
+    assert [change.part for change in later.changes] == ["process"]
 
 
 async def test_the_journal_waits_for_the_first_look_at_the_brokers() -> None:

@@ -11,7 +11,7 @@ from emis_streams import instances
 from emis_streams.instance_tracker import FORGET_AFTER, MOST_INSTANCES, Instance, InstanceTracker, Source
 from emis_streams.lag_report import LagReport, Owner
 from emis_streams.services.leases import Leases
-from emis_streams.services.registry import ServiceInfo
+from emis_streams.services.registry import Health, ServiceInfo
 from emis_streams.settings import Settings
 from tests.pages import ToldLag, a_node, a_report, serving
 
@@ -109,6 +109,21 @@ def test_leases_tell_who_went_without_leaving() -> None:
         leases.apply(infos[0].instance.encode(), msgspec.json.encode(infos[0]), 0, at)
     assert [(info.port, seconds) for info, seconds in leases.lapsed()] == [(3, 12.0)]
     assert [info.port for info in leases.holding()] == [1]
+
+
+def test_leases_tell_since_when_an_instance_is_not_healthy() -> None:
+    leases = Leases(lease_seconds=10.0)
+    leases.start_timing(0.0)
+    info = ServiceInfo(name="lessons", version="1", host="a", port=1, started_at=NOON)
+    told = [Health.HEALTHY, Health.DEGRADED, Health.DEGRADED, Health.UNHEALTHY, Health.UNHEALTHY, Health.HEALTHY]
+    found = []
+    for at, health in enumerate(told):
+        record = msgspec.json.encode(msgspec.structs.replace(info, health=health))
+        leases.apply(info.instance.encode(), record, 0, float(at))
+        found.append(leases.unwell_seconds().get(info.instance))
+    assert found == [None, 0.0, 1.0, 0.0, 1.0, None]
+    leases.apply(info.instance.encode(), None, 0, 7.0)
+    assert leases.unwell_seconds() == {}
 
 
 def a_report_of(*names: str) -> LagReport:

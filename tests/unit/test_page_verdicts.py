@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -251,6 +252,19 @@ async def test_what_is_not_well_has_a_way_on_in_its_own_place(name: str) -> None
             assert ('href="/help/' in place) == (
                 re.search('class="badge (warn|bad)"', place) is not None
             ) or "off" in place
+
+
+@pytest.mark.parametrize(("language", "named"), [("en", "Requests: Stalled, 5 behind"), ("vi", "Xử lý yêu cầu")])
+async def test_the_own_group_of_a_service_that_answers_requests_is_its_concern(language: str, named: str) -> None:
+    found = a_report()
+    stalled = msgspec.structs.replace(
+        found.groups[0], group_id="emis-lessons-service", state="STALLED", severity="error", total_lag=5
+    )
+    node = serving_only(msgspec.structs.replace(found, groups=(stalled,), followers=()))
+    node.service = SimpleNamespace(name="lessons")  # type: ignore[assignment]
+    page = await seen(node, "/consumer-lag", language)
+    assert look_of_headline(page) == "bad"
+    assert headline_of(page).startswith(named)
 
 
 async def test_no_event_came_is_not_green_while_events_wait() -> None:

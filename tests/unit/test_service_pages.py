@@ -1,6 +1,7 @@
 """What a service tells of itself over HTTP, and pages of other services through the gateway."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from aiohttp import ClientTimeout, web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
+from emis_streams.health_journal import HealthJournal
 from emis_streams.node import NODE, Node
 from emis_streams.services.circuit_breaker import Limits, State
 from emis_streams.services.gateway import GatewayService, page_session
@@ -97,8 +99,23 @@ async def test_an_open_breaker_makes_the_service_degraded(gateway: GatewayServic
             raise ConnectionError("away")
     async with http_of(gateway) as http:
         status, body = await get(http, "/health")
+        _, again = await get(http, "/health")
+        _, journal = await get(http, "/health/journal")
     assert (status, body["status"]) == (200, "degraded")
     assert "lessons create-lesson" in body["checks"]["circuitBreakers"]["output"]
+    assert again["checks"]["circuitBreakers"]["since"] == body["checks"]["circuitBreakers"]["since"] is not None
+    assert [(change["part"], change["after"]) for change in journal["changes"]] == [("circuitBreakers", "warn")]
+
+
+async def test_the_journal_of_a_service_is_there_again_after_a_restart(gateway: GatewayService, tmp_path: Path) -> None:
+    gateway.register_health_checks()
+    gateway.journal = HealthJournal(tmp_path / "journal.json")
+    gateway.journal.note_start("0.2.0", datetime.now(UTC))
+    await gateway._told()  # A heartbeat.
+    later = HealthJournal(tmp_path / "journal.json")
+    later.load()
+    assert [change.part for change in later.changes] == ["process"]
+    assert later.since("memory", (await gateway.get_health()).checks["memory"]) is not None
 
 
 async def test_it_is_alive_at_once_and_ready_when_it_has_what_it_needs(gateway: GatewayService) -> None:
@@ -178,6 +195,15 @@ async def test_the_status_of_all_services_names_who_is_missing(gateway: GatewayS
         "lessons": ("degraded", False, 1),
         "teacher": ("unhealthy", True, 0),
     }
+
+
+async def test_the_page_says_since_when_a_service_is_missing_or_not_healthy(gateway: GatewayService) -> None:
+    register(gateway, 8002, "lessons", health=Health.DEGRADED)
+    address, html = "/services/status?lang=en", {"Accept": "text/html"}
+    async with http_of(gateway) as http, http.get(address, headers=html) as response:
+        text = await response.text()
+    rows = re.findall(r'<tr role="row"><th scope="row".*?</tr>', text, re.DOTALL)
+    assert len([row for row in rows if "Since" in row and "What to do" in row]) == len(rows) == 2
 
 
 @pytest.mark.parametrize(("language", "missing"), [("en", "Missing"), ("vi", "Không hoạt động")])
