@@ -251,7 +251,7 @@ async def test_a_refused_form_does_not_ask_for_what_its_address_shows(worker: st
     """The answer to a POST is not what a GET of the same address brings."""
     async with reading() as reader:
         page = reader.page
-        await page.goto(f"{worker}health")
+        await page.goto(f"{worker}/health")
         await page.evaluate(
             """() => {
                 const form = document.body.appendChild(document.createElement("form"));
@@ -271,7 +271,7 @@ async def test_a_defect_of_a_script_does_not_leave_the_page_called_up_to_date(
     async with reading() as reader:
         page = reader.page
         await page.goto(site + "/health")
-        await page.evaluate("htmx.swap = () => { throw new Error('a defect') }")
+        await page.evaluate("() => { htmx.swap = () => { throw new Error('a defect'); }; }")
         await ask_now(page)
         await expect(page.get_by_role("alert")).to_be_visible()
         assert await marks_of_being_well(page) == []
