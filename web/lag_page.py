@@ -54,7 +54,7 @@ def _values(request: web.Request) -> dict[str, object]:
         "report": report,
         "verdict": found,
         "headline": headline(t, found),
-        "look": partial(look_of, node, report),
+        "look": None if report is None else partial(look_of, node, report),
         "state": partial(state_in_words, t, node),
         "topic": partial(topic_of, node),
         "over": partial(is_over, node),
