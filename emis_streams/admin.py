@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from emis_streams import topics
 from emis_streams.errors import InvalidSetting, Unavailable
@@ -113,6 +114,30 @@ async def _wait_for_leaders(client: Any, names: Sequence[str]) -> None:
         raise Unavailable(
             f"no leader after {READY_TIMEOUT_SECONDS:.0f} s for partitions of: {', '.join(leaderless)}"
         ) from None
+
+
+async def wait_until_each_broker_knows(settings: Settings, wanted: Sequence[Topic] | None = None) -> None:
+    """Waits until every broker lists the topics: one learns of them a moment after the controller has made them, and
+    on a busy machine that is long enough for a client to be told that there are none.
+
+    Raises Unavailable if a broker does not list them in time.
+    """
+    names = [topic.name for topic in (topics.all_topics() if wanted is None else wanted)]
+    async with admin_client(settings) as client:
+        for broker in (await client.describe_cluster())["brokers"]:
+            try:
+                async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                    while _without_leader(await _topics_at(client, broker["node_id"], names)):
+                        await asyncio.sleep(_POLL_SECONDS)
+            except TimeoutError:
+                where, waited = f"{broker['host']}:{broker['port']}", f"{READY_TIMEOUT_SECONDS:.0f} s"
+                raise Unavailable(f"broker {where} does not know all topics after {waited}") from None
+
+
+async def _topics_at(client: Any, node_id: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    response = await client._send_request_to_node(node_id, MetadataRequest(list(names)))
+    described: list[dict[str, Any]] = response.to_object()["topics"]
+    return described
 
 
 def _without_leader(described: Sequence[dict[str, Any]]) -> list[str]:

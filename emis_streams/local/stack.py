@@ -90,11 +90,12 @@ class Stack:
             self._supervisor.keep(node.process)
 
     def _prepare(self) -> None:
-        from emis_streams.admin import ensure_topics
+        from emis_streams.admin import ensure_topics, wait_until_each_broker_knows
         from emis_streams.replica.migrate import upgrade
 
         with self._progress.step("Topics and database"):
             asyncio.run(ensure_topics(self._plan.settings))
+            asyncio.run(wait_until_each_broker_knows(self._plan.settings))
             upgrade(self._plan.settings.database_url)
 
     def _start_workers(self) -> None:

@@ -75,6 +75,17 @@ async def test_a_missing_topic_is_a_difference(settings: Settings) -> None:
     ]
 
 
+async def test_a_broker_that_does_not_know_a_topic_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, missing = a_topic(), a_topic()
+    await admin.ensure_topics(settings, [known])
+    await admin.wait_until_each_broker_knows(settings, [known])
+    monkeypatch.setattr(admin, "READY_TIMEOUT_SECONDS", 0.5)
+    with pytest.raises(Unavailable, match=rf"{settings.kafka_brokers} does not know all topics"):
+        await admin.wait_until_each_broker_knows(settings, [known, missing])
+
+
 async def test_more_copies_than_brokers_is_a_setting_to_change(settings: Settings) -> None:
     for_three = msgspec.structs.replace(settings, replication_factor=3, min_insync_replicas=2)
     with pytest.raises(InvalidSetting, match=r"REPLICATION_FACTOR=3 .* has 1 broker.*MIN_INSYNC_REPLICAS"):
