@@ -168,6 +168,7 @@ def test_a_port_in_use_is_named_with_its_setting(place: Place, setting: str) -> 
 
 def test_from_nothing_to_a_teachers_page_and_ctrl_c_stops_workers_before_the_broker(place: Place) -> None:
     with running(place) as first:
+        assert re.search(r"^Ready after .*: healthy\.$", first.lines[-1])
         teacher = re.search(r"/teachers/([0-9a-f-]{36})", first.read_until("A teacher"))
         assert teacher is not None
         page = ask(HOST, place.port, f"/teachers/{teacher[1]}", accept="text/html")
