@@ -56,14 +56,18 @@ def health_in_words(host: str, port: int) -> str:
 
 
 def lag_is_level(report: dict[str, Any]) -> bool:
-    """Of `/api/consumer-lag`: all groups of ours and all followers of the worker."""
+    """Of `/api/consumer-lag`: all groups of ours and all followers of the worker.
+
+    A state alone does not say so: records that were written a moment ago are not late yet, however many they are.
+    """
     groups = [group for group in report["groups"] if group["groupId"] in (APP_ID, REPLICA_GROUP)]
     followers = report["followers"]
-    limit = report["thresholds"]["staleAfterSeconds"]
+    most_seconds, most_records = (report["thresholds"][name] for name in ("staleAfterSeconds", "lagMessages"))
     return (
         len(groups) == len({APP_ID, REPLICA_GROUP})
         and all(group["severity"] == "ok" and group["state"] != "CATCHING_UP" for group in groups)
-        and all(follower["caughtUp"] and (follower["delaySeconds"] or 0.0) <= limit for follower in followers)
+        and all(follower["caughtUp"] and (follower["delaySeconds"] or 0.0) <= most_seconds for follower in followers)
+        and all(one["totalLag"] <= most_records for one in (*groups, *followers))
     )
 
 

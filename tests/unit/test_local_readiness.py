@@ -52,6 +52,7 @@ def a_lag_report(**of_first_group: Any) -> dict[str, Any]:
         ({"state": "CATCHING_UP", "severity": "ok"}, False),
         ({"state": "BEHIND", "severity": "warn"}, False),
         ({"state": "STALLED", "severity": "error"}, False),
+        ({"state": "OK", "severity": "ok", "totalLag": 13_612}, False),
         ({"groupId": "of-somebody-else"}, False),
     ],
 )
@@ -65,7 +66,7 @@ def test_groups_of_others_are_not_waited_for() -> None:
     assert lag_is_level(report)
 
 
-@pytest.mark.parametrize("changes", [{"caughtUp": False}, {"delaySeconds": 5.1}])
+@pytest.mark.parametrize("changes", [{"caughtUp": False}, {"delaySeconds": 5.1}, {"totalLag": 1_001}])
 def test_a_local_copy_that_is_behind_is_waited_for(changes: dict[str, Any]) -> None:
     report = a_lag_report()
     report["followers"][0] |= changes
