@@ -5,6 +5,7 @@ from collections import deque
 from aiokafka import TopicPartition
 
 from emis_streams.brokers import ABSENT, GroupFacts
+from emis_streams.lag_assembly import Assembly
 from emis_streams.lag_foreign_groups import (
     MOST_PER_LOOK,
     MOST_SHOWN,
@@ -13,8 +14,9 @@ from emis_streams.lag_foreign_groups import (
     Importance,
     most_important,
 )
-from emis_streams.lag_measurement import Measurement, Watched, watched_by
+from emis_streams.lag_measurement import Measurement, RecordTimes, Watched, watched_by
 from emis_streams.lag_watch import Watch
+from tests.pages import THRESHOLDS
 
 TOPIC = "emis.class.created"
 NAMES = [f"stranger-{number:04}" for number in range(1_000)]
@@ -113,6 +115,23 @@ def test_how_long_a_group_was_not_level_is_forgotten_with_the_group() -> None:
         watch.add(measured(watched, name), watched)
         watch.unsynced_seconds(name, tp, 0.0, 1.0)
     assert len(watch._level_at) == len(watch.seen) == 1
+
+
+def test_a_group_and_its_partitions_say_since_when_they_are_in_a_state_that_is_not_well() -> None:
+    watched, watch = watched_by("lessons"), Watch(stale_after_seconds=5.0)
+    tp = TopicPartition(watched.sources[0], 0)
+    found = []
+    for at, committed in ((100.0, 5), (101.0, 5), (102.0, 9), (103.0, 5)):
+        facts = {"emis-lessons-service": GroupFacts("Empty", 0, committed={tp: committed})}
+        m = Measurement(at, at, None, 1, {}, facts, 0, {tp: 9}, {tp: 0})
+        watch.add(m, watched)
+        [group] = Assembly(m, watched, watch, (), RecordTimes(), THRESHOLDS).groups()
+        [partition] = group.partitions
+        assert partition.since == group.since
+        found.append((group.state, group.since and group.since.timestamp()))
+    assert found == [("STOPPED", 100.0), ("STOPPED", 100.0), ("OK", None), ("REWIND", 103.0)]
+    watch.add(Measurement(104.0, 104.0, None, 1, {}, {}, 0, {tp: 9}, {tp: 0}), watched)
+    assert watch._states == {}, "what is gone is forgotten"
 
 
 def test_an_absent_group_of_ours_is_not_one_of_others() -> None:
