@@ -2,13 +2,26 @@
 
 import re
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from emis_streams.collation import collated
 from emis_streams.ids import canonical_id
 
 MOST_CHARACTERS = 200
 """Of a query."""
-_ADDRESS = re.compile(r"(?:^|/)(?P<page>teachers|classes)/(?P<id>[^/?#\s]+)/?(?:[?#]\S*)?\s*$")
+_ADDRESS = re.compile(r"(?:^|/)(?P<page>teachers|classes)/(?P<id>[^/?#\s]+)(?:/teachers)?/?(?:[?#]\S*)?\s*$")
+
+
+class Address(NamedTuple):
+    """Of the page of a teacher or a class."""
+
+    page: str
+    """Its list: `teachers` or `classes`."""
+    id: str
+    """In canonical form."""
+
+    def __str__(self) -> str:
+        return f"/{self.page}/{self.id}"
 
 
 class Query(NamedTuple):
@@ -32,8 +45,8 @@ def only_id(text: str) -> str | None:
     return canonical_id(text)
 
 
-def page_of_address(text: str) -> str | None:
-    """The path of the page, if the text is the address of a teacher's or a class's page, at whatever host."""
+def address_of(text: str) -> Address | None:
+    """If the text is the address of a teacher's or a class's page, or of its JSON, at whatever host."""
     found = _ADDRESS.search(text.strip())
-    id_ = None if found is None else canonical_id(found["id"])
-    return None if found is None or id_ is None else f"/{found['page']}/{id_}"
+    id_ = None if found is None else canonical_id(unquote(found["id"]))
+    return None if found is None or id_ is None else Address(found["page"], id_)

@@ -9,7 +9,7 @@ from emis_streams.answers import FoundClass, FoundTeacher, SearchPage
 from emis_streams.node import NODE
 from emis_streams.read_model.model import CLASS, TEACHER, ReadModel
 from emis_streams.read_model.name_search import SearchCursor
-from emis_streams.search_query import MOST_CHARACTERS, Query, only_id, page_of_address, query_of
+from emis_streams.search_query import MOST_CHARACTERS, Query, address_of, only_id, query_of
 from web.classes import find_class
 from web.freshness import FRESHNESS
 from web.pages import render, wants_html
@@ -41,6 +41,7 @@ class _List(NamedTuple):
 _ALL = _List("/search", (TEACHER, CLASS), "all", shows_all=False)
 _TEACHERS = _List("/teachers", (TEACHER,), "teachers", shows_all=True)
 _CLASSES = _List("/classes", (CLASS,), "classes", shows_all=True)
+_LISTS = (_ALL, _TEACHERS, _CLASSES)
 
 
 @routes.get("/api/search")
@@ -102,15 +103,21 @@ async def _answer(request: web.Request, of: _List) -> web.StreamResponse:
     if not wants_html(request):
         return _as_json(request, of)
     text = QUERY.of(request)
-    path = page_of_address(text)
-    if path is None and (id_ := only_id(text)) is not None:
-        path, _ = await path_of_id(request, id_)
+    path = await _path_of(request, text)
     if path is not None:
         raise web.HTTPSeeOther(path)
     found = _search(request, of)
     if isinstance(found, Refusal):
         return refuse(request, found)
     return render(request, "search.html", _values(request, of, found), live=False, audience="teachers")
+
+
+async def _path_of(request: web.Request, text: str) -> str | None:
+    """The page that the text names: by its address, or by the id of what it shows."""
+    address, id_ = address_of(text), only_id(text)
+    if address is not None:
+        return str(address)
+    return None if id_ is None else (await path_of_id(request, id_))[0]
 
 
 def _as_json(request: web.Request, of: _List) -> web.StreamResponse:
@@ -132,13 +139,12 @@ def _search(request: web.Request, of: _List) -> SearchPage | Refusal:
 
 
 def _found(model: ReadModel, of: _List, text: str, limit: int, after: SearchCursor | None) -> SearchPage:
-    id_, query = only_id(text), query_of(text)
-    if id_ is not None:
-        of_id = [one for one in model.of_id(id_) if _kind(one) in of.kinds]
-        if of_id:
-            return SearchPage(results=of_id, next_after=None, complete=True, source="local")
-    if query == Query(()) and (text or not of.shows_all):
-        return SearchPage(results=[], next_after=None, complete=True, source="local")
+    address, query = address_of(text), query_of(text)
+    id_ = only_id(text) if address is None else address.id
+    of_id = [] if id_ is None else [one for one in model.of_id(id_) if _kind(one) in of.kinds]
+    finds_nothing = address is not None or (query == Query(()) and (text != "" or not of.shows_all))
+    if of_id or finds_nothing:
+        return SearchPage(results=of_id, next_after=None, complete=True, source="local")
     return model.search(query, of.kinds, limit, after)
 
 
@@ -149,6 +155,7 @@ def _kind(one: FoundTeacher | FoundClass) -> bytes:
 def _values(request: web.Request, of: _List, page: SearchPage) -> dict[str, Any]:
     return {
         "list": of,
+        "lists": _LISTS,
         "query": QUERY.of(request),
         "page": page,
         "teachers": [one for one in page.results if isinstance(one, FoundTeacher)],

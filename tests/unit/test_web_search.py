@@ -135,9 +135,19 @@ async def test_the_id_of_a_school_finds_what_is_of_it(client: ClientSession) -> 
 async def test_an_id_finds_its_teacher_or_class_as_json(client: ClientSession) -> None:
     assert names(await answer(client, "/api/search", q=TEACHER)) == ["Nguyễn Thị Ánh Nguyệt"]
     assert names(await answer(client, "/api/classes", q=HOMEROOM_CLASS)) == ["Lớp 12 Chuyên Văn"]
+    assert names(await answer(client, "/api/search", q=f"http://127.0.0.1:6066/teachers/{TEACHER.upper()}/")) == [
+        "Nguyễn Thị Ánh Nguyệt"
+    ]
     for id_ in (GONE_TEACHER, GONE_CLASS, UNKNOWN_CLASS, "ffffffff-ffff-4fff-bfff-fffffffffff0"):
         assert names(await answer(client, "/api/search", q=id_)) == []
     assert names(await answer(client, "/api/classes", q=TEACHER)) == []
+
+
+async def test_results_can_be_narrowed_to_teachers_or_classes(client: ClientSession) -> None:
+    shown = await page(client, "/search", q="van & 10")
+    for path in ("/search", "/teachers", "/classes"):
+        assert f'<a href="{path}?q=van%20%26%2010"' in shown
+    assert '<nav class="kinds"' not in await page(client, "/teachers")
 
 
 async def test_a_deleted_teacher_is_not_found_by_name(client: ClientSession) -> None:

@@ -1,6 +1,7 @@
 // Keeps an open page up to date: asks for it again and again, and shows an answer only if it is this very page.
 // The server marks what it sends: #live has data-page (the address), data-answer (page, absent, waiting, error),
-// data-every (seconds between two questions). Whatever else comes leaves what is shown, and shows the banner.
+// data-every (seconds between two questions; a page without it is not asked for again, such as results of a search).
+// Whatever else comes leaves what is shown, and shows the banner.
 "use strict";
 
 (() => {
@@ -12,7 +13,7 @@
   const live = document.getElementById("live");
   const bar = document.querySelector("[data-live]");
   const banner = document.getElementById("banner");
-  if (!live || !bar || !banner || live.dataset.page === undefined) return;
+  if (!live || !bar || !banner || !isRefreshed()) return;
 
   let answeredAt = new Date(performance.timeOrigin);
   let isPaused = false;
@@ -28,6 +29,10 @@
       this.reason = reason;
       this.status = status;
     }
+  }
+
+  function isRefreshed() {
+    return live.dataset.every !== undefined;
   }
 
   async function ask() {
@@ -61,6 +66,11 @@
     throw new NotThisPage(response.status === UNAUTHORIZED ? "login" : "other", response.status);
   }
 
+  /** What a page waited for is at another address: a search for an id leads to the page of what has it. */
+  function leadsOn(response) {
+    return response.type === "opaqueredirect" && live.dataset.answer === "waiting";
+  }
+
   /** Whether it says only what an error page says already. */
   function isSameError(main) {
     const isError = live.dataset.answer === "error" && main?.dataset.answer === "error";
@@ -73,11 +83,13 @@
     if (window.htmx) await htmx.swap({ text: main.outerHTML, target: live, sourceElement: live, swap: "outerMorph" });
     else replace(main);
     document.title = found.title;
+    bar.dataset.running = found.querySelector("[data-live]").dataset.running; // An error is asked for more often.
     document.dispatchEvent(new Event("page:shown"));
   }
 
   /** Without the library, which a busy worker may have refused: what was opened is closed again, and no more. */
   function replace(main) {
+    for (const name of live.getAttributeNames()) if (!main.hasAttribute(name)) live.removeAttribute(name);
     for (const { name, value } of main.attributes) live.setAttribute(name, value);
     live.replaceChildren(...main.childNodes);
   }
@@ -98,11 +110,15 @@
 
   async function refresh() {
     clearTimeout(timer);
-    if (isAsking || isPaused || document.hidden) return;
+    if (isAsking || isPaused || document.hidden || !isRefreshed()) return;
     isAsking = true;
     const askedAt = new Date();
     try {
       const { response, text } = await ask();
+      if (leadsOn(response)) {
+        location.reload();
+        return;
+      }
       const found = response.status === NOT_MODIFIED && stamp ? null : pageIn(response, text);
       if (isPaused) return;
       if (found) await show(found);
@@ -151,7 +167,8 @@
   /** Many pages must not ask at the same moment, least of all when a worker comes back. */
   function schedule() {
     clearTimeout(timer);
-    if (isPaused || document.hidden) return;
+    bar.hidden = !isRefreshed();
+    if (isPaused || document.hidden || !isRefreshed()) return;
     const backoff = Math.min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** Math.min(misses, 5));
     const seconds = misses === 0 && live.dataset.answer === "page" ? everySeconds() : backoff;
     timer = setTimeout(refresh, 1000 * seconds * (0.85 + 0.3 * Math.random()));
