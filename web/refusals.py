@@ -77,6 +77,7 @@ def as_page(request: web.Request, refusal: Refusal) -> web.Response:
         "deleted_at": refusal.deleted_at,
         "offer_find": refusal.reason in ("malformed", "unknown"),
         "detail": None,
+        "query": refusal.given if refusal.reason == "no_search" else "",
     }
     page = render(
         request, "refusal.html", values, STATUS[refusal.reason], answer=_answer_of(refusal), audience="teachers"

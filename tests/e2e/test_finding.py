@@ -1,6 +1,7 @@
 """Finding teachers and classes with a browser: on a phone, with a keyboard, without scripts, in both languages."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
@@ -8,7 +9,7 @@ from playwright.async_api import expect
 from emis_streams.read_model.model import ReadModel
 from tests.e2e.axe import violations
 from tests.e2e.conftest import DESKTOP, PHONE, SCREENSHOTS, Reader, Reading
-from tests.pages import HOMEROOM_CLASS, NOBODY, TEACHER, ToldLag, a_node, a_report, serving
+from tests.pages import HOMEROOM_CLASS, NOBODY, TEACHER, ToldLag, a_node, a_report, filled_model, serving
 
 PAGES = {
     "search": "/search?q=nguyen",
@@ -32,12 +33,14 @@ async def look(reader: Reader, name: str) -> None:
     await reader.page.screenshot(path=SCREENSHOTS / f"viewport-{name}.png")
 
 
-@pytest.mark.parametrize(("language", "width"), [("vi", PHONE), ("en", PHONE), ("vi", DESKTOP)])
+@pytest.mark.parametrize(
+    ("language", "width", "scheme"), [("vi", PHONE, "dark"), ("en", PHONE, "light"), ("vi", DESKTOP, "light")]
+)
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_fits_its_screen_and_has_nothing_that_bars_readers(
-    site: str, reading: Reading, name: str, language: str, width: int
+    site: str, reading: Reading, name: str, language: str, width: int, scheme: str
 ) -> None:
-    async with reading(width=width, language=language) as reader:
+    async with reading(width=width, language=language, color_scheme=scheme) as reader:
         await reader.page.goto(site + PAGES[name])
         assert await reader.what_runs_out() == []
         assert await violations(reader.page) == []
@@ -92,6 +95,48 @@ async def test_nothing_found_says_what_to_do(site: str, reading: Reading) -> Non
         await reader.page.goto(f"{site}/search?q=xyz")
         await expect(reader.page.get_by_text("Không tìm thấy")).to_be_visible()
         await expect(reader.page.get_by_text("gõ ít từ hơn")).to_be_visible()
+
+
+async def test_a_search_that_has_to_wait_shows_its_results_by_itself(tmp_path: Path, reading: Reading) -> None:
+    async with (
+        filled_model(tmp_path) as model,
+        serving(a_node(model, ToldLag(a_report()))) as server,
+        reading() as reader,
+    ):
+        model.caught_up = False
+        await reader.page.goto(str(server.make_url("/search?q=chuyen van")))
+        await expect(reader.page.locator("h1")).to_have_text("Search is not ready")
+        await expect(reader.page.locator("header").get_by_role("searchbox")).to_have_value("chuyen van")
+        model.caught_up = True
+        await expect(reader.page.get_by_role("link", name="Lớp 12 Chuyên Văn")).to_be_visible(timeout=15_000)
+        await expect(reader.page.get_by_role("alert")).to_be_hidden()
+        await expect(reader.page.get_by_role("button", name="Pause")).to_be_hidden()  # Results are not refreshed.
+
+
+async def test_a_search_for_an_id_that_has_to_wait_leads_to_the_page_by_itself(
+    tmp_path: Path, reading: Reading
+) -> None:
+    async with (
+        filled_model(tmp_path) as model,
+        serving(a_node(model, ToldLag(a_report()))) as server,
+        reading() as reader,
+    ):
+        model.caught_up = False
+        await reader.page.goto(str(server.make_url(f"/search?q={TEACHER}")))
+        await expect(reader.page.locator("h1")).to_have_text("Search is not ready")
+        model.caught_up = True
+        await expect(reader.page.locator("h1")).to_have_text("Nguyễn Thị Ánh Nguyệt", timeout=15_000)
+
+
+async def test_results_are_narrowed_to_classes_by_a_link(site: str, reading: Reading) -> None:
+    async with reading(width=PHONE) as reader:
+        await reader.page.goto(f"{site}/search?q=van")
+        kinds = reader.page.get_by_role("navigation", name="Kinds of results")
+        await kinds.get_by_role("link", name="Classes").click()
+        await expect(reader.page).to_have_url(f"{site}/classes?q=van")
+        await expect(kinds.get_by_role("link", name="Classes")).to_have_attribute("aria-current", "page")
+        await expect(reader.page.get_by_role("link", name="Lớp 12 Chuyên Văn")).to_be_visible()
+        await expect(reader.page.get_by_role("heading", name="Teachers")).to_have_count(0)
 
 
 async def test_lists_lead_from_page_to_page(site: str, reading: Reading) -> None:

@@ -173,7 +173,9 @@ async def test_a_hostile_text_is_shown_as_it_is(site: Site, reading: Reading, ki
 async def test_the_overview_shows_hostile_names_and_goes_on_to_refresh(site: Site, reading: Reading) -> None:
     async with reading() as reader:
         await watched(reader.page)
-        async with reader.page.expect_response(lambda response: "hx" in str(response.request.headers)) as refreshed:
+        async with reader.page.expect_response(
+            lambda response: "page-language" in response.request.headers
+        ) as refreshed:
             await reader.page.goto(site.base)
         assert (await refreshed.value).status == 200
         names = [(name or "").strip() for name in await reader.page.locator(".people a").all_text_contents()]

@@ -42,6 +42,8 @@ PAGES = {
     "unknown": f"/teachers/{NOBODY}",
     "deleted": f"/teachers/{GONE_TEACHER}",
     "nothing": "/nothing/here",
+    "help": "/help",
+    "help-entry": "/help/a-group-has-stalled",
 }
 
 
