@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from emis_streams import __version__
 from emis_streams.instance_tracker import Instance, Source
 from emis_streams.lag_report import GroupLag
 from emis_streams.node import Node
@@ -63,6 +64,7 @@ def _self(node: Node) -> Instance:
         service=TEACHER if node.service is None else node.service.name,
         address=f"{config.reached_at}:{config.port}",
         sources=("self",),
+        version=__version__,
         started_at=node.started_at,
     )
 

@@ -69,7 +69,13 @@ async def instances_page(request: web.Request) -> web.StreamResponse:
     t = texts_of(request)
     rows = rows_of(t, report.instances, request.app[NODE].settings)
     found = verdict([_state(row) for row in rows])
-    values = {"rows": rows, "verdict": found, "headline": headline(t, found), "reads_registry": report.reads_registry}
+    values = {
+        "rows": rows,
+        "verdict": found,
+        "headline": headline(t, found),
+        "topic": SERVICE,
+        "reads_registry": report.reads_registry,
+    }
     return render(request, "instances.html", values)
 
 

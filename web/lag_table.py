@@ -55,11 +55,19 @@ class LagTable:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether tables are shown open: somebody looks for something in them."""
-        return self.only_lag or bool(self.filter) or self.sort != "partition"
+        """Whether all tables are shown open: somebody looks for something in them."""
+        return self.only_lag or bool(self.filter)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether rows are not all there, or not in their usual order."""
+        return self.is_narrowed or self.sort != "partition"
 
     def is_open(self, table_id: str) -> bool:
-        """Whether a table is sent: a closed one has hundreds of rows that nobody sees, every two seconds."""
+        """Whether a table is sent: a closed one has hundreds of rows that nobody sees, every two seconds.
+
+        Sorting opens none: the table whose heading was clicked would move away.
+        """
         return self.is_narrowed or table_id in self.opened
 
     def partitions(self, partitions: Sequence[PartitionLag]) -> list[PartitionLag]:

@@ -51,8 +51,8 @@ def test_every_combination_has_the_colour_of_its_worst_and_names_it(looks: tuple
         (("ok", "bad", "warn"), "Ingestion is well; Replica: 111,245 behind"),
         (("bad", "bad", "ok"), "Ingestion: 111,245 behind; Replica: 111,245 behind"),
         (("warn", "ok", "off"), "Ingestion: 111,245 behind"),
-        (("off", "ok", "ok"), "Cannot be told now: Ingestion"),
-        (("ok", "off", "off"), "Cannot be told now: Replica; Brokers"),
+        (("off", "ok", "ok"), "Not known now: Ingestion"),
+        (("ok", "off", "off"), "Not known now: Replica; Brokers"),
     ],
 )
 def test_headlines(looks: tuple[Look, ...], sentence: str) -> None:
@@ -64,7 +64,7 @@ def test_where_there_is_nothing_to_tell_is_no_fault() -> None:
     idle = state("latency", "off", counts=False)
     assert verdict([state("replica", "ok"), idle]).look == "ok"
     assert verdict([idle]).look == "off"
-    assert headline(Texts("en"), verdict([])) == "Nothing can be told yet"
+    assert headline(Texts("en"), verdict([])) == "The state is not known yet"
 
 
 def test_two_states_of_one_part_count_as_the_worse() -> None:

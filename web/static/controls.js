@@ -29,7 +29,20 @@
     to.hash = ""; // It is for browsers without scripts.
     location.assign(to);
   });
-  document.addEventListener("submit", (event) => event.target.matches("form[data-keep-place]") && rememberPlace());
+
+  /** Which tables are open may have changed since the form was made. */
+  function keepOpen(form) {
+    const field = form.elements.namedItem("open");
+    if (!field) return;
+    field.value = new URLSearchParams(location.search).get("open") || "";
+    field.disabled = !field.value;
+  }
+
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form[data-keep-place]")) return;
+    keepOpen(event.target);
+    rememberPlace();
+  });
   document.addEventListener("change", (event) => {
     const form = event.target.matches("input[type=checkbox]") && event.target.closest("form[data-keep-place]");
     if (form) form.requestSubmit();
