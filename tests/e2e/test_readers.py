@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import expect
 
+from emis_streams.engine.door import DOOR
 from emis_streams.read_model.model import ReadModel
 from tests.e2e.axe import violations
 from tests.e2e.conftest import DESKTOP, PHONE, SCREENSHOTS, Reader, Reading
@@ -133,6 +134,18 @@ async def test_axe_finds_nothing_wrong(site: str, reading: Reading, name: str, w
         await reader.page.goto(site + PAGES[name])
         await reader.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
         assert await violations(reader.page) == []
+
+
+async def test_axe_finds_nothing_wrong_with_the_page_of_an_overloaded_worker(
+    model: ReadModel, reading: Reading
+) -> None:
+    async with serving(a_node(model, ToldLag(a_report()))) as server, reading(width=PHONE, language="vi") as reader:
+        server.app[DOOR].n_requests = 1000
+        response = await reader.page.goto(str(server.make_url("/consumer-lag")))
+        assert response is not None
+        assert response.status == 503
+        assert await violations(reader.page) == []
+        assert await reader.what_runs_out() == []
 
 
 @pytest.mark.parametrize(("table", "topic", "first"), [(1, "emis.class", "Stalled"), (2, "changelog", "OK")])
