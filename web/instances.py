@@ -73,7 +73,6 @@ async def instances_page(request: web.Request) -> web.StreamResponse:
         "rows": rows,
         "verdict": found,
         "headline": headline(t, found),
-        "topic": SERVICE,
         "reads_registry": report.reads_registry,
     }
     return render(request, "instances.html", values)

@@ -12,7 +12,7 @@ from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services import registry
 from emis_streams.services.admission import Admission
-from emis_streams.services.circuit_breaker import State
+from emis_streams.services.circuit_breaker import RESET, State
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import Health, ServiceInfo
 from web.access import is_operator
@@ -146,6 +146,7 @@ def _values(request: web.Request, status: ServicesStatus) -> dict[str, object]:
         "breakers": breakers,
         "some_open": any(not row.is_closed for row in breakers),
         "may_reset": is_operator(request),
+        "why": lambda change: _why(t, change),
     }
 
 
@@ -198,6 +199,13 @@ def _breaker_state(t: Texts, row: _BreakerRow) -> PartState:
     return PartState(
         part=name, look=row.look, name=name, text=t(f"breaker.{row.report.status}"), since=since, topic=BREAKER
     )
+
+
+def _why(t: Texts, change: Change) -> str:
+    """Why a breaker changed its state, in the reader's language; what a service said is as it came."""
+    if change.reason == RESET:
+        return t("breakers.why.reset")
+    return t(f"breakers.why.{change.after}", reason=change.reason)
 
 
 def _rows(request: web.Request, service: ServiceStatus, missing: Sequence[_Row]) -> list[_Row]:

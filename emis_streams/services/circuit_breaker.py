@@ -48,6 +48,10 @@ class Limits:
     """Calls under way at once while it is HALF_OPEN."""
 
 
+RESET = "reset"
+"""Reason of a change."""
+
+
 @dataclass(frozen=True)
 class Change:
     """Of the state, for people."""
@@ -127,7 +131,7 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Calls pass again, whatever was before."""
-        self._change(State.CLOSED, "reset")
+        self._change(State.CLOSED, RESET)
 
     @contextmanager
     def calling(self, outcome_of: Callable[[Exception], Outcome] = lambda _error: Outcome.FAILED) -> Iterator[None]:

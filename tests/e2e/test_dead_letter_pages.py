@@ -88,7 +88,7 @@ async def test_a_letter_is_read_and_its_command_copied_by_keyboard(
         await page.goto(f"{empty_site}/dead-letters")
         letters = page.get_by_role("region", name="Table: Dead letters")
         await letters.get_by_role("link", name=place, exact=True).press("Enter")
-        await expect(page.get_by_role("region", name="Why it was rejected")).to_contain_text("classId")
+        await expect(page.get_by_role("group", name="Why it was rejected")).to_contain_text("classId")
         await expect(page.get_by_role("region", name="Value")).to_contain_text("Lớp 10A1")
         command = f"emis-streams dead-letters replay {place}"
         await page.get_by_role("button", name=f"Copy {command}").press("Enter")
