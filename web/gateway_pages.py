@@ -128,7 +128,7 @@ class PageEndpoint:
             if answer.status != UNAVAILABLE:
                 return answer
             last = _unavailable(info, answer)
-        text = f"{len(asked)} worker(s) of {self._page.service} asked, the last: {last or 'no answer'}"
+        text = f"instances of {self._page.service} that were asked: {len(asked)}; the last: {last or 'no answer'}"
         if isinstance(last, ServiceOverloaded):
             raise ServiceOverloaded(text) from last
         raise (NoAnswer if isinstance(last, TimeoutError) else ServiceUnavailable)(text) from last
