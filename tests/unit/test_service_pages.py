@@ -220,6 +220,25 @@ async def test_the_page_shows_the_same_and_is_live(gateway: GatewayService, lang
     assert 'href="/consumer-lag"' not in text
 
 
+async def test_why_a_breaker_changed_is_said_in_the_readers_language(gateway: GatewayService) -> None:
+    breaker = gateway.breakers.of("lessons", "get-lesson")
+    breaker._change(State.OPEN, "5 calls in a row failed, the last: no answer within 2 s")
+    breaker._change(State.HALF_OPEN, "60 s are over")
+    breaker._change(State.CLOSED, "a probe succeeded")
+    breaker.reset()
+    async with http_of(gateway) as http:
+        path = "/services/status?lang=vi"
+        async with http.get(path, headers={"Accept": "text/html"}) as response:
+            text = await response.text()
+    for shown in (
+        "Lỗi: 5 calls in a row failed, the last: no answer within 2 s",
+        "Hết thời gian chặn",
+        "Lệnh gọi thử thành công",
+        "Được người vận hành đặt lại",
+    ):
+        assert shown in text
+
+
 async def test_the_gateways_root_leads_to_its_services(gateway: GatewayService) -> None:
     async with http_of(gateway) as http, http.get("/", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/services/status")
