@@ -233,14 +233,22 @@ def _merged(
     return shown, None if at_end else Position(before)
 
 
-_NAMED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\b[0-9a-f]{8}-[0-9a-f-]{27,}\b|[0-9]+(?:[.,:][0-9]+)*")
+_NAMED = re.compile(
+    r"\bUTF-(?:8|16|32)\b|\b[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-9]{2})?|'[^']*'"
+    r"|\"[^\"]*\"|`[^`]*`|\b[0-9a-f]{8}-[0-9a-f-]{27,}\b|[0-9]+(?:[.,:][0-9]+)*"
+)
 """What differs between two records that were refused for the same reason: quoted values, ids, numbers, times."""
 
 
 def cause_of(reason: str) -> str:
     """A reason without the values that it names."""
     lines = reason.strip().splitlines()
-    return _NAMED.sub("…", lines[-1].strip()) if lines else ""
+    return _NAMED.sub(_without_value, lines[-1].strip()) if lines else ""
+
+
+def _without_value(found: re.Match[str]) -> str:
+    """The names of encodings have numbers, too."""
+    return found[0] if found[0].startswith("UTF-") else "…"
 
 
 def causes_of(lines: Iterable[LetterLine]) -> list[Cause]:

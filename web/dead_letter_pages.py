@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from aiohttp import hdrs, web
@@ -108,7 +108,16 @@ async def dead_letter_page(request: web.Request) -> web.StreamResponse:
         found = await _read_letter(request)
     except Unavailable as reason:
         return _unavailable_page(request, reason)
-    return render(request, "dead_letter.html", {"letter": found}, live=False)
+    return render(request, "dead_letter.html", {"letter": found, "sent_at": time_of(found.sent_at)}, live=False)
+
+
+def time_of(text: str | None) -> datetime | None:
+    """None for what is no time with a zone: a letter can say anything."""
+    try:
+        found = datetime.fromisoformat(text or "")
+        return None if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 async def _as_json(request: web.Request) -> web.StreamResponse:

@@ -21,7 +21,7 @@ from emis_streams.dead_letter_list import (
     page_of,
 )
 from emis_streams.dead_letters import DeadLetter
-from web.dead_letter_pages import content_of, detail_of
+from web.dead_letter_pages import content_of, detail_of, time_of
 
 START = datetime(2026, 9, 5, tzinfo=UTC)
 
@@ -114,8 +114,9 @@ def test_a_position_is_read_as_it_was_written() -> None:
         (("got `int` - at `$.classId`", "got `null` - at `$.grade`"), "got … - at …"),
         (
             ("2026-09-05T10:00:00Z is ahead by 700 s", "2026-09-06T11:00:00Z is ahead by 9 s"),
-            "…-…-…T…Z is ahead by … s",
+            "… is ahead by … s",
         ),
+        (("key: invalid UTF-8 in byte 5", "key: invalid UTF-8 in byte 17"), "key: invalid UTF-8 in byte …"),
         (("value:\n  no JSON: byte 5", "value:\n  no JSON: byte 17"), "no JSON: byte …"),
         (
             ("0c000000-0000-4000-8000-000000000001 is there", "0c000000-0000-4000-8000-00000000000f is there"),
@@ -174,3 +175,15 @@ def test_a_letter_is_shown_with_its_origin_and_its_own_headers() -> None:
     assert (found.place, found.topic, found.partition, found.offset) == ("3:42", "emis.class.updated", "7", "4711")
     assert (found.reason, found.sent_at) == ("no JSON", "1970-01-01T00:00:01.000Z")
     assert [(h.name, h.value.kind, h.value.text) for h in found.headers] == [("trace", "hexadecimal", "00")]
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("1970-01-01T00:00:01.000Z", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
+        ("2026-09-05T07:00:00+07:00", START),
+        *((text, None) for text in (None, "", "soon", "2026-09-05T07:00:00", "0001-01-01T00:00:00+14:00")),
+    ],
+)
+def test_when_a_record_was_sent_is_a_time_if_its_letter_says_one(text: str | None, time: datetime | None) -> None:
+    assert time_of(text) == time
