@@ -62,7 +62,9 @@ LOOKS = [("vi", PHONE, "dark"), ("en", PHONE, "light"), ("vi", DESKTOP, "light")
 async def test_no_dead_letters_is_good_news(empty_site: str, reading: Reading) -> None:
     async with reading(language="vi") as reader:
         await reader.page.goto(f"{empty_site}/dead-letters")
-        await expect(reader.page.get_by_text("Không có sự kiện lỗi")).to_be_visible()
+        await expect(reader.page.get_by_text("Không có sự kiện lỗi")).to_be_visible(
+            timeout=30_000
+        )  # After a first read.
         assert await violations(reader.page) == []
 
 
