@@ -116,6 +116,7 @@ async def test_the_way_from_the_overview_to_a_teacher_to_a_class_and_back(site: 
         await expect(page).to_have_url(re.compile("/teachers/"))
         await page.locator("tbody a").first.click()
         await expect(page).to_have_url(re.compile("/classes/"))
+        await page.get_by_text("Source of this data").click()
         await expect(page.get_by_text("emis.class.created")).to_be_visible()
         await page.get_by_role("link", name="EMIS Streams").click()
         await expect(page).to_have_url(f"{site}/")
