@@ -12,7 +12,8 @@ from tests.e2e.conftest import Reading
 from tests.pages import TEACHER, ToldLag, a_node, a_report, serving
 
 AGO = "time[data-ago]"
-JUST_NOW = re.compile(r"^(just now|[1-5] minutes? ago)$")
+JUST_NOW = re.compile(r"^(just now|\d+ minutes? ago)$")
+"""The teacher's rows are as old as the test process."""
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ async def test_a_browser_whose_clock_is_wrong_counts_by_the_workers(
 async def test_it_speaks_the_language_of_the_page(page_address: str, reading: Reading) -> None:
     async with reading(language="vi") as reader:
         await reader.page.goto(page_address)
-        await expect(reader.page.locator(AGO).first).to_have_text(re.compile("^(vừa xong|[1-5] phút trước)$"))
+        await expect(reader.page.locator(AGO).first).to_have_text(re.compile(r"^(vừa xong|\d+ phút trước)$"))
 
 
 async def test_without_scripts_the_time_itself_is_there(page_address: str, reading: Reading) -> None:

@@ -185,8 +185,8 @@ async def test_every_kind_of_class_is_shown_as_what_it_is(sink: ReplicaSink, rea
         source="mysql",
         class_assignments=[
             entry(0, class_name="A", is_homeroom=True, **data, **synced),
-            entry(1, class_name="B", **data, **synced),
             homeroom,
+            entry(1, class_name="B", **data, **synced),
             entry(2, deleted=True, **synced),
             entry(3),
         ],

@@ -121,6 +121,7 @@ def test_pages_show_it_as_waiting_before_the_watchdog_acts(
         records_total=0,
         waiting_for=None,
         open_transaction=None,
+        last_progress=0.0,
         row_filter=SimpleNamespace(invalid={}),
         sink_unanswered_seconds=lambda _now: seconds,
     )
