@@ -155,6 +155,7 @@ def _tell(outcome: Outcome, sent: dict[str, float], cpu_pct: float, n_connection
         "connections": n_connections,
         "rss_mb": round(rss / _MB),
         "slowest_change_seconds": max(waited.values(), default=None),
+        "refused_at": outcome.refused_at,
     }
     broken = [f"{len(sent) - len(waited)} changes were not seen"] if len(waited) < len(sent) else []
     for name, seen in outcome.kinds.items():

@@ -74,6 +74,8 @@ class Outcome:
     """When each was first seen, seconds since 1970."""
     cpu_pct: float
     """Of one core, by the tabs themselves."""
+    refused_at: dict[float, int]
+    """How many were refused when, seconds since the first tab was opened."""
 
 
 def in_this_process(opened: Opened) -> Outcome:
@@ -95,7 +97,13 @@ class _Browser:
         self._opened = opened
         self.is_measured = False
         self.marks: dict[str, float] = {}
+        self.refused_at: Counter[float] = Counter()
+        self._begun = time.monotonic()
         self.seen = {kind.name: Seen(n_tabs=len(kind.paths)) for kind in opened.kinds}
+
+    def note_refused(self, now: float) -> None:
+        """For which bursts there were: seconds since the first tab was opened, while they are opened, too."""
+        self.refused_at[round(now - self._begun, 1)] += 1
 
     @property
     def expected_marks(self) -> Sequence[str]:
@@ -120,7 +128,7 @@ class _Browser:
         cpu_pct = round(100 * (time.process_time() - cpu) / (time.monotonic() - begun), 1)
         for tab in tabs:
             tab.close()
-        return Outcome(self.seen, self.marks, cpu_pct)
+        return Outcome(self.seen, self.marks, cpu_pct, dict(sorted(self.refused_at.items())))
 
 
 class _Tab(asyncio.Protocol):
@@ -196,6 +204,7 @@ class _Tab(asyncio.Protocol):
             self._seen.first_bytes += n_bytes
         if status not in (200, 304):
             self._seen.errors[f"status {status}"] += 1
+            self._browser.note_refused(now)
         if status == 200:
             self._etag = _header(head, b"etag")
             self._look(head, body)
