@@ -30,7 +30,7 @@ from emis_streams.replica.writer import ReplicaSink
 from emis_streams.services.teacher import TeacherService
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
-from web.health import keep_journal, ready_report
+from web.health import as_told_to_others, keep_journal, ready_report
 
 __all__ = ["app"]
 
@@ -100,6 +100,7 @@ def _add_registration(app: App, config: Settings, node: Node) -> None:
     own.not_ready.append(lambda: next(iter(ready_report(node).reasons), None))
     node.service = own
     own.standstill = node.standstill
+    own.health_checks["worker"] = lambda: as_told_to_others(node)
     app.standstills.append(own.standing_still)
     app.parts.append(Part(app, "registration", own.run, own.close))
     app.before_draining.append(own.drain)

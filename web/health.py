@@ -13,7 +13,9 @@ import emis_streams
 from emis_streams import topics
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import (
+    CheckStatus,
     Cpu,
+    Health,
     HealthChanges,
     HealthReport,
     InfoReport,
@@ -23,6 +25,7 @@ from emis_streams.health_report import (
 )
 from emis_streams.node import NODE, Node
 from emis_streams.resources import Resources
+from emis_streams.services.health import Finding
 from emis_streams.settings import ROLES
 from web import health_checks
 from web.health_checks import View
@@ -36,6 +39,7 @@ _resources = Resources()
 DATABASE_TIMEOUT_SECONDS = 2.0
 JOURNAL_SECONDS = 2.0
 """How often the journal looks: what was different for less than that may have no line."""
+_STATUSES: dict[Health, CheckStatus] = {"healthy": "pass", "degraded": "warn", "unhealthy": "fail"}
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -98,6 +102,14 @@ async def health_report(node: Node) -> HealthReport:
         roles=_roles(node),
         checks=found,
     )
+
+
+async def as_told_to_others(node: Node) -> Finding:
+    """What the registry, and so the pages of all instances, hear of this worker's health."""
+    report = await health_report(node)
+    unwell = [name for name, check in report.checks.items() if check.status != "pass"]
+    text = f"Not well: {', '.join(unwell)}; /health says why." if unwell else "All checks of the worker pass."
+    return Finding(_STATUSES[report.status], text)
 
 
 async def keep_journal(node: Node) -> None:

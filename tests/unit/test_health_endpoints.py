@@ -20,7 +20,7 @@ from tests.pages import ToldLag, a_history, a_node, a_report, serving
 from tests.services import until
 from tests.unit.test_health_checks import a_follower, an_ingest, one
 from web import problems
-from web.health import keep_journal
+from web.health import as_told_to_others, keep_journal
 
 
 @dataclass
@@ -275,6 +275,20 @@ async def test_the_journal_is_on_the_page_and_as_json_and_checks_say_since_when(
             assert page.count("gone") >= 2
     finally:
         watching.cancel()
+
+
+@pytest.mark.parametrize(
+    ("worker", "status", "named"),
+    [
+        (node(lag=ToldLag(a_report())), "pass", "All checks"),
+        (node(lag=ToldLag(a_report(behind=True))), "warn", "consumerLag"),
+        (node(lag=ToldLag(a_report()), read_model=a_follower("read-model", caught_up=False)), "fail", "readModel"),
+    ],
+)
+async def test_others_hear_of_the_health_that_the_worker_itself_shows(worker: Node, status: str, named: str) -> None:
+    found = await as_told_to_others(worker)
+    assert found.status == status
+    assert named in found.text
 
 
 async def test_a_start_is_kept_even_if_the_process_is_killed_before_anything_changes(tmp_path: Path) -> None:
