@@ -187,6 +187,8 @@ async def test_a_page_that_began_as_an_error_becomes_the_page(
         proxy.worker = well
         title = "Nguyễn Thị Ánh Nguyệt" if path == TEACHERS_PAGE else "Consumer lag"
         await expect(reader.page.locator("h1")).to_have_text(title, timeout=BACK_MS)
+        seconds = 15 if path == TEACHERS_PAGE else 2
+        await expect(reader.page.get_by_text(f"Live, every {seconds} s")).to_be_visible()
         if path == "/consumer-lag":
             await expect(reader.page.locator(".plot canvas")).to_have_count(2)
 
