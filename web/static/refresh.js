@@ -192,7 +192,7 @@
   function showBar(state) {
     bar.classList.toggle("paused", state === "paused");
     bar.classList.toggle("offline", state === "offline");
-    write(bar.querySelector("[data-live-state]"), bar.dataset[state].replace("{n}", live.dataset.every));
+    write(bar.querySelector("[data-live-state]"), bar.dataset[state]);
   }
 
   function pauseOrResume() {
