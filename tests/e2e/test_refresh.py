@@ -193,27 +193,6 @@ async def test_a_page_that_began_as_an_error_becomes_the_page(
             await expect(reader.page.locator(".plot canvas")).to_have_count(2)
 
 
-@pytest.mark.parametrize(
-    ("path", "title", "is_live"),
-    [("/search?q=nguyet", "Search", False), (f"/find?id={TEACHER}", "Nguyễn Thị Ánh Nguyệt", True)],
-)
-async def test_an_error_page_becomes_also_a_page_that_is_not_refreshed_or_is_elsewhere(
-    behind: tuple[Proxy, str], empty_model: ReadModel, reading: Reading, path: str, title: str, is_live: bool
-) -> None:
-    proxy, site = behind
-    well = proxy.worker
-    empty_model.caught_up = False
-    async with serving(unwell_node("503", empty_model)) as unwell, reading() as reader:
-        proxy.worker = str(unwell.make_url("")).rstrip("/")
-        response = await reader.page.goto(site + path)
-        assert response is not None
-        assert response.status == 503
-        proxy.worker = well
-        await expect(reader.page.locator("h1")).to_have_text(title, timeout=BACK_MS)
-        await expect(reader.page.get_by_role("button", name="Pause")).to_be_visible(visible=is_live)
-        await expect(reader.page.get_by_role("alert")).to_be_hidden()
-
-
 def unwell_node(kind: str, empty: ReadModel) -> Node:
     node = a_node(empty, ToldLag(a_report()))
     if kind == "500":
