@@ -20,8 +20,8 @@ async def test_it_answers_is_registered_and_stops(broker: str, tmp_path: Path) -
     code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "GreetingService" in block)
     (tmp_path / "greetings.py").write_text(code)
     own = settings_for(broker, tmp_path / "data", service="greetings:GreetingService")
-    for name in ("greetings", GREETED):
-        command = [sys.executable, "-m", "emis_streams", "topics", "--service", name]
+    for arguments in ((), ("--service", "greetings"), ("--service", GREETED)):
+        command = [sys.executable, "-m", "emis_streams", "topics", *arguments]
         await asyncio.to_thread(subprocess.run, command, env={**os.environ, **environment_of(own)}, check=True)
     run = ("-c", f"import os; os.chdir({str(tmp_path)!r}); from emis_streams.cli import main; main()")
     greetings = Process("greetings", own, (*run, "run", own.service))
