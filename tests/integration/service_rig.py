@@ -84,6 +84,11 @@ class Serving:
             topic = topics.request_topic(self.name)
             await client.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=STAMPED_BY_BROKERS)])
 
+            async def is_known() -> bool:  # The controller has it; the broker hears of it a moment later.
+                return topic in await client.list_topics()
+
+            await until(is_known)
+
 
 @dataclass
 class Answering(Serving):
