@@ -12,6 +12,8 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 from aiokafka.protocol.metadata import MetadataRequest
 
 from emis_streams import topics
+from emis_streams.engine.starting import connect
+from emis_streams.engine.stopping import to_the_end
 from emis_streams.errors import InvalidSetting, Unavailable
 from emis_streams.kafka_refusals import unavailable
 from emis_streams.settings import Settings
@@ -39,14 +41,17 @@ async def admin_client(settings: Settings) -> AsyncIterator[Any]:
     """A connected admin client; raises Unavailable if no broker answers."""
     client = AIOKafkaAdminClient(**settings.kafka_client())
     try:
-        await client.start()
-    except KafkaConnectionError as error:
-        await client.close()
-        raise await unavailable(settings, error) from None
-    try:
+        await _connect(client, settings)
         yield client
     finally:
-        await client.close()
+        await to_the_end(client.close())
+
+
+async def _connect(client: AIOKafkaAdminClient, settings: Settings) -> None:
+    try:
+        await connect(client)
+    except KafkaConnectionError as error:
+        raise await unavailable(settings, error) from None
 
 
 def wanted_config(topic: Topic, settings: Settings) -> dict[str, str]:

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from emis_streams.broker_clock import LOG_APPEND_TIME
 from emis_streams.engine.fetch import fetch
-from emis_streams.engine.starting import start
+from emis_streams.engine.starting import connect, start
 from emis_streams.engine.stopping import stop, to_the_end
 from emis_streams.lag_report import Owner
 
@@ -93,7 +93,7 @@ class Brokers:
 
     async def start(self) -> None:
         """Connect; raises KafkaConnectionError if no broker answers."""
-        await self._admin.start()
+        await connect(self._admin)
         for consumer in self._consumers():
             await start(consumer)
 

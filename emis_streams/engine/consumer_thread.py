@@ -21,7 +21,7 @@ from emis_streams.engine.fetch import Fetched, fetch, gathering
 from emis_streams.engine.membership import Membership
 from emis_streams.engine.options import options_of
 from emis_streams.engine.patience import Waiting
-from emis_streams.engine.stopping import end_fetches
+from emis_streams.engine.stopping import end_fetches, to_the_end
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,9 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         self.membership.watch(self._ensure_consumer()._coordinator)
 
     async def on_thread_stop(self) -> None:
+        await to_the_end(self._stop_consumer())
+
+    async def _stop_consumer(self) -> None:
         if self._consumer is not None:
             await end_fetches(self._consumer)
         await super().on_thread_stop()

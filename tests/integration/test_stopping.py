@@ -4,14 +4,15 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 
-from emis_streams import read_topic
+from emis_streams import admin, read_topic
 from emis_streams.brokers import Brokers
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
@@ -22,6 +23,8 @@ from tests.integration.engine_rig import Rig, row
 from tests.services import free_port, until
 
 pytestmark = pytest.mark.slow
+
+_Client = TypeVar("_Client")
 
 _LONGER_THAN_THE_TEST_SECONDS = 60.0
 _SOON_SECONDS = 10.0
@@ -65,6 +68,41 @@ async def test_a_consumer_whose_owner_is_cancelled_while_it_stops_is_stopped(bro
     assert not consumer._client._conns
 
 
+async def test_a_consumer_thread_that_is_cancelled_while_it_stops_stops_its_consumer(
+    broker: str, tmp_path: Path
+) -> None:
+    rig = Rig(broker, tmp_path / "worker")
+    await rig.make_topics()
+    async with rig.running():
+        thread = rig.app.slice_consumer._thread
+        consumer = thread._ensure_consumer()
+        stopping = asyncio.run_coroutine_threadsafe(_cancelled_at_once(thread.on_thread_stop()), thread.thread_loop)
+        await asyncio.wrap_future(stopping)
+        assert consumer._closed
+
+
+async def test_an_owner_that_is_cancelled_while_it_connects_leaves_no_connection_open(broker: str) -> None:
+    brokers = Brokers({"bootstrap_servers": broker})
+    await _cancelled_at_once(brokers.start())
+    await brokers.close()
+    assert not brokers._admin._client._conns
+    assert all(consumer._closed and not consumer._client._conns for consumer in brokers._consumers())
+
+
+async def test_an_admin_client_whose_user_is_cancelled_while_it_connects_is_closed(broker: str) -> None:
+    settings = msgspec.structs.replace(current(), kafka_brokers=broker)
+    opened: list[AIOKafkaAdminClient] = []
+
+    async def uses() -> None:
+        async with admin.admin_client(settings):
+            raise AssertionError("it is cancelled before")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(admin, "AIOKafkaAdminClient", lambda **options: noted(opened, AIOKafkaAdminClient(**options)))
+        await _cancelled_at_once(uses())
+    assert [client._closed for client in opened] == [True]
+
+
 async def test_an_owner_that_is_cancelled_while_it_closes_its_connections_closes_all(broker: str) -> None:
     brokers = Brokers({"bootstrap_servers": broker})
     await brokers.start()
@@ -103,9 +141,9 @@ async def test_a_reader_that_is_cancelled_while_it_connects_is_closed() -> None:
     assert [consumer._closed for consumer in opened] == [True]
 
 
-def noted(opened: list[AIOKafkaConsumer], consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
-    opened.append(consumer)
-    return consumer
+def noted(opened: list[_Client], client: _Client) -> _Client:
+    opened.append(client)
+    return client
 
 
 async def _cancelled_at_once(closing: Coroutine[Any, Any, None]) -> None:
