@@ -206,6 +206,9 @@ class Door:
                 if reason is not None:
                     self.counts[reason] += 1
                     connection.end()
+                elif connection.is_resting(now):
+                    self._of_handler.pop(connection.handler, None)
+                    connection.let_handler_go()
 
 
 def _is_plain(data: bytes) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from emis_streams.engine import door
+from emis_streams.engine import connection, door
 from emis_streams.engine.connection import Connection
 from emis_streams.engine.door import DOOR, Door
 from emis_streams.node import NODE
@@ -451,6 +451,39 @@ async def test_many_requests_at_once_on_one_connection_are_all_answered(site_wit
         writer.write(get("/livez") * 1_999 + get("/livez", "Connection: close"))
         assert (await read_all(reader)).count(b"HTTP/1.1 200 OK\r\n") == 2_000
         assert not site.door.counts
+
+
+async def test_a_connection_at_rest_keeps_nothing_of_its_last_request_and_can_be_used_again(
+    site_with: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_REST_SECONDS", 0.1)
+    async with site_with() as site:
+        reader, writer = await site.sent(get("/livez") + get("/livez"))
+        for _ in range(3):
+            for _ in range(2):
+                assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(len(b"alive"))
+            (served,) = site.door._connections
+            await until(lambda served=served: served.handler is None)  # type: ignore[misc]
+            assert not site.door._of_handler
+            await until(lambda: not site.door._server.connections)
+            writer.write(get("/livez") + get("/livez"))
+
+
+async def test_a_connection_whose_request_is_half_here_or_under_way_is_not_at_rest(
+    site_with: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_REST_SECONDS", 0.0)
+    async with site_with() as site:
+        under_way, _ = await site.sent(get("/waits"))
+        half, rest = await site.sent(get("/livez")[:-2])
+        at_rest, _ = await site.sent(get("/livez"))
+        assert b"200 OK" in await at_rest.readuntil(b"\r\n\r\n")
+        await until(lambda: len(site.door._of_handler) == 2)
+        site.go_on.set()
+        rest.write(b"\r\n")
+        for reader in (under_way, half):
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
 
 
 async def test_clients_that_go_leave_nothing_behind(site_with: Any) -> None:
