@@ -22,7 +22,7 @@ from tests.faults.checker import history, stores, verdict
 from tests.faults.checker.findings import Findings
 from tests.faults.checker.history import Read, Send
 from tests.faults.checker.truth import Place, Record, Truth, of_sources
-from tests.faults.checker.verdict import Verdict
+from tests.faults.checker.verdict import Outage, Verdict
 from tests.faults.district import District
 from tests.faults.stage import ROOT, SESSION_TIMEOUT_SECONDS, STALE_AFTER_SECONDS, FaultWorker, NotInTime, Stage, until
 from tests.integration import independent
@@ -222,8 +222,7 @@ class Course:
 
         def is_fresh() -> bool:
             sent, read = self._history()
-            good = [one for one in read if one.status in history.GOOD and one.ended >= self.healed]
-            return history.recovery_seconds(good, sent, self.healed) is not None
+            return verdict.recovery_seconds(read, sent, self._outages(), self.healed) is not None
 
         with suppress(NotInTime):
             await until(is_fresh, FRESH_SECONDS, "something new was read of every partition", 0.5)
@@ -397,13 +396,15 @@ class Course:
             redelivered_at_most=self._redelivered_at_most,
         )
         verdict.count(self.verdict, self.truth, self.findings)
-        outages = [outage for worker in self.workers for outage in worker.outages]
-        verdict.measure(self.verdict, read, sent, outages, at)
+        verdict.measure(self.verdict, read, sent, self._outages(), at)
         verdict.judge(self.verdict, read, at, bounds)
+
+    def _outages(self) -> list[Outage]:
+        return [outage for worker in self.workers for outage in worker.outages]
 
     def _all_down(self) -> list[str]:
         """That at one moment of the fault no worker could be asked, one of them having ended by itself."""
-        outages = [o for w in self.workers for o in w.outages]
+        outages = self._outages()
         for at in sorted(o.since for o in outages if o.since >= self.began_fault):
             out = [o for o in outages if o.since <= at and (o.until is None or o.until > at)]
             if len({o.worker for o in out}) == len(self.workers) and not all(o.planned for o in out):

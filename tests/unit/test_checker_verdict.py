@@ -148,6 +148,13 @@ def test_recovery_is_when_all_partitions_show_new_events() -> None:
     assert found.green
 
 
+def test_what_a_worker_shows_while_it_cannot_be_asked_is_no_recovery() -> None:
+    down = (Outage("worker-1", 20.0, 99.0), Outage("worker-2", 20.0, 22.0))
+    recovered = verdict.recovery_seconds(reads(), sends(), down, AT.healed)
+    assert recovered is not None
+    assert recovered > 22.0 - AT.healed > 0
+
+
 def test_a_partition_that_recovers_too_late_is_red() -> None:
     assert not judged(_stuck(reads(), 1, until=25.0), bounds=replace(BOUNDS, recovery_seconds=4.0)).green
 

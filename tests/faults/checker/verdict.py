@@ -116,9 +116,17 @@ def measure(
     during = [one for one in good if at.fault <= one.due <= at.caught_up]
     verdict.p99_ms = _p99_ms(during)
     verdict.said["p50_ms"] = _ms(history.percentile([one.took for one in during], 0.5))
-    recovered = history.recovery_seconds([one for one in good if one.ended >= at.healed], sent, at.healed)
+    recovered = recovery_seconds(read, sent, outages, at.healed)
     verdict.rto_s = None if recovered is None else round(recovered, 2)
     verdict.unplanned_ends = sum(not o.planned for o in outages if o.since >= at.control)
+
+
+def recovery_seconds(
+    read: Iterable[Read], sent: Sequence[Send], outages: Sequence[Outage], healed: float
+) -> float | None:
+    """As `history.recovery_seconds`, by good answers of workers that could be asked."""
+    good = [one for one in read if one.ended >= healed and one.status in history.GOOD and could_serve(one, outages)]
+    return history.recovery_seconds(good, sent, healed)
 
 
 def judge(verdict: Verdict, read: Sequence[Read], at: Moments, bounds: Bounds) -> None:
