@@ -26,7 +26,7 @@ from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.openapi_site import in_a_thread
 from tests.services import free_port
-from web import circuit_breakers, compression, metrics, pages, service, services_status, site
+from web import circuit_breakers, compression, help, metrics, pages, service, services_status, site
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 from web.limits import OVERLOADED
@@ -52,7 +52,7 @@ def site_of(own: Service, routes: Iterable[Route | Page] = ()) -> web.Applicatio
     app = web.Application()
     app[NODE] = node
     site.setup(app)
-    for module in (pages, service, circuit_breakers, services_status, metrics):
+    for module in (pages, service, circuit_breakers, services_status, help, metrics):
         app.add_routes(module.routes)
     if isinstance(own, GatewayService):
         app.add_routes(routes_of(own, routes))
