@@ -180,9 +180,9 @@ def circuit_breakers(breakers: Breakers) -> HealthCheck:
         broken = [f"{service} {pattern}" for service, pattern, b in breakers if b.state is not State.CLOSED]
         if broken:
             more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-            text = f"Not called, or only to see whether they answer: {', '.join(broken[:_MOST_NAMED])}{more}"
+            text = f"Calls that are blocked, or only probed: {', '.join(broken[:_MOST_NAMED])}{more}"
             return Finding("warn", text, len(broken), "breakers")
-        return Finding("pass", "All services that were called answer.", 0, "breakers")
+        return Finding("pass", "All circuit breakers are closed.", 0, "breakers")
 
     return check
 

@@ -73,6 +73,30 @@ def test_whatever_a_check_or_rule_says_is_translated_with_its_figures() -> None:
             assert fields(CATALOGUES[language][key]) == fields(text), key
 
 
+@pytest.mark.parametrize(
+    ("language", "key", "text"),
+    [
+        ("vi", "fresh.ok.title", "Dữ liệu mới nhất"),
+        ("vi", "fresh.ok.text", "trễ tối đa {age}"),
+        ("vi", "figure.age", "Độ trễ dữ liệu tối đa"),
+        ("vi", "refusal.deleted.text", "{subject} này đã bị xoá."),
+        ("vi", "class.unknown", "Chưa có thông tin lớp"),
+        ("vi", "lag.title", "Độ trễ xử lý sự kiện"),
+        ("vi", "part.consumerLag", "Độ trễ xử lý sự kiện"),
+        ("vi", "health.healthy", "Bình thường"),
+        ("vi", "health.degraded", "Có sự cố một phần"),
+        ("vi", "breaker.OPEN", "Đang chặn"),
+        ("vi", "breaker.CLOSED", "Bình thường"),
+        ("en", "live.resume", "Resume"),
+        ("en", "lag.level", "up to date"),
+        ("en", "lag.catch_up.unknown", "not catching up"),
+        ("en", "tables.elsewhere_one", "Another worker ingests."),
+    ],
+)
+def test_terms_that_were_agreed_on(language: Language, key: str, text: str) -> None:
+    assert CATALOGUES[language][key] == text
+
+
 def test_every_state_has_a_word() -> None:
     for texts in CATALOGUES.values():
         assert {f"lagstate.{state}" for state in get_args(State)} <= texts.keys()
