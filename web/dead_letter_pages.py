@@ -182,7 +182,7 @@ def _unavailable_page(request: web.Request, reason: Unavailable) -> web.Response
         "deleted_at": None,
         "offer_find": False,
         "topic": BROKERS,
-        "since": request.app[NODE].journal.not_well_since("brokers"),
+        "not_well_since": request.app[NODE].journal.not_well_since("brokers"),
     }
     return _with_retry(render(request, "refusal.html", values, 503, answer="waiting"))
 

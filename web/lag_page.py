@@ -57,7 +57,7 @@ def _values(request: web.Request) -> dict[str, object]:
         "look": None if report is None else partial(look_of, node, report),
         "state": partial(state_in_words, t, node),
         "topic": None if report is None else partial(topic_of, node, report),
-        "since": None if report is None else partial(since_of, node, report),
+        "since_of": None if report is None else partial(since_of, node, report),
         "over": partial(is_over, node),
         "follower_look": follower_look,
         "follower_since": partial(follower_since, node),
