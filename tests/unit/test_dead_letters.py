@@ -291,5 +291,5 @@ async def test_brokers_that_fail_while_a_letter_is_read_are_unavailable(monkeypa
         yield
 
     monkeypatch.setattr(dead_letters, "reader", failing)
-    with pytest.raises(Unavailable, match="emis.dead-letter cannot be read"):
+    with pytest.raises(Unavailable, match=r"emis\.dead-letter cannot be read"):
         await dead_letters.letter_at(Settings(), 0, 0)
