@@ -109,7 +109,7 @@ def _readable(raw: bytes | None) -> str:
     text = raw.decode("utf-8", "replace")
     if "\ufffd" not in text and all(c.isprintable() or c in "\t\n" for c in text):
         return text or "(empty)"
-    return f"{len(raw)} bytes that are no text, in hexadecimal: {raw.hex()}"
+    return f"{counted(len(raw), 'byte')}, no text, in hexadecimal: {raw.hex()}"
 
 
 @dead_letters.command()

@@ -138,7 +138,7 @@ def _groups(report: LagReport) -> Table:
             g.reason_in_full,
         )
     if any("lag_over_threshold" in g.alerts for g in report.groups):
-        table.caption = f"! more than {limit} records behind"
+        table.caption = f"! more than {counted(limit, 'record')} behind"
     return table
 
 
