@@ -16,6 +16,7 @@ from emis_streams.engine.starting import connect
 from emis_streams.engine.stopping import to_the_end
 from emis_streams.errors import InvalidSetting, Unavailable
 from emis_streams.kafka_refusals import unavailable
+from emis_streams.quantities import counted
 from emis_streams.settings import Settings
 from emis_streams.topics import Topic
 
@@ -91,7 +92,7 @@ async def _check_brokers(client: Any, settings: Settings) -> None:
     if n_brokers < settings.replication_factor:
         raise InvalidSetting(
             f"REPLICATION_FACTOR={settings.replication_factor} is not allowed: the cluster at "
-            f"KAFKA_BROKERS={settings.kafka_brokers!r} has {n_brokers} broker(s); add brokers, "
+            f"KAFKA_BROKERS={settings.kafka_brokers!r} has {counted(n_brokers, 'broker')}; add brokers, "
             "or set REPLICATION_FACTOR and MIN_INSYNC_REPLICAS (1 and 1 with one broker)"
         )
 

@@ -19,6 +19,7 @@ import msgspec
 
 from emis_streams import rows, topics
 from emis_streams.engine.row_filter import RowCheck, RowFilter
+from emis_streams.quantities import counted
 from emis_streams.topics import Subject
 
 EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -165,7 +166,7 @@ def _refusal(form: _Form, key: bytes | None, value: bytes | None) -> str | None:
     if key is None or key.translate(_SHAPE) != form.key_shape:
         return f"key {_shown(key)} is not {form.key_name} in lower-case UUIDs"
     if len(value) < rows.BODY_AT:
-        return f"{len(value)} bytes, a row has at least {rows.BODY_AT}: {_shown(value)}"
+        return f"{counted(len(value), 'byte')}, a row has at least {rows.BODY_AT}: {_shown(value)}"
     if len(value) > MAX_ROW_BYTES:
         return f"{len(value)} bytes, a row has at most {MAX_ROW_BYTES}"
     return _refusal_of_head(form, value) or _refusal_of_body(form, value)

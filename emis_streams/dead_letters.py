@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from emis_streams import dead_letter_headers, events, topics
 from emis_streams.dead_letter_headers import Header, Headers
-from emis_streams.errors import InvalidEvent
+from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.read_topic import Extent, fetched_to_end, partitions_of_topic, reader, record_at
 from emis_streams.replays import Replay, noted
 from emis_streams.settings import Settings
@@ -126,16 +127,23 @@ async def letters(settings: Settings) -> AsyncIterator[DeadLetter]:
 
 async def letter_at(settings: Settings, partition: int, offset: int) -> DeadLetter:
     """One dead letter; raises NoSuchLetter or Unavailable."""
-    async with reader(settings) as consumer:
-        tps = {tp.partition: tp for tp in await partitions_of_topic(consumer, settings, topics.DEAD_LETTER)}
-        if partition not in tps:
-            raise NoSuchLetter(f"{topics.DEAD_LETTER} has the partitions 0 to {len(tps) - 1}, not {partition}")
-        tp = tps[partition]
-        start, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-        if not start <= offset < end:
-            held = f"{partition}:{start} to {partition}:{end - 1}" if end > start else "none"
-            raise NoSuchLetter(f"no dead letter {partition}:{offset}; this partition has {held}")
-        return await _letter_at(consumer, tp, offset)
+    try:
+        async with reader(settings) as consumer:
+            tps = {tp.partition: tp for tp in await partitions_of_topic(consumer, settings, topics.DEAD_LETTER)}
+            if partition not in tps:
+                raise NoSuchLetter(f"{topics.DEAD_LETTER} has the partitions 0 to {len(tps) - 1}, not {partition}")
+            await _check_range(consumer, tps[partition], offset)
+            return await _letter_at(consumer, tps[partition], offset)
+    except KafkaError as error:
+        raise Unavailable(f"{topics.DEAD_LETTER} cannot be read: {error}") from error
+
+
+async def _check_range(consumer: Any, tp: TopicPartition, offset: int) -> None:
+    """Raises NoSuchLetter for an offset outside of the log."""
+    start, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+    if not start <= offset < end:
+        held = f"{tp.partition}:{start} to {tp.partition}:{end - 1}" if end > start else "none"
+        raise NoSuchLetter(f"no dead letter {tp.partition}:{offset}; this partition has {held}")
 
 
 async def _letter_at(consumer: Any, tp: TopicPartition, offset: int) -> DeadLetter:

@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from emis_streams.errors import UNREADABLE_JSON
-from emis_streams.health_report import Check, CheckStatus, HealthChange
+from emis_streams.health_report import NOT_KNOWN, Check, CheckStatus, HealthChange
 from emis_streams.lag_report import Camel
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class _State(Camel, frozen=True, kw_only=True):
 
     status: CheckStatus
     key: str
-    """Empty while it passes: one way of being well is as good as another."""
+    """Empty while it is well: one way of being well is as good as another."""
     since: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -107,8 +107,8 @@ class HealthJournal:
             return False
         self.is_saved = False
         self._states[part] = _State(status=check.status, key=_key(check), since=at)
-        if before is None and check.status == "pass":
-            return True
+        if check.status == "pass" and (before is None or before.status == "pass"):
+            return True  # What is not known passes: it has a time, and no line.
         self._add(
             HealthChange(
                 at=at,
@@ -141,10 +141,10 @@ class HealthJournal:
         """The checks, each with since when it says what it says."""
         return {part: msgspec.structs.replace(check, since=self.since(part, check)) for part, check in checks.items()}
 
-    def failing_since(self, part: str) -> datetime | None:
-        """Since when a check does not pass; None if it passes or was not noted yet."""
+    def not_well_since(self, part: str) -> datetime | None:
+        """Since when a check does not pass, or does not know; None if it is well or was not noted yet."""
         state = self._states.get(part)
-        return None if state is None or state.status == "pass" else state.since
+        return None if state is None or not state.key else state.since
 
     def save(self) -> None:
         """Write the file. A disk that refuses is named in the log once: the journal goes on in memory."""
@@ -174,7 +174,7 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def _key(check: Check) -> str:
-    if check.status == "pass":
+    if check.status == "pass" and check.output_key not in NOT_KNOWN:
         return ""
     return "behind" if check.output_key in _BEHIND else check.output_key
 

@@ -15,6 +15,17 @@ Health = Literal["healthy", "degraded", "unhealthy"]
 CheckStatus = Literal["pass", "warn", "fail"]
 ComponentType = Literal["component", "datastore", "system"]
 
+CANNOT_BE_TOLD = frozenset(
+    {
+        *("brokers.not_asked", "tables.unknown", "dead_letters.unknown", "latency.waiting", "latency.unknown"),
+        *("reason.end_unknown", "reason.no_partitions"),
+    }
+)
+"""Keys of what checks say when they do not know: grey on pages, whatever their status is to programs."""
+NOTHING_TO_TELL = frozenset({"latency.none", "clock.unknown"})
+"""Grey as well, and no reason to doubt the rest."""
+NOT_KNOWN = CANNOT_BE_TOLD | NOTHING_TO_TELL
+
 
 class Memory(Camel, frozen=True, kw_only=True):
     """Bytes of this process, against what it may use."""
@@ -45,6 +56,8 @@ class Check(Camel, frozen=True, kw_only=True):
     """Only while the check does not pass."""
     since: datetime | None = None
     """Since when it says so, as far as this worker has seen; null if it was not seen yet."""
+    links: dict[str, str] = msgspec.field(default_factory=dict)
+    """`help`: address of the runbook's entry that says what to do; empty while all is well."""
 
 
 class HealthChange(Camel, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ class Instance(Camel, frozen=True, kw_only=True):
     health: InstanceHealth | None = None
     """By its own checks, as the registry has it; null if it is not registered."""
     health_since: datetime | None = None
-    """Since when it is degraded, or unhealthy; null while it is healthy, or not registered."""
+    """Since when it is degraded, unhealthy or shutting down; null while it is well, or not registered."""
     is_draining: bool = False
     version: str | None = None
     started_at: datetime | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.lag_report import SEVERITIES, OpenTransactionLag, ReasonParams, Severity, State
+from emis_streams.quantities import filled
 
 STALLED_AFTER_SECONDS = 10.0
 """A committed offset that did not move for this long, with lag, is stalled."""
@@ -64,27 +65,32 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        return REASONS[self.reason_key].format(**self.params)
+        return filled(REASONS[self.reason_key], self.params)
 
 
 REASONS = {
     "level": "Every record was read.",
     "within": "The oldest unread record is {seconds:.1f} s old, within the limit of {allowed:.0f} s.",
-    "shrinking": "{lag} records behind, decreasing by {rate:.0f} per second.",
-    "growing": "{lag} records behind; the lag grew by {grown} in the last {window:.0f} s.",
-    "steady": "{lag} records behind; the lag neither grows nor shrinks.",
-    "trend_unknown": "{lag} records behind; not observed for long enough to know the trend.",
-    "stalled": "The committed offset has stayed at {committed} for at least {seconds:.0f} s while {lag} records wait.",
+    "shrinking": "{lag:record|records} behind, decreasing by {rate:.0f} per second.",
+    "growing": "{lag:record|records} behind; the lag grew by {grown} in the last {window:.0f} s.",
+    "steady": "{lag:record|records} behind; the lag neither grows nor shrinks.",
+    "trend_unknown": "{lag:record|records} behind; not observed for long enough to know the trend.",
+    "stalled": (
+        "The committed offset has stayed at {committed} for at least {seconds:.0f} s while "
+        "{lag:record waits|records wait}."
+    ),
     "open_transaction": (
         "An open transaction has held the last stable offset at {stable} (high watermark {end}) for at least "
         "{seconds:.0f} s: no reader gets past it until its producer commits or aborts."
     ),
-    "stopped": "No member of the group reads this partition while {lag} records wait.",
+    "stopped": "No member of the group reads this partition while {lag:record waits|records wait}.",
     "rewind": "The committed offset went back from {highest} to {committed}: records are read again.",
     "never_committed_empty": "Nothing was committed yet, and the log is empty.",
-    "never_committed": "Nothing was committed yet; {waiting} records are in the log.",
-    "never_committed_stopped": "Nothing was committed yet and no member reads it; {waiting} records are in the log.",
-    "lost": "{lost} records expired before they were read: run `emis-streams sync`.",
+    "never_committed": "Nothing was committed yet; {waiting:record is|records are} in the log.",
+    "never_committed_stopped": (
+        "Nothing was committed yet and no member reads it; {waiting:record is|records are} in the log."
+    ),
+    "lost": "{lost:record|records} expired before being read: run `emis-streams sync`.",
     "ahead": "The committed offset {committed} is beyond the end {end}: the topic was recreated or truncated.",
     "no_partitions": "There is nothing to read: the topics of this group do not exist.",
     "end_unknown": "The end offset of the partition is not known: it has no leader, or the topic does not exist.",
@@ -172,8 +178,9 @@ def open_transaction(found: OpenTransaction) -> OpenTransactionLag:
         stable_offset=found.stable_offset,
         end_offset=found.end_offset,
         seconds=found.seconds,
-        reason=REASONS["open_transaction"].format(
-            stable=found.stable_offset, end=found.end_offset, seconds=found.seconds
+        reason=filled(
+            REASONS["open_transaction"],
+            {"stable": found.stable_offset, "end": found.end_offset, "seconds": found.seconds},
         ),
     )
 

@@ -47,7 +47,7 @@ from web import (
 
 __all__ = ["app"]
 
-PAGES: tuple[ModuleType, ...] = (pages, service, circuit_breakers, metrics)
+PAGES: tuple[ModuleType, ...] = (pages, service, circuit_breakers, help, metrics)
 """Of every service."""
 
 
@@ -158,8 +158,6 @@ def _add_pages(app: App, own: Service, node: Node) -> None:
         web_app.add_routes(page.routes)
     if own.name in HEARS:
         web_app.add_routes(HEARS[own.name].page.routes)
-    if node.lag is not None or isinstance(own, GatewayService):  # Their pages say what to do.
-        web_app.add_routes(help.routes)
     if node.lag is not None:
         web_app.add_routes(consumer_lag.routes)
     if isinstance(own, GatewayService):

@@ -12,6 +12,7 @@ from emis_streams.dead_letters import DeadLetter, NoSuchLetter, letter_at
 from emis_streams.errors import Unavailable
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
+from web.help_topics import BROKERS
 from web.pages import as_json, render, texts_of, wants_html
 from web.parameters import LANG, Parameter, takes
 from web.problems import problem
@@ -180,6 +181,8 @@ def _unavailable_page(request: web.Request, reason: Unavailable) -> web.Response
         "given": None,
         "deleted_at": None,
         "offer_find": False,
+        "topic": BROKERS,
+        "not_well_since": request.app[NODE].journal.not_well_since("brokers"),
     }
     return _with_retry(render(request, "refusal.html", values, 503, answer="waiting"))
 

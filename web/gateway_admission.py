@@ -96,6 +96,7 @@ class _GatedRoute:
         self._admission = _admission(gateway, route)
         self._call = route.service, route.pattern
         self._breakers = gateway.breakers
+        self._settings = gateway.config
         self._refusals = Refusals(gateway.breakers, route.service, route.pattern)
         self._made: dict[tuple[type[NotAdmitted], State, bool], bytes] = {}
         self._let_in: Counter[str] = Counter()
@@ -113,7 +114,7 @@ class _GatedRoute:
             answer = self._refusals.not_admitted(reason)
             shown = refusal_page(answer.status) if is_browser else answer
             line = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
-            self._made[key] = line.encode() + in_bytes(shown)
+            self._made[key] = line.encode() + in_bytes(shown, self._settings)
         return self._made[key]
 
     def _expect(self, user: str) -> None:

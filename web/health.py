@@ -108,7 +108,7 @@ async def as_told_to_others(node: Node) -> Finding:
     """What the registry, and so the pages of all instances, hear of this worker's health."""
     report = await health_report(node)
     unwell = [name for name, check in report.checks.items() if check.status != "pass"]
-    text = f"Not well: {', '.join(unwell)}; /health says why." if unwell else "All checks of the worker pass."
+    text = f"Checks that do not pass: {', '.join(unwell)}. See /health." if unwell else "All checks of the worker pass."
     return Finding(_STATUSES[report.status], text)
 
 
@@ -170,7 +170,7 @@ def ready_report(node: Node) -> ReadyReport:
             reasons.append(f"partitions are not assigned and caught up yet{because}")
         elif status.rebalancing:
             because = "" if status.waits_for is None else f": {status.waits_for}"
-            warnings.append(f"the group is sharing out its partitions anew{because}")
+            warnings.append(f"the consumer group is rebalancing{because}")
         elif status.waits_for is not None:
             warnings.append(status.waits_for)
     for follower in (node.read_model_follower, node.replica_follower):

@@ -13,11 +13,13 @@ from emis_streams.health_report import Check, CheckStatus, ComponentType, Health
 from emis_streams.lag_report import FollowerLag, GroupLag, InvalidRecords, LagReport, LatencySummary, ReasonParams
 from emis_streams.lag_rules import STALLED_AFTER_SECONDS
 from emis_streams.node import FollowerStatus, IngestStatus
+from emis_streams.quantities import filled
 from emis_streams.resources import MEMORY_WARN_PERCENT, Usage
 from emis_streams.services.health import CLOCK_SKEW_WARN_SECONDS
 from emis_streams.settings import Settings
 from web.catch_up import CATCH_UP_SECONDS, is_catching_up, is_from_before
 from web.health_texts import OUTPUTS
+from web.help_topics import help_links, topic_of_check
 
 DEAD_LETTER_RECENT_SECONDS = 3600.0
 
@@ -76,10 +78,11 @@ class View:
             observed_value=value,
             observed_unit=unit,
             time=self.now,
-            output=OUTPUTS[key].format(**params),
+            output=filled(OUTPUTS[key], params),
             output_key=key,
             output_params=params,
             affected_endpoints=() if status == "pass" else affects,
+            links=help_links(topic_of_check(status, key)),
         )
 
     @property

@@ -7,12 +7,20 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from emis_streams.health_report import Check, CheckStatus, Health, HealthChange, HealthReport
+from emis_streams.health_report import (
+    NOT_KNOWN,
+    NOTHING_TO_TELL,
+    Check,
+    CheckStatus,
+    Health,
+    HealthChange,
+    HealthReport,
+)
 from emis_streams.node import NODE
-from web.help_topics import OF_CHECK
+from web.help_topics import topic_of_check
 from web.i18n import Texts
 from web.lag_figures import Figure
-from web.lag_states import at_partition
+from web.lag_states import REASON, at_partition
 from web.pages import StampedPage, render, texts_of, this_second
 from web.verdict import Look, PartState, headline, verdict
 
@@ -23,17 +31,6 @@ MOST_LINES = 20
 INGESTION = ("tables", "consumerLag")
 """Checks of what this system is mostly about."""
 HEALTH_LOOKS: dict[Health, Look] = {"healthy": "ok", "degraded": "warn", "unhealthy": "bad"}
-
-
-CANNOT_BE_TOLD = frozenset(
-    {
-        *("brokers.not_asked", "tables.unknown", "dead_letters.unknown", "latency.waiting", "latency.unknown"),
-        *("reason.end_unknown", "reason.no_partitions"),
-    }
-)
-"""Keys of what checks say when they do not know: grey, whatever their status is to programs."""
-NOTHING_TO_TELL = frozenset({"latency.none", "clock.unknown"})
-"""Grey as well, and no reason to doubt the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ def parts_of(t: Texts, checks: Mapping[str, Check]) -> list[Part]:
 
 
 def _part(t: Texts, name: str, check: Check) -> Part:
-    look = "off" if check.output_key in CANNOT_BE_TOLD | NOTHING_TO_TELL else LOOKS[check.status]
+    look = "off" if check.output_key in NOT_KNOWN else LOOKS[check.status]
     return Part(
         part=name,
         look=look,
@@ -81,8 +78,8 @@ def _part(t: Texts, name: str, check: Check) -> Part:
         state=t("check.unknown") if look == "off" else t(f"check.{check.status}"),
         text=text_of(t, check),
         affects=check.affected_endpoints,
-        since=None if check.status == "pass" else check.since,
-        topic=None if look == "ok" else OF_CHECK.get(check.output_key),
+        since=None if look == "ok" else check.since,
+        topic=topic_of_check(check.status, check.output_key),
         counts=check.output_key not in NOTHING_TO_TELL,
     )
 
@@ -91,8 +88,8 @@ def text_of(t: Texts, check: Check | HealthChange) -> str:
     """What a check says; where a partition is the reason, with its name and its owner."""
     text = t.say(check.output_key, check.output_params, check.output)
     partition, owner = check.output_params.get("partition"), check.output_params.get("owner")
-    if not partition or not t.has(check.output_key):
-        return text
+    if not partition or not t.has(check.output_key) or not check.output_key.startswith(REASON):
+        return text  # Other texts name the partition themselves.
     return at_partition(t, str(partition), None if not owner else str(owner), text)
 
 

@@ -1,5 +1,6 @@
 """Which entry of the runbook says what to do about a state. Every state that is not well has one; a test sees to it."""
 
+from emis_streams.health_report import NOT_KNOWN, CheckStatus
 from emis_streams.lag_report import State
 
 _CATCHES_UP = "a-worker-catches-up"
@@ -10,11 +11,20 @@ _TRANSACTION = "an-open-transaction-holds-a-partition"
 _MOVED = "a-group-was-moved"
 _LOST = "records-were-lost-to-retention"
 _TOPICS = "topics-are-missing"
+_STALLED = "a-group-has-stalled"
+_OLD = "data-seems-outdated"
+_LATE = "events-become-visible-late"
+_REJECTED = "events-were-rejected"
+_INVALID = "records-of-changelogs-that-are-no-rows"
+_DATABASE = "the-database-is-away"
+_CLOCK = "a-machines-clock-is-wrong"
+_PROGRESS = "no-progress"
+_MEMORY = "memory-is-short"
 
 OF_LAG_STATE: dict[State, str] = {
     "CATCHING_UP": _CATCHES_UP,
     "BEHIND": _LAG,
-    "STALLED": "a-group-has-stalled",
+    "STALLED": _STALLED,
     "OPEN_TRANSACTION": _TRANSACTION,
     "STOPPED": _NOBODY,
     "REWIND": _MOVED,
@@ -38,7 +48,7 @@ OF_CHECK: dict[str, str] = {
     "tables.waiting": _TOPICS,
     "tables.lost": _LOST,
     "tables.unknown": _KAFKA,
-    "read_model.behind": "data-seems-outdated",
+    "read_model.behind": _OLD,
     "read_model.catching_up": _CATCHES_UP,
     "read_model.stalled": _KAFKA,
     "read_model.catching_up_alone": _CATCHES_UP,
@@ -46,28 +56,30 @@ OF_CHECK: dict[str, str] = {
     "read_model.open_transaction": _TRANSACTION,
     "replica.behind": _LAG,
     "replica.catching_up": _CATCHES_UP,
-    "replica.waiting": "the-database-is-away",
-    "replica.stalled": "the-database-is-away",
+    "replica.waiting": _DATABASE,
+    "replica.stalled": _DATABASE,
     "replica.open_transaction": _TRANSACTION,
     "replica.nobody": _NOBODY,
-    "dead_letters.recent": "events-were-rejected",
+    "dead_letters.recent": _REJECTED,
     "dead_letters.unknown": _KAFKA,
-    "changelogs.recent": "records-of-changelogs-that-are-no-rows",
+    "changelogs.recent": _INVALID,
     "lag.over": _LAG,
-    "lag.unsynced": "data-seems-outdated",
-    "latency.over": "events-become-visible-late",
+    "lag.unsynced": _OLD,
+    "latency.over": _LATE,
     "latency.waiting": _LAG,
     "latency.unknown": _KAFKA,
-    "clock.ahead": "a-machines-clock-is-wrong",
-    "clock.behind": "a-machines-clock-is-wrong",
-    "progress.none": "no-progress",
-    "memory.high": "memory-is-short",
+    "latency.none": _LATE,
+    "clock.unknown": _CLOCK,
+    "clock.ahead": _CLOCK,
+    "clock.behind": _CLOCK,
+    "progress.none": _PROGRESS,
+    "memory.high": _MEMORY,
     "reason.no_partitions": _TOPICS,
     "reason.shrinking": _CATCHES_UP,
     "reason.growing": _LAG,
     "reason.steady": _LAG,
     "reason.trend_unknown": _LAG,
-    "reason.stalled": "a-group-has-stalled",
+    "reason.stalled": _STALLED,
     "reason.open_transaction": _TRANSACTION,
     "reason.stopped": _NOBODY,
     "reason.rewind": _MOVED,
@@ -81,15 +93,41 @@ OF_CHECK: dict[str, str] = {
 
 OF_FIGURE: dict[str, str] = {
     "consumerLag": _LAG,
-    "age": "data-seems-outdated",
-    "syncLatency": "events-become-visible-late",
-    "deadLetters": "events-were-rejected",
+    "age": _OLD,
+    "syncLatency": _LATE,
+    "deadLetters": _REJECTED,
 }
-OF_FOLLOWER: dict[str, str] = {"replica": "the-database-is-away", "read-model": _KAFKA}
+OF_FOLLOWER: dict[str, str] = {"replica": _DATABASE, "read-model": _KAFKA}
 """Of one that waits."""
 FOLLOWER_CATCHES_UP = _CATCHES_UP
-CHANGELOGS = "records-of-changelogs-that-are-no-rows"
+CHANGELOGS = _INVALID
 BROKERS = _KAFKA
 SERVICE = "a-service-is-missing"
 BREAKER = "a-circuit-breaker-is-open"
-EXTRA = (SERVICE, BREAKER)
+GROUP_OF_OTHERS = "a-group-of-others-is-behind"
+EXTRA = (SERVICE, BREAKER, GROUP_OF_OTHERS)
+
+OF_SERVICE_CHECK: dict[str, str] = {
+    "service.brokers": _KAFKA,
+    "service.database": _DATABASE,
+    "service.outbox": _KAFKA,
+    "service.clock": _CLOCK,
+    "service.circuitBreakers": BREAKER,
+    "service.consumerLag": _KAFKA,
+    "service.changelogs": _INVALID,
+    "service.progress": _PROGRESS,
+    "service.memory": _MEMORY,
+}
+"""By the key of what a check of a service says."""
+
+
+def topic_of_check(status: CheckStatus, output_key: str) -> str | None:
+    """What to do about what a check says; None if it is well, or a check of a service's own."""
+    if status == "pass" and output_key not in NOT_KNOWN:
+        return None
+    return OF_CHECK.get(output_key) or OF_SERVICE_CHECK.get(output_key)
+
+
+def help_links(topic: str | None) -> dict[str, str]:
+    """The links of a check in JSON: `help`, the address of the entry."""
+    return {} if topic is None else {"help": f"/help/{topic}"}

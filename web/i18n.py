@@ -1,8 +1,8 @@
 """The languages of the pages: which one a reader gets, the texts, and how numbers and times are written.
 
 The texts are in `locale/en.json` and `locale/vi.json`: one key, one text, `{names}` for what is
-filled in. A key that ends in `.one` is used instead of `.other` for exactly one. A test holds both
-files to the same keys, and the templates to those keys.
+filled in. `{n:class|classes}` is a number with its word, in the singular for exactly one
+(`emis_streams.quantities`). A test holds both files to the same keys, and the templates to those keys.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 import msgspec
 from markupsafe import Markup, escape
+
+from emis_streams.quantities import Quantity
 
 Language = Literal["vi", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -78,15 +80,17 @@ class Texts:
         """What a check or a rule says, with its figures written out; `otherwise` if it is not translated."""
         if key not in self._texts:
             return otherwise
-        return self(key, **{name: v if isinstance(v, str) else self.short(v) for name, v in params.items()})
+        return self(key, **{name: v if isinstance(v, str) else self._quantity(v) for name, v in params.items()})
 
     def has(self, key: str) -> bool:
         return key in self._texts
 
     def count(self, key: str, n: float, /, **values: object) -> str:
-        """The text for n things: `key.one` or `key.other`, where `{n}` is the number."""
-        form = "one" if n == 1 else "other"
-        return self(f"{key}.{form}", n=self.number(n), **values)
+        """The text for n things, where `{n}` is the number."""
+        return self(key, n=Quantity(n, self.number(n)), **values)
+
+    def _quantity(self, value: float) -> Quantity:
+        return Quantity(value, self.short(value))
 
     def number(self, value: float | None, digits: int = 0) -> str:
         """A number with the separators of the language; a dash if it is not known."""

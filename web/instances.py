@@ -43,13 +43,13 @@ class Row:
 
     @property
     def since(self) -> datetime | None:
-        """Since when it is not well; None if it is, or if that is not known."""
-        return self.instance.missing_since or (self.instance.health_since if self.look in ("warn", "bad") else None)
+        """Since when it is not well, or shutting down; None if it is well, or if that is not known."""
+        return self.instance.missing_since or (None if self.look == "ok" else self.instance.health_since)
 
     @property
     def topic(self) -> str | None:
         """What to do about it; None if it is well."""
-        return SERVICE if self.look in ("warn", "bad") else None
+        return None if self.look == "ok" else SERVICE
 
 
 @routes.get("/api/instances")

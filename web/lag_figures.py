@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from emis_streams.lag_report import DeadLetters, LagReport, LatencySummary
 from emis_streams.node import Node
 from web.health_checks import DEAD_LETTER_RECENT_SECONDS
-from web.help_topics import OF_FIGURE
+from web.help_topics import BROKERS, OF_FIGURE
 from web.i18n import Texts
-from web.lag_states import READ_MODEL, group_since, is_over, main_group, measured
+from web.lag_states import READ_MODEL, is_over, main_group, measured, since_of
 from web.verdict import Look
 
 
@@ -27,10 +27,15 @@ class Figure:
     since: datetime | None = None
     """Since when something is wrong, as far as that is known."""
 
+    topic_if_unknown: str | None = None
+    """The entry of the runbook while it is grey; None if grey is no state of it, such as of a rate."""
+
     @property
     def topic(self) -> str | None:
-        """What to do about it; None if nothing is wrong."""
-        return OF_FIGURE.get(self.part) if self.look in ("warn", "bad") else None
+        """What to do about it; None if all is well, or if it is no state."""
+        if self.look == "off":
+            return self.topic_if_unknown
+        return None if self.look == "ok" else OF_FIGURE.get(self.part)
 
 
 def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
@@ -39,10 +44,10 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     age_seconds = None if node.lag is None else node.lag.age_seconds(now)
     group = main_group(node, report)
     waiting = None if group is None or report.error is not None else group.total_lag
-    figures = [*group_figures(t, node, report), age_figure(t, report, age_seconds, node.now())]
+    figures = [*group_figures(t, node, report), age_figure(t, node, report, age_seconds)]
     if READ_MODEL in node.sync_latency:
         latency = node.sync_latency[READ_MODEL].summary(now, report.thresholds.sync_latency_seconds)
-        figures.append(latency_figure(t, report, latency, waiting, node.journal.failing_since("syncLatency")))
+        figures.append(latency_figure(t, report, latency, waiting, node.journal.not_well_since("syncLatency")))
     if report.dead_letters is not None:
         figures.append(dead_letter_figure(t, node, report.dead_letters))
     return figures
@@ -60,19 +65,19 @@ def group_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
         Figure("off", t("figure.rate"), t.short(group.consume_rate), produced, t("time.per_second", n="")),
         Figure(
             measured(report, _look(over)), t("figure.lag"), t.number(group.total_lag), note,
-            part="consumerLag", since=group_since(node, group) if over else None,
+            part="consumerLag", since=since_of(node, report, group), topic_if_unknown=BROKERS,
         ),
     ]  # fmt: skip
 
 
-def age_figure(t: Texts, report: LagReport, age: float | None, now: datetime) -> Figure:
+def age_figure(t: Texts, node: Node, report: LagReport, age: float | None) -> Figure:
     """How old this worker's answers can be; what is too old now was just as old as is allowed a while ago."""
     limit = report.thresholds.stale_after_seconds
     if age is None:
-        return Figure("off", t("figure.age"), t.seconds(age), t("figure.age.unknown"), part="age")
+        return _unknown(t, t("figure.age"), "age", node.journal.not_well_since("brokers"), OF_FIGURE["age"])
     over = age > limit
     note = t("figure.over" if over else "figure.allowed", limit=t.seconds(limit))
-    since = now - timedelta(seconds=round(age - limit)) if over else None
+    since = node.now() - timedelta(seconds=round(age - limit)) if over else None
     return Figure(_look(over), t("figure.age"), t.seconds(age), note, part="age", since=since)
 
 
@@ -83,12 +88,20 @@ def latency_figure(
     over = bool(latency.alerts)
     limit = t.seconds(report.thresholds.sync_latency_seconds)
     if latency.average_seconds is None:
-        is_idle = waiting == 0
-        note = t("figure.latency.waiting", lag=t.number(waiting)) if waiting else t("figure.latency.none")
-        return Figure("off", t("figure.latency"), "–", note, part="" if is_idle else "syncLatency")
+        note, part, topic = _without_latency(t, waiting)
+        return Figure("off", t("figure.latency"), "–", note, part=part, since=since, topic_if_unknown=topic)
     note = t("figure.over", limit=limit) if over else t("figure.latency.p99", p99=t.seconds(latency.p99_seconds))
     average = t.seconds(latency.average_seconds)
     return Figure(_look(over), t("figure.latency"), average, note, part="syncLatency", since=since if over else None)
+
+
+def _without_latency(t: Texts, waiting: int | None) -> tuple[str, str, str]:
+    """Note, part and entry of the runbook while no event has become visible: nothing waits, some do, or not known."""
+    if waiting is None:
+        return t("figure.age.unknown"), "syncLatency", BROKERS
+    if waiting:
+        return t.count("figure.latency.waiting", waiting), "syncLatency", OF_FIGURE["consumerLag"]
+    return t("figure.latency.none"), "", OF_FIGURE["syncLatency"]
 
 
 def dead_letter_figure(t: Texts, node: Node, dead: DeadLetters) -> Figure:
@@ -96,11 +109,17 @@ def dead_letter_figure(t: Texts, node: Node, dead: DeadLetters) -> Figure:
     recent = dead.last_at is not None and (node.now() - dead.last_at).total_seconds() < DEAD_LETTER_RECENT_SECONDS
     if not dead.count:
         if dead.count is None:
-            return Figure("off", t("figure.dead"), t.number(None), t("figure.age.unknown"), part="deadLetters")
+            since = node.journal.not_well_since("deadLetters")
+            return _unknown(t, t("figure.dead"), "deadLetters", since, BROKERS)
         return Figure("ok", t("figure.dead"), t.number(dead.count), t("figure.dead.none"), part="deadLetters")
     note = t("figure.dead.recent" if recent else "figure.dead.old")
-    since = (node.journal.failing_since("deadLetters") or dead.last_at) if recent else None
+    since = (node.journal.not_well_since("deadLetters") or dead.last_at) if recent else None
     return Figure(_look(recent), t("figure.dead"), t.number(dead.count), note, part="deadLetters", since=since)
+
+
+def _unknown(t: Texts, name: str, part: str, since: datetime | None, topic: str) -> Figure:
+    """A figure that cannot be measured."""
+    return Figure("off", name, "–", t("figure.age.unknown"), part=part, since=since, topic_if_unknown=topic)
 
 
 def _look(over: bool) -> Look:

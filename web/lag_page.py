@@ -9,21 +9,21 @@ from emis_streams import invalid_records
 from emis_streams.lag_report import HistoryPoint
 from emis_streams.node import NODE
 from web.chart_points import bucketed
-from web.help_topics import CHANGELOGS, OF_FIGURE, OF_LAG_STATE
+from web.help_topics import CHANGELOGS, OF_LAG_STATE
 from web.lag_figures import Figure, lag_figures
 from web.lag_states import (
     about_group,
     follower_look,
     follower_since,
     follower_topic,
-    group_since,
     held,
+    held_since,
     is_over,
     lag_states,
     look_of,
     main_parts,
-    partition_since,
     reason,
+    since_of,
     state_in_words,
     topic_of,
 )
@@ -56,20 +56,20 @@ def _values(request: web.Request) -> dict[str, object]:
         "headline": headline(t, found),
         "look": None if report is None else partial(look_of, node, report),
         "state": partial(state_in_words, t, node),
-        "topic": partial(topic_of, node),
+        "topic": None if report is None else partial(topic_of, node, report),
+        "since_of": None if report is None else partial(since_of, node, report),
         "over": partial(is_over, node),
-        "group_since": partial(group_since, node),
-        "partition_since": partial(partition_since, node),
         "follower_look": follower_look,
         "follower_since": partial(follower_since, node),
         "follower_topic": follower_topic,
         "invalid": node.invalid_records(),
         "invalid_topic": CHANGELOGS if invalid_records.is_recent(node.invalid_records(), node.now()) else None,
-        "invalid_since": node.journal.failing_since("changelogs"),
+        "invalid_since": node.journal.not_well_since("changelogs"),
         "figures": figures,
         "reason": lambda verdict: reason(t, verdict),
         "held_topic": OF_LAG_STATE["OPEN_TRANSACTION"],
         "held": lambda by: held(t, by),
+        "held_since": partial(held_since, node),
         "group_about": partial(about_group, t, node),
         "table": LagTable.of(request),
         "most_rows": MOST_ROWS,
@@ -88,7 +88,7 @@ def figure_states(figures: Sequence[Figure]) -> list[PartState]:
             name=f.name,
             text=f"{f.value} ({f.note})" if f.note else f.value,
             since=f.since,
-            topic=OF_FIGURE.get(f.part),
+            topic=f.topic,
         )
         for f in figures
         if f.part

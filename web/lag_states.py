@@ -17,11 +17,20 @@ from emis_streams.lag_report import (
 from emis_streams.node import Node
 from emis_streams.topics import LESSON_SUBJECTS, REPLICA_GROUP, SUBJECTS, app_id
 from web.catch_up import is_catching_up
-from web.help_topics import BROKERS, CHANGELOGS, FOLLOWER_CATCHES_UP, OF_FOLLOWER, OF_LAG_STATE
+from web.help_topics import (
+    BROKERS,
+    CHANGELOGS,
+    FOLLOWER_CATCHES_UP,
+    GROUP_OF_OTHERS,
+    OF_FOLLOWER,
+    OF_LAG_STATE,
+)
 from web.i18n import Texts
 from web.verdict import Look, PartState
 
 LOOKS: dict[Severity, Look] = {"ok": "ok", "warn": "warn", "error": "bad"}
+REASON = "reason."
+"""What the keys of reasons in the catalogues begin with."""
 READ_MODEL = "read-model"
 REPLICA = "replica"
 
@@ -98,38 +107,45 @@ def follower_look(follower: FollowerLag) -> Look:
     return "ok" if follower.caught_up else "warn"
 
 
-def topic_of(node: Node, group: GroupLag, judged: Judged | None = None) -> str | None:
-    """What to do about a group, or a partition of it; None if it is well, or of others."""
+def topic_of(node: Node, report: LagReport, group: GroupLag, judged: Judged | None = None) -> str | None:
+    """What to do about a group, or a partition of it; None if it is well."""
     judged = judged or group
     if not is_ours(node, group):
-        return None
-    if judged.severity == "ok" and is_over_any(node, group, judged):
+        return GROUP_OF_OTHERS if judged.severity != "ok" else None
+    if judged.severity != "ok":
+        return OF_LAG_STATE[judged.state]
+    if report.error is not None:
+        return BROKERS
+    if is_over_any(node, group, judged):
         return OF_LAG_STATE["BEHIND"]
-    catches_up = judged.state == "CATCHING_UP"
-    return OF_LAG_STATE[judged.state] if judged.severity != "ok" or catches_up else None
+    return OF_LAG_STATE["CATCHING_UP"] if judged.state == "CATCHING_UP" else None
 
 
-def group_since(node: Node, group: GroupLag) -> datetime | None:
-    """Since when it is not well; None if it is, if it is of others, or if that was not seen.
+def since_of(node: Node, report: LagReport, group: GroupLag, judged: Judged | None = None) -> datetime | None:
+    """Since when a group, or a partition of it, is not well; None if it is, or if that was not seen.
 
-    The journal knows also what was before this process started.
+    The journal knows also what was before this process started: of a group, or of brokers that are away.
     """
-    if not is_ours(node, group) or (group.severity == "ok" and not is_over_any(node, group, group)):
-        return None
-    noted = node.journal.failing_since("replica" if group.group_id == REPLICA_GROUP else "consumerLag")
-    return min((since for since in (noted, group.since) if since is not None), default=None)
+    judged = judged or group
+    if not is_ours(node, group):
+        return judged.since
+    if judged.severity == "ok":
+        if report.error is not None:
+            return node.journal.not_well_since("brokers")
+        return _noted_since(node, group) if is_over_any(node, group, judged) else None
+    noted = _noted_since(node, group) if judged is group else None
+    return min((since for since in (noted, judged.since) if since is not None), default=None)
 
 
-def partition_since(node: Node, group: GroupLag, partition: PartitionLag) -> datetime | None:
-    """Since when a partition of a group is not well; None if it is, or of others."""
-    return partition.since if is_ours(node, group) else None
+def _noted_since(node: Node, group: GroupLag) -> datetime | None:
+    return node.journal.not_well_since("replica" if group.group_id == REPLICA_GROUP else "consumerLag")
 
 
 def follower_since(node: Node, follower: FollowerLag) -> datetime | None:
     """Since when it waits or catches up; None if it is well, or if that was not seen."""
     if follower_look(follower) == "ok":
         return None
-    return node.journal.failing_since("replica" if follower.name == REPLICA else "readModel")
+    return node.journal.not_well_since("replica" if follower.name == REPLICA else "readModel")
 
 
 def follower_topic(follower: FollowerLag) -> str | None:
@@ -144,10 +160,10 @@ def follower_topic(follower: FollowerLag) -> str | None:
 def lag_states(t: Texts, node: Node, report: LagReport | None) -> Iterator[PartState]:
     """The states of everything on the lag page but its figures."""
     if report is None:
-        yield PartState(part="brokers", look="off", name=t("part.brokers"), topic=BROKERS)
+        yield PartState(part="brokers", look="off", name=t("part.brokers"), since=node.started_at, topic=BROKERS)
         return
     if report.error is not None:
-        since = node.journal.failing_since("brokers")
+        since = node.journal.not_well_since("brokers")
         yield PartState(
             part="brokers", look="bad", name=t("part.brokers"), text=report.error, since=since, topic=BROKERS
         )
@@ -170,8 +186,8 @@ def _group_state(t: Texts, node: Node, report: LagReport, group: GroupLag) -> Pa
         look=look_of(node, report, group),
         name=t("follower.replica" if group.group_id == REPLICA_GROUP else name),
         text=behind,
-        since=group_since(node, group),
-        topic=topic_of(node, group),
+        since=since_of(node, report, group),
+        topic=topic_of(node, report, group),
     )
 
 
@@ -203,20 +219,19 @@ def _changelog_state(t: Texts, node: Node) -> PartState:
         look="warn" if is_recent else "ok",
         name=t("part.changelogs"),
         text=invalid_records.in_words(found) if is_recent else "",
-        since=node.journal.failing_since("changelogs"),
+        since=node.journal.not_well_since("changelogs"),
         topic=CHANGELOGS,
     )
 
 
 def _held_state(t: Texts, node: Node, found: OpenTransactionLag) -> PartState:
     """Of the changelogs, where no follower of this process is held: those of other workers are."""
-    since = node.now() - timedelta(seconds=round(found.seconds))
     return PartState(
         part="changelogs",
         look="bad",
         name=t("part.changelogs"),
         text=held(t, found),
-        since=since,
+        since=held_since(node, found),
         topic=OF_LAG_STATE["OPEN_TRANSACTION"],
     )
 
@@ -226,7 +241,7 @@ def reason(t: Texts, judged: PartitionLag | GroupLag) -> str:
 
     In English where there is no translation.
     """
-    text = t.say(f"reason.{judged.reason_key}", judged.reason_params, judged.reason)
+    text = t.say(f"{REASON}{judged.reason_key}", judged.reason_params, judged.reason)
     if isinstance(judged, PartitionLag) or judged.reason_partition is None:
         return text
     return at_partition(t, judged.reason_partition, judged.reason_owner, text)
@@ -243,6 +258,11 @@ def held(t: Texts, by: OpenTransactionLag) -> str:
     """Which partition an open transaction holds, where and for how long."""
     params: ReasonParams = {"stable": by.stable_offset, "end": by.end_offset, "seconds": by.seconds}
     return f"{by.topic}-{by.partition}: {t.say('reason.open_transaction', params, by.reason)}"
+
+
+def held_since(node: Node, by: OpenTransactionLag) -> datetime:
+    """Since when at the latest an open transaction holds a partition."""
+    return node.now() - timedelta(seconds=round(by.seconds))
 
 
 def about_group(t: Texts, node: Node, group: GroupLag) -> str:

@@ -15,7 +15,7 @@ from emis_streams.settings import Settings
 from web.assets import static_url
 from web.i18n import LANGUAGES, Texts
 from web.pages import TEMPLATES, wants_html
-from web.problems import HEADERS, PAGE_HEADERS, Handler, for_people, problem
+from web.problems import PAGE_HEADERS, Handler, for_people, headers_of, problem
 
 RETRY_AFTER_SECONDS = 1
 SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
@@ -34,18 +34,18 @@ def limits_of(settings: Settings) -> Limits:
         send_seconds=settings.web_send_seconds,
         max_body_bytes=settings.web_max_body_bytes,
         spared=SPARED,
-        refusal=in_bytes(_refusal()),
-        refusal_page=in_bytes(refusal_page()),
-        headers=HEADERS,
+        refusal=in_bytes(_refusal(), settings),
+        refusal_page=in_bytes(refusal_page(), settings),
+        headers=headers_of(settings),
         error_page=error_page,
     )
 
 
-def in_bytes(refusal: web.Response) -> bytes:
+def in_bytes(refusal: web.Response, settings: Settings) -> bytes:
     """Headers and body as they are sent, from the second line on, for what is refused before it is parsed."""
     body = refusal.body
     assert isinstance(body, bytes)
-    headers = {**refusal.headers, **HEADERS, "Content-Length": str(len(body))}
+    headers = {**refusal.headers, **headers_of(settings), "Content-Length": str(len(body))}
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n" + body
 
 

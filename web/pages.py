@@ -245,6 +245,7 @@ def _html(request: web.Request, template: str, values: Values, audience: Audienc
         "static": static_url,
         "searches": node.read_model is not None,
         "query": "",
+        "topic": None,
         "roles": _what_it_is(node),
         "navigation": _shown_navigation(_navigation(node), shows_operations, audience),
         "audience": audience,

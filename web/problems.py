@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from emis_streams.errors import UNREADABLE_JSON
+from emis_streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Of every answer; `Server` in place of the versions that aiohttp would tell."""
+STRICT_TRANSPORT = {"Strict-Transport-Security": "max-age=31536000"}
+"""Of every answer over TLS."""
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Referrer-Policy": "same-origin",
@@ -66,6 +69,11 @@ def problem(status: int, title: str, detail: str, **members: Any) -> web.Respons
         content_type=PROBLEM_TYPE,
         headers={hdrs.CACHE_CONTROL: "no-store"},
     )
+
+
+def headers_of(settings: Settings) -> dict[str, str]:
+    """Of every answer of a process with these settings, also of those that no handler sees."""
+    return {**HEADERS, **(STRICT_TRANSPORT if settings.web_cert_file else {})}
 
 
 class _RefusalsInOneLine(logging.Filter):
@@ -151,7 +159,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Signal `on_response_prepare`: nobody guesses types, other sites get nothing, pages run only what is theirs."""
     response.headers.update(HEADERS)
     if request.secure:
-        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        response.headers.update(STRICT_TRANSPORT)
     if response.content_type == "text/html":
         response.headers.update(PAGE_HEADERS)
 

@@ -24,7 +24,7 @@ TITLES: dict[Reason, str] = {
 }
 DETAILS: dict[Reason, str] = {
     "malformed": "{given!r} is not the id of a {subject}: ids are UUIDs, 0c000000-0000-4000-8000-000000000001.",
-    "unknown": "No event of a {subject} with the id {given} has come so far.",
+    "unknown": "No event of a {subject} with the id {given} has arrived so far.",
     "deleted": "The {subject} {given} was deleted.",
     "not_ready": "This worker cannot tell yet: its local copy is not caught up and the database does not answer.",
     "no_search": "This worker cannot search yet: its local copy is not caught up. Ids are answered meanwhile.",

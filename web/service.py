@@ -4,15 +4,17 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import msgspec
 from aiohttp import web
 
 import emis_streams
-from emis_streams.health_report import HealthChanges, LiveReport, ReadyReport
+from emis_streams.health_report import Check, HealthChanges, HealthReport, LiveReport, ReadyReport
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.services.gateway import GatewayService
 from emis_streams.services.registry import ServiceInfo
 from emis_streams.services.service import Service
+from web.help_topics import help_links, topic_of_check
 from web.pages import as_json
 from web.parameters import LANG, takes
 
@@ -63,8 +65,19 @@ async def startupz(request: web.Request) -> web.StreamResponse:
 @takes()
 async def health(request: web.Request) -> web.Response:
     """A check per part: 200 healthy and degraded, 503 unhealthy."""
-    report = await _service(request).get_health()
+    report = with_links(await _service(request).get_health())
     return as_json(report, 503 if report.status == "unhealthy" else 200)
+
+
+def with_links(report: HealthReport) -> HealthReport:
+    """The report with what to do about each check that is not well; of a service's own checks, all entries. Pure."""
+    checks = {name: msgspec.structs.replace(check, links=_links(check)) for name, check in report.checks.items()}
+    return msgspec.structs.replace(report, checks=checks)
+
+
+def _links(check: Check) -> dict[str, str]:
+    topic = topic_of_check(check.status, check.output_key)
+    return {"help": "/help"} if topic is None and check.status != "pass" else help_links(topic)
 
 
 @routes.get("/health/journal")

@@ -98,7 +98,7 @@ class _Row:
     missing_since: datetime | None = None
     """When it was last heard of."""
     unwell_since: datetime | None = None
-    """Since when it is degraded, or unhealthy, or nobody is there."""
+    """Since when it is degraded, unhealthy or shutting down, or nobody is there."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,8 @@ def _values(request: web.Request, status: ServicesStatus) -> dict[str, object]:
         "breakers": breakers,
         "some_open": any(not row.is_closed for row in breakers),
         "may_reset": is_operator(request),
+        "service_topic": SERVICE,
+        "breaker_topic": BREAKER,
         "why": lambda change: _why(t, change),
     }
 

@@ -9,6 +9,7 @@ import msgspec
 from emis_streams import changelog_check, settings
 from emis_streams.changelog_check import Changes, NoRow, Unread
 from emis_streams.cli.logs import visible
+from emis_streams.quantities import counted
 
 
 @click.group()
@@ -52,22 +53,24 @@ def _line(one: NoRow) -> str:
 def _summary(found: list[NoRow]) -> str:
     if not found:
         return "Every record that changelogs keep is a row."
-    return f"{len(found):,} record(s) are no rows: `emis-streams changelogs check --repair` mends them."
+    n = len(found)
+    return f"{counted(n, 'record is no row', 'records are no rows')}: `emis-streams changelogs check --repair`."
 
 
 def _warning(unread: Unread) -> str:
     return (
-        f"{unread.topic}:{unread.partition}:{unread.offset}  an open transaction: {unread.n_unread:,} record(s) from "
-        "here on were not looked at, and workers do not read them yet; check again when it has ended"
+        f"{unread.topic}:{unread.partition}:{unread.offset}  an open transaction: "
+        f"{counted(unread.n_unread, 'record')} from here on not checked, and not read by workers yet; "
+        "check again when it has ended"
     )
 
 
 def _repair(changes: Changes, found: list[NoRow], yes: bool) -> int:
     n_rows = sum(one.has_row for one in found)
     n_keys = sum(one.key is not None for one in found)
-    question = f"Send {n_rows:,} row(s) again and {n_keys - n_rows:,} tombstone(s)?"
+    question = f"Send {counted(n_rows, 'row')} again and {counted(n_keys - n_rows, 'tombstone')}?"
     if not yes:
         click.confirm(question, abort=True, err=True)
     n_sent = asyncio.run(changelog_check.repair(settings.current(), changes))
-    click.echo(f"{n_sent:,} record(s) sent", err=True)
+    click.echo(f"{counted(n_sent, 'record')} sent", err=True)
     return 0 if n_sent == len(found) else 1

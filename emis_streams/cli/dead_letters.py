@@ -18,6 +18,7 @@ from emis_streams.cli.logs import visible
 from emis_streams.dead_letter_index import LetterIndex
 from emis_streams.dead_letters import DeadLetter, NoSuchLetter
 from emis_streams.producer import EventProducer
+from emis_streams.quantities import counted
 
 REASON_SHOWN = 90
 
@@ -60,7 +61,7 @@ def list_(reason: str, topic: str | None, limit: int, as_json: bool) -> None:
             again = index.refused_again(letter)
             click.echo(_json_line(letter, again) if as_json else _line(letter, again))
     if not as_json:
-        click.echo(f"{n_found:,} dead letter(s)" + (f", the newest {limit} shown" if n_found > limit else ""))
+        click.echo(counted(n_found, "dead letter") + (f", the newest {limit} shown" if n_found > limit else ""))
     sys.exit(0 if n_found else 1)
 
 
@@ -108,7 +109,7 @@ def _readable(raw: bytes | None) -> str:
     text = raw.decode("utf-8", "replace")
     if "\ufffd" not in text and all(c.isprintable() or c in "\t\n" for c in text):
         return text or "(empty)"
-    return f"{len(raw)} bytes that are no text, in hexadecimal: {raw.hex()}"
+    return f"{counted(len(raw), 'byte')}, no text, in hexadecimal: {raw.hex()}"
 
 
 @dead_letters.command()
@@ -151,7 +152,7 @@ def export(reason: str, topic: str | None, every: bool, file: BinaryIO) -> None:
     """
     with LetterIndex() as index:
         n_found = asyncio.run(bulk.export(index, Choice(reason, topic), every, file.write))
-    click.echo(f"{n_found:,} dead letter(s)", err=True)
+    click.echo(counted(n_found, "dead letter"), err=True)
     sys.exit(0 if n_found else 1)
 
 

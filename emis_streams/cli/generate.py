@@ -15,6 +15,7 @@ from emis_streams.events import Event
 from emis_streams.generate import Country
 from emis_streams.pace import Pace
 from emis_streams.producer import EventProducer
+from emis_streams.quantities import counted
 
 
 @click.command()
@@ -66,7 +67,8 @@ def generate(
         asyncio.run(_send(events, total, rate))
     seconds = time.monotonic() - started
     click.echo(
-        f"{total:,} events of {country.n_schools:,} school(s) and {classes:,} class(es), seed {seed}, "
+        f"{counted(total, 'event')} of {counted(country.n_schools, 'school')} and "
+        f"{counted(classes, 'class', 'classes')}, seed {seed}, "
         f"in {seconds:.1f} s ({total / seconds:,.0f}/s)",
         err=to_file is not None,
     )

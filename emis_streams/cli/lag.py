@@ -17,6 +17,7 @@ from emis_streams.errors import Unavailable
 from emis_streams.lag import LagMonitor
 from emis_streams.lag_measurement import watched_by
 from emis_streams.lag_report import SEVERITIES, GroupLag, LagReport, PartitionLag, Severity
+from emis_streams.quantities import counted
 
 STYLES: dict[Severity, str] = {"ok": "green", "warn": "yellow", "error": "red"}
 LOOK_AGAIN_SECONDS = 1.0
@@ -101,7 +102,7 @@ def view(report: LagReport, show_all: bool) -> Group:
         parts.append(Text(f"{held.topic}-{held.partition}: {held.reason}", style="red"))
     parts.append(_groups(report))
     if report.groups_left_out:
-        parts.append(Text(f"… and {report.groups_left_out} groups of others that read these topics."))
+        parts.append(Text(f"… and {counted(report.groups_left_out, 'group')} of others on these topics."))
     for group in report.groups:
         rows = [p for p in group.partitions if p.lag or p.severity != "ok"]
         rows.sort(key=lambda p: (-SEVERITIES.index(p.severity), -(p.lag or 0)))
@@ -112,7 +113,9 @@ def view(report: LagReport, show_all: bool) -> Group:
             if len(rows) > WORST_SHOWN:
                 parts.append(Text(f"… and {len(rows) - WORST_SHOWN} more: --all"))
     if report.dead_letters is not None and report.dead_letters.count:
-        parts.append(Text(f"{report.dead_letters.count} dead letters: see `emis-streams dead-letters list`."))
+        parts.append(
+            Text(f"{counted(report.dead_letters.count, 'dead letter')}: see `emis-streams dead-letters list`.")
+        )
     return Group(*parts)
 
 
@@ -135,7 +138,7 @@ def _groups(report: LagReport) -> Table:
             g.reason_in_full,
         )
     if any("lag_over_threshold" in g.alerts for g in report.groups):
-        table.caption = f"! more than {limit} records behind"
+        table.caption = f"! more than {counted(limit, 'record')} behind"
     return table
 
 

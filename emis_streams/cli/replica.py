@@ -13,6 +13,7 @@ from emis_streams.brokers import Brokers
 from emis_streams.cli.progress import Advance, progress
 from emis_streams.engine.writer import Writer
 from emis_streams.following import RefusedRows
+from emis_streams.quantities import counted
 from emis_streams.replica import migrate as migrations
 from emis_streams.replica import rebuild as rebuilding
 from emis_streams.replica.changelogs import open_changelogs
@@ -52,7 +53,7 @@ def rebuild(truncate: bool) -> None:
     """
     exclusive.check_replica(settings.current())
     n_records = asyncio.run(_rebuild(settings.current(), truncate))
-    click.echo(f"{n_records:,} records of the changelogs are in the replica.")
+    click.echo(f"The replica has {counted(n_records, 'record')} of the changelogs.")
 
 
 async def _rebuild(config: Settings, truncate: bool) -> int:
@@ -122,19 +123,21 @@ def report(result: Result) -> Iterator[str]:
     """What the operator reads."""
     n_rows = sum(p.rows for p in result.partitions)
     if result.equal:
-        yield f"The replica is equal to the tables: {n_rows:,} rows in {len(result.partitions)} partitions."
+        where = counted(len(result.partitions), "partition")
+        yield f"The replica is equal to the tables: {counted(n_rows, 'row')} in {where}."
         return
     for p in result.partitions:
         if p.behind:
-            yield f"{p.topic} {p.partition}: {p.behind:,} records behind (is a worker replicating? `emis-streams lag`)"
+            behind = counted(p.behind, "record")
+            yield f"{p.topic} {p.partition}: {behind} behind (is a worker replicating? `emis-streams lag`)"
         if p.outside_log:
             yield f"{p.topic} {p.partition}: position {p.position} is after the end of the log, which has lost records"
         if p.no_rows:
-            way_out = "`emis-streams changelogs check --repair`"
-            yield f"{p.topic} {p.partition}: {p.no_rows:,} record(s) are no rows: {way_out}"
+            no_rows = counted(p.no_rows, "record is no row", "records are no rows")
+            yield f"{p.topic} {p.partition}: {no_rows}: `emis-streams changelogs check --repair`"
         for d in p.differences[:SHOWN]:
             detail = f" ({', '.join(d.columns)})" if d.columns else ""
             yield f"{p.topic} {p.partition}: {d.kind} {d.key}{detail}: {WAYS_OUT[d.kind]}"
         if p.n_differences > SHOWN:
             yield f"{p.topic} {p.partition}: and {p.n_differences - SHOWN:,} more (--json lists up to 1,000)"
-    yield f"{sum(p.n_differences for p in result.partitions):,} difference(s) in {n_rows:,} rows."
+    yield f"{counted(sum(p.n_differences for p in result.partitions), 'difference')} in {counted(n_rows, 'row')}."

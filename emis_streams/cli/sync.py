@@ -19,6 +19,7 @@ from emis_streams.cli.download import download
 from emis_streams.cli.lines import chunks_of, lines_of, lines_of_blocks
 from emis_streams.cli.progress import progress
 from emis_streams.producer import EventProducer
+from emis_streams.quantities import counted
 from emis_streams.snapshot import Comparison, State, delete_of, versions_here
 
 _SCHEMES = ("http://", "https://")
@@ -156,7 +157,8 @@ async def _lacking(
 
 def _may_delete(n_lacking: int, n_known: int, options: Options, n_refused: int) -> bool:
     if n_refused:
-        click.echo(f"nothing deleted: {n_refused:,} line(s) were refused, their classes are not missing", err=True)
+        refused = counted(n_refused, "line was", "lines were")
+        click.echo(f"nothing deleted: {refused} refused, their classes are not missing", err=True)
         return False
     if n_lacking > n_known * options.most_deletes_percent / 100:
         click.echo(
@@ -174,7 +176,7 @@ def _summary(comparison: Comparison, n_refused: int, n_deleted: int, dry_run: bo
     return (
         f"{verb} {n['created']:,} created, {n['updated']:,} updated, {n_deleted:,} deleted; "
         f"{n['unchanged']:,} unchanged, {n['newer here']:,} newer here, {n['lacking']:,} not in the snapshot, "
-        f"{n_refused:,} line(s) refused"
+        f"{counted(n_refused, 'line')} refused"
     )
 
 

@@ -9,6 +9,7 @@ import click
 from emis_streams import acls, admin, settings
 from emis_streams import topics as declared
 from emis_streams.admin import Difference
+from emis_streams.quantities import counted
 
 
 def _service_name(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
@@ -50,7 +51,7 @@ def report(differences: Sequence[Difference]) -> str:
     """What the operator reads."""
     if not differences:
         return "All topics are as they should be."
-    lines = [f"{len(differences)} difference(s):"]
+    lines = [f"{counted(len(differences), 'difference')}:"]
     for d in differences:
         lines += [f"  {d.topic}: {d.what} is {d.found}, should be {d.wanted}", f"    {d.way_out}"]
     return "\n".join(lines)

@@ -23,6 +23,7 @@ from emis_streams.local.plan import Plan
 from emis_streams.local.process import end
 from emis_streams.local.progress import Progress
 from emis_streams.local.stack import Stack
+from emis_streams.quantities import counted
 from emis_streams.settings import Settings, current
 
 _DOWN_TIMEOUT_SECONDS = 60.0
@@ -125,7 +126,9 @@ def _n_brokers(folder: DataFolder, wanted: str | None, *, fresh: bool) -> int:
     """As asked for; storage of another number of nodes is refused, since topics in it have other replicas."""
     kept = 0 if fresh else len(list((folder.path / "kafka").glob("kafka-*/formatted")))
     if wanted is not None and kept not in (0, int(wanted)):
-        raise LocalStackError(f"the data in {folder.path} is of {kept} broker(s), not {wanted}: --fresh deletes it")
+        raise LocalStackError(
+            f"the data in {folder.path} is of {counted(kept, 'broker')}, not {wanted}: --fresh deletes it"
+        )
     return int(wanted or kept or 1)
 
 

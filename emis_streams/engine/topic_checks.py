@@ -52,7 +52,8 @@ def differing(tables: Iterable[TableTopics], found: Mapping[str, Described]) -> 
         wanted = table.wanted_partitions(found)
         for topic in (*sorted(table.sources), table.changelog):
             if topic in found and wanted is not None and found[topic].n_partitions != wanted:
-                yield f"{topic} has {found[topic].n_partitions} partitions, its table {table.table} has {wanted}"
+                n = found[topic].n_partitions
+                yield f"{topic} has another number of partitions than its table {table.table}: {n}, not {wanted}"
 
 
 def missing_topics(tables: Iterable[TableTopics], missing: Collection[str]) -> Iterator[str]:
@@ -74,7 +75,8 @@ def unfit_changelogs(tables: Iterable[TableTopics], found: Mapping[str, Describe
         least = int(config.get("min.insync.replicas", "1"))
         if name in found and 0 < found[name].n_replicas < least:
             n_replicas = found[name].n_replicas
-            yield f"{name} has {n_replicas} replicas and min.insync.replicas={least}: nothing can be written to it"
+            few = f"fewer replicas ({n_replicas}) than min.insync.replicas={least}"
+            yield f"{name} has {few}: nothing can be written to it"
         most_bytes = int(config.get("max.message.bytes", MOST_BATCH_BYTES))
         if most_bytes < MOST_BATCH_BYTES:
             yield (

@@ -295,7 +295,7 @@ class Consumer(driver.Consumer):
                 await self.commit()
         except TimeoutError as error:
             n_begun = sum(batch.begun for batch in self._under_way)
-            late = f"{n_begun} slices are not acknowledged" if n_begun else "what is done could not be committed"
+            late = f"slices not acknowledged ({n_begun})" if n_begun else "what is done could not be committed"
             fatal.end_process(self.app, f"{late} after {limit_seconds:g} s of draining", error)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -21,6 +21,7 @@ from emis_streams.local.ports import is_free, reserve
 from emis_streams.local.process import Child
 from emis_streams.local.progress import Progress
 from emis_streams.local.supervisor import Supervisor
+from emis_streams.quantities import counted
 from emis_streams.read_topic import reader
 from emis_streams.settings import Settings
 
@@ -125,7 +126,7 @@ class Stack:
         command = [sys.executable, "-m", "emis_streams", "generate", "--classes", str(n_classes)]
         environment = Worker("generate", self._plan.settings).environment()
         generate = Child("generate", command, self._folder.path / "workers" / "generate", env=environment)
-        with self._progress.step(f"Sample data: {n_classes:,} classes"):
+        with self._progress.step(f"Sample data: {counted(n_classes, 'class', 'classes')}"):
             generate.start()
             while generate.running:
                 self._supervisor.check()

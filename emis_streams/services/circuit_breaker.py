@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from emis_streams.quantities import counted
+
 _KEPT_CHANGES = 20
 
 
@@ -203,7 +205,7 @@ class CircuitBreaker:
         if self._state is State.HALF_OPEN:
             self._change(State.OPEN, f"a probe failed: {said}")
         elif self.failures_in_row >= self.limits.threshold:
-            self._change(State.OPEN, f"{self.failures_in_row} calls in a row failed, the last: {said}")
+            self._change(State.OPEN, f"{counted(self.failures_in_row, 'call')} in a row failed, the last: {said}")
 
     def _cancelled(self, call: _Call) -> None:
         self.counts.cancelled += 1

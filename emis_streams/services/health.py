@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import emis_streams
@@ -10,7 +10,8 @@ from emis_streams.broker_clock import BrokerClock
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
 from emis_streams.invalid_records import WAY_OUT, in_words, is_recent
-from emis_streams.lag_report import InvalidRecords, LagReport
+from emis_streams.lag_report import InvalidRecords, LagReport, OpenTransactionLag, ReasonParams
+from emis_streams.quantities import Quantity, filled
 from emis_streams.resources import MEMORY_WARN_PERCENT, Resources, Usage
 from emis_streams.services.breakers import Breakers
 from emis_streams.services.circuit_breaker import State
@@ -50,6 +51,9 @@ class Finding:
     value: float | int | str | None = None
     unit: str | None = None
     component: ComponentType = "component"
+    key: str | None = None
+    """Of the text, with `params`, where it is one of `lag_rules.REASONS`; else it is called as its check is."""
+    params: ReasonParams = field(default_factory=dict)
 
 
 HealthCheck = Callable[[], Awaitable[Finding]]
@@ -87,8 +91,8 @@ def _as_check(name: str, finding: Finding, now: datetime) -> Check:
         observed_unit=finding.unit,
         time=now,
         output=finding.text,
-        output_key=f"service.{name}",
-        output_params={},
+        output_key=finding.key or f"service.{name}",
+        output_params=finding.params,
     )
 
 
@@ -129,7 +133,8 @@ def outbox(store: OutboxStore, publisher: OutboxPublisher) -> HealthCheck:
             return Finding("warn", f"How many events are still to be sent is unknown: {_no_answer(error)}")
         is_late = backlog.n_events > _MANY_EVENTS or backlog.oldest_seconds > _OLD_EVENT_SECONDS
         more = " or more" if backlog.n_events == MOST_COUNTED else ""
-        text = f"{backlog.n_events}{more} events are still to be sent"
+        n = backlog.n_events
+        text = f"{Quantity(n, f'{n:,}{more}'):event is|events are} still to be sent"
         if backlog.n_events:
             text += f", the oldest for {backlog.oldest_seconds:.0f} s"
         text += f"; {_sender(publisher, leader)}"
@@ -175,9 +180,9 @@ def circuit_breakers(breakers: Breakers) -> HealthCheck:
         broken = [f"{service} {pattern}" for service, pattern, b in breakers if b.state is not State.CLOSED]
         if broken:
             more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-            text = f"Not called, or only to see whether they answer: {', '.join(broken[:_MOST_NAMED])}{more}"
+            text = f"Calls that are blocked, or only probed: {', '.join(broken[:_MOST_NAMED])}{more}"
             return Finding("warn", text, len(broken), "breakers")
-        return Finding("pass", "All services that were called answer.", 0, "breakers")
+        return Finding("pass", "All circuit breakers are closed.", 0, "breakers")
 
     return check
 
@@ -195,11 +200,17 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
         if own.severity == "ok" and report.open_transactions:  # Its local copy is held, and gets older.
             held = report.open_transactions[0]
             text = f"{held.topic}-{held.partition}: OPEN_TRANSACTION: {held.reason}"
-            return Finding("warn", text, own.total_lag, "records")
+            return Finding("warn", text, own.total_lag, "records", key="reason.open_transaction", params=_params(held))
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
-        return Finding(status, f"{own.group_id}: {own.state}: {own.reason_in_full}", own.total_lag, "records")
+        text = f"{own.group_id}: {own.state}: {own.reason_in_full}"
+        key = f"reason.{own.reason_key}"
+        return Finding(status, text, own.total_lag, "records", key=key, params=own.reason_params)
 
     return check
+
+
+def _params(held: OpenTransactionLag) -> ReasonParams:
+    return {"stable": held.stable_offset, "end": held.end_offset, "seconds": held.seconds}
 
 
 def changelogs(met: Callable[[], Sequence[InvalidRecords]]) -> HealthCheck:
@@ -208,13 +219,13 @@ def changelogs(met: Callable[[], Sequence[InvalidRecords]]) -> HealthCheck:
     async def check() -> Finding:
         found = met()
         if not found:
-            return Finding(
-                "pass", "Every record of the changelogs that was read since the start is a row.", 0, "records"
-            )
+            return Finding("pass", "Every changelog record that was read since the start is valid.", 0, "records")
         n = sum(one.count for one in found)
-        text = f"{n} records of changelogs that are no rows were left out since the start: {in_words(found)}"
+        text = filled(
+            "{n:invalid changelog record was|invalid changelog records were} skipped since the start: ", {"n": n}
+        )
         status: CheckStatus = "warn" if is_recent(found, datetime.now(UTC)) else "pass"
-        return Finding(status, f"{text}. See {WAY_OUT}.", n, "records")
+        return Finding(status, f"{text}{in_words(found)}. See {WAY_OUT}.", n, "records")
 
     return check
 

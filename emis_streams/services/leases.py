@@ -31,8 +31,8 @@ class Leases:
         """Monotonic, of the last record; None: the end that was seen at the start is not reached yet."""
         self._of: dict[str, tuple[ServiceInfo, float]] = {}
         """Each instance, and when its last record came."""
-        self._health: dict[str, tuple[Health, float]] = {}
-        """What each tells of its health, and since when."""
+        self._health: dict[str, tuple[Health, bool, float]] = {}
+        """What each tells of its health, whether it is shutting down, and since when."""
         self.left_out = 0
         """Records that tell of no instance, or of one too many."""
         self._log = ThrottledLog(logger)
@@ -58,9 +58,9 @@ class Leases:
             self._log.warning(f"registry: left out what {instance[:_SHOWN_CHARACTERS]!r} tells of itself: {reason}")
             return
         self._of[instance] = (info, self._now)
-        health, _ = self._health.get(instance, (None, 0.0))
-        if health is not info.health:
-            self._health[instance] = (info.health, self._now)
+        known = self._health.get(instance)
+        if known is None or known[:2] != (info.health, info.is_draining):
+            self._health[instance] = (info.health, info.is_draining, self._now)
 
     def _time_of(self, timestamp_ms: int, monotonic: float) -> float:
         if self._read_at is None:
@@ -85,11 +85,11 @@ class Leases:
         return [(info, self._now - at) for _, (info, at) in sorted(self._of.items()) if not self._holds(at)]
 
     def unwell_seconds(self) -> dict[str, float]:
-        """For how long each instance has told that it is degraded, or unhealthy, as far as that was read."""
+        """For how long each instance has told that it is degraded, unhealthy or shutting down, as far as was read."""
         return {
             instance: self._now - since
-            for instance, (health, since) in self._health.items()
-            if health is not Health.HEALTHY
+            for instance, (health, is_draining, since) in self._health.items()
+            if is_draining or health is not Health.HEALTHY
         }
 
     def holding(self) -> list[ServiceInfo]:

@@ -13,6 +13,7 @@ from emis_streams.engine.patience import Waiting
 from emis_streams.engine.progress import Progress
 from emis_streams.engine.starting import start
 from emis_streams.engine.stopping import stop
+from emis_streams.quantities import counted
 
 _POLL_SECONDS = 1.0
 _ANSWER_SECONDS = 45.0
@@ -70,7 +71,7 @@ async def _range(consumer: AIOKafkaConsumer, tp: TopicPartition, waiting: Waitin
         n_partitions = (await described(consumer._client, [tp.topic]))[tp.topic].n_partitions
         if tp.partition >= n_partitions:
             raise PartitionMissing(
-                f"{tp.topic} has {n_partitions} partition(s), and no partition {tp.partition}{way_out}"
+                f"{tp.topic} has {counted(n_partitions, 'partition')}, and no partition {tp.partition}{way_out}"
             )
         found[:] = [(await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]]
 

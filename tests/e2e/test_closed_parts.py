@@ -40,3 +40,17 @@ async def test_without_scripts_a_link_opens_it(lag_page: str, reading: Reading) 
         await reader.page.locator("#partitions-1 summary").click()
         await reader.page.locator("#partitions-1").get_by_role("link", name="Show the partitions").click()
         await expect(reader.page.locator("#partitions-1").get_by_role("row", name=ROW).first).to_be_visible()
+
+
+async def test_tables_that_a_filter_opens_are_closed_again_without_it(lag_page: str, reading: Reading) -> None:
+    async with reading() as reader:
+        async with reader.page.expect_response(lambda response: "/consumer-lag" in response.url):
+            await reader.page.goto(f"{lag_page}?filter=updated-3")
+        table = reader.page.locator("#partitions-1")
+        await expect(table.get_by_role("row", name=ROW).first).to_be_visible()
+        async with reader.page.expect_response(lambda response: "/consumer-lag" in response.url):
+            pass  # The page has asked for itself: by now it would have the tables in its address.
+        assert "open=" not in reader.page.url
+        await reader.page.get_by_role("link", name="Show all").click()
+        await expect(reader.page).to_have_url(re.compile(r"/consumer-lag$"))
+        await expect(table).not_to_have_attribute("open", re.compile(".*"))

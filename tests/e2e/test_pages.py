@@ -171,7 +171,7 @@ async def test_what_was_opened_stays_open_while_figures_change(troubled: str, re
         before = await measured.text_content()
         await expect(measured).not_to_have_text(before or "")
         await expect(page.get_by_text("Stalled").nth(1)).to_be_visible()
-        await page.get_by_label("only those behind").check()
+        await page.get_by_label("only partitions behind").check()
         await expect(page.get_by_role("row", name="emis.class.updated 3 Stalled")).to_be_visible()
         await expect(page.get_by_role("row", name="emis.class.created 0 OK")).to_have_count(0)
 

@@ -196,7 +196,7 @@ async def test_a_filter_stays_while_it_is_typed_and_after(site: str, reading: Re
         await expect(page).to_have_url(re.compile("filter=updated-3"))
         rows = page.locator("#partitions-1 tbody tr")
         await expect(rows).to_have_count(2)
-        await page.get_by_label("only those behind").check()
+        await page.get_by_label("only partitions behind").check()
         await expect(page).to_have_url(re.compile("only=lag"))
         await expect(rows).to_have_count(1)
         await expect(rows).to_contain_text("Stalled")

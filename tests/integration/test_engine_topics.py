@@ -72,7 +72,7 @@ async def test_a_changelog_with_another_number_of_partitions(rig: Rig, n_partiti
     await make(rig, rig.changelog, n_partitions, COMPACT)
     await rig.produce({"k": row(1)})
     async with started(rig):
-        await says(rig, f"{rig.changelog} has {n_partitions} partitions, its table kept has 2")
+        await says(rig, f"{rig.changelog} has another number of partitions than its table kept: {n_partitions}, not 2")
         await delete(rig, rig.changelog)
         await says(rig, "is missing")
         await make(rig, rig.changelog, config=COMPACT)
@@ -100,7 +100,7 @@ async def test_a_changelog_with_fewer_replicas_than_have_to_be_in_sync(rig: Rig)
     await make(rig, rig.topic)
     await make(rig, rig.changelog, config={**COMPACT, "min.insync.replicas": "2"})
     async with started(rig):
-        await says(rig, "has 1 replicas and min.insync.replicas=2: nothing can be written to it")
+        await says(rig, "has fewer replicas (1) than min.insync.replicas=2: nothing can be written to it")
 
 
 async def test_a_changelog_that_is_too_small_for_batches_of_rows(rig: Rig) -> None:

@@ -290,7 +290,7 @@ async def test_health_says_why_events_wait(url: str) -> None:
     async with one.publishing():
         await until(lambda: one.publisher.waiting_for)
         found = await outbox_check(one.database.outbox, one.publisher)()
-        assert "1 events are still to be sent" in found.text
+        assert "1 event is still to be sent" in found.text
         assert "waits: " in found.text
         async with one.database.transaction("as if it were old") as connection:
             await connection.execute(text("UPDATE Outbox SET AddedAt = '2020-01-01 00:00:00'"))

@@ -167,7 +167,7 @@ def test_generate_fills_the_topics_and_says_how_many(no_worker: Settings) -> Non
     done = emis_streams(no_worker, "generate", "--classes", "50", "--seed", "5", "--updates", "7")
     assert done.returncode == 0, done.stderr
     expected = generate.n_events(generate.Country(5, 50), 0, 7)
-    assert done.stdout.decode().startswith(f"{expected:,} events of 2 school(s) and 50 class(es), seed 5")
+    assert done.stdout.decode().startswith(f"{expected:,} events of 2 schools and 50 classes, seed 5")
     first = generate.sample_teacher_ids(5, 50, 1)[0]
     assignments = asyncio.run(read(no_worker, "emis.assignment.created"))
     of_first = [json.loads(r.value)["classId"] for r in assignments if r.key == first.encode()]

@@ -134,7 +134,7 @@ async def differences(config: Settings) -> dict[str, list[Difference]]:
 
 async def test_a_rebuilt_replica_is_equal_to_the_tables(config: Settings, engine: Engine) -> None:
     rebuilt = await command("rebuild")
-    assert (rebuilt.exit_code, rebuilt.stdout) == (0, "1,230 records of the changelogs are in the replica.\n")
+    assert (rebuilt.exit_code, rebuilt.stdout) == (0, "The replica has 1,230 records of the changelogs.\n")
     assert await counts(engine) == [N, N, N]
     with engine.connect() as connection:
         named = select(func.count()).where(class_infos.c.ClassName.like("C%"))
@@ -179,7 +179,7 @@ async def test_each_kind_of_difference_is_found_and_named(config: Settings, engi
     shown = await command("verify")
     assert shown.exit_code == 1
     assert f"older {id_of(7)}: a lower version than the table's" in shown.stdout
-    assert "6 difference(s)" in shown.stdout
+    assert "6 differences" in shown.stdout
     as_json = json.loads((await command("verify", "--json")).stdout)
     assert as_json["equal"] is False
     assert {d["kind"] for p in as_json["partitions"] for d in p["differences"]} == set(WRONG)

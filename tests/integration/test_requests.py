@@ -243,7 +243,7 @@ async def test_a_reply_partition_that_the_topic_does_not_have_is_named_until_the
         await client.create_topics([NewTopic(topic, 2, 1)])
         async with asking(broker, name=name, partition=2) as asker:
             reason = await until(lambda: asker.replies.waiting_for)
-            assert reason.startswith(f"{topic} has 2 partition(s), and no partition 2: set REPLY_PARTITION to a lower")
+            assert reason.startswith(f"{topic} has 2 partitions, and no partition 2: set REPLY_PARTITION to a lower")
             assert f"kafka-topics.sh --alter --topic {topic} --partitions 3" in reason
             assert not asker.replies.positioned.is_set()
             await client.create_partitions({topic: NewPartitions(3)})

@@ -164,7 +164,7 @@ async def test_bad_lines_are_reported_and_cost_no_other_line(no_worker: Settings
         "line 5",
     ]
     assert "sent 1 created" in done.stdout.decode()
-    assert "4 line(s) refused" in done.stdout.decode()
+    assert "4 lines refused" in done.stdout.decode()
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_an_empty_snapshot_deletes_nothing(no_worker: Settings, all_known: list[
 def test_a_snapshot_with_refused_lines_deletes_nothing(no_worker: Settings, all_known: list[dict[str, Any]]) -> None:
     done = emis_streams(no_worker, "sync", "-", "--delete-missing", stdin=snapshot_of(*all_known[1:]) + b"{}")
     assert done.returncode == 1
-    assert "nothing deleted: 1 line(s) were refused" in done.stderr.decode()
+    assert "nothing deleted: 1 line was refused" in done.stderr.decode()
 
 
 async def answer_whole(request: web.Request) -> web.StreamResponse:

@@ -115,7 +115,7 @@ def test_the_command_ends_with_one_when_something_differs(no_worker: Settings) -
     for_three = msgspec.structs.replace(no_worker, replication_factor=3, min_insync_replicas=2)
     done = emis_streams(for_three, "topics", "--check")
     assert done.returncode == 1
-    assert f"{len(topics.all_topics()) * 2} difference(s)" in done.stdout.decode()
+    assert f"{len(topics.all_topics()) * 2} differences" in done.stdout.decode()
     assert "emis-teacher-service-classes-changelog: replication.factor is 1, should be 3" in done.stdout.decode()
 
 

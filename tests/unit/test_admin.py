@@ -49,5 +49,5 @@ def test_nothing_is_too_big_to_be_dead_lettered() -> None:
 
 def test_the_report_names_topic_difference_and_way_out() -> None:
     text = report([Difference("emis.class.created", "partitions", "10", "3", "do this")])
-    assert text == "1 difference(s):\n  emis.class.created: partitions is 3, should be 10\n    do this"
+    assert text == "1 difference:\n  emis.class.created: partitions is 3, should be 10\n    do this"
     assert report([]) == "All topics are as they should be."

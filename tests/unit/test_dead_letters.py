@@ -1,22 +1,24 @@
 """A dead letter says where it came from and why, whatever the refused record held."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aiokafka.errors import NotLeaderForPartitionError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emis_streams import replays, topics
+from emis_streams import dead_letters, replays, topics
 from emis_streams.cli.dead_letters import _line, _readable
 from emis_streams.dead_letter_headers import CUT, CUT_BYTES, NAMES, OWN, as_dead_letter, headers_for, parse
 from emis_streams.dead_letter_index import LetterIndex
 from emis_streams.dead_letters import DeadLetter, replay_of
 from emis_streams.errors import InvalidEvent, Unavailable
 from emis_streams.replays import Replay
+from emis_streams.settings import Settings
 
 NOON_MS = int(datetime(2026, 9, 5, 12, tzinfo=UTC).timestamp() * 1000)
 
@@ -278,3 +280,16 @@ def test_a_letter_that_was_cut_is_not_replayed() -> None:
     assert replay_of(a_letter()).value == b"value"
     with pytest.raises(InvalidEvent, match=r"was cut.*value of 2000000 bytes.*at emis\.class\.created:3:42"):
         replay_of(cut)
+
+
+async def test_brokers_that_fail_while_a_letter_is_read_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the page answers 503, which comes back by itself, and not 500."""
+
+    @asynccontextmanager
+    async def failing(_settings: Settings) -> AsyncIterator[None]:
+        raise NotLeaderForPartitionError
+        yield
+
+    monkeypatch.setattr(dead_letters, "reader", failing)
+    with pytest.raises(Unavailable, match=r"emis\.dead-letter cannot be read"):
+        await dead_letters.letter_at(Settings(), 0, 0)

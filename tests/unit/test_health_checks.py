@@ -186,7 +186,7 @@ def test_every_text_is_used_and_every_text_used_is_there() -> None:
 @pytest.mark.parametrize(
     ("skew", "status", "said"),
     [
-        (None, "pass", "not compared with the brokers yet"),
+        (None, "pass", "not compared with that of the brokers yet"),
         (0.2, "pass", "is correct"),
         (12.0, "warn", "12.0 s ahead"),
         (-700.0, "warn", "700.0 s behind"),

@@ -69,6 +69,17 @@ def test_since_is_when_the_state_began() -> None:
     assert journal.since("replica", check("warn")) is None  # It says something else now, and was not noted yet.
 
 
+def test_what_is_not_known_has_a_time_and_no_line() -> None:
+    journal = HealthJournal()
+    for second, key in enumerate(("latency.ok", "latency.waiting", "latency.waiting", "latency.unknown")):
+        journal.note({"syncLatency": check("pass", key)}, after(second))
+    assert journal.changes == ()
+    assert journal.since("syncLatency", check("pass", "latency.unknown")) == after(3)
+    assert journal.not_well_since("syncLatency") == after(3)
+    journal.note({"syncLatency": check("pass", "latency.ok")}, after(4))
+    assert journal.not_well_since("syncLatency") is None
+
+
 def test_a_part_that_is_not_looked_at_for_a_while_is_as_it_was() -> None:
     """Without brokers there is no check of the lag."""
     journal = HealthJournal()

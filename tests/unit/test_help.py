@@ -8,13 +8,13 @@ from typing import get_args
 import pytest
 from aiohttp import ClientSession
 
+from emis_streams.health_report import NOTHING_TO_TELL
 from emis_streams.lag_report import State
 from tests.pages import ToldLag, a_node, a_report, serving
 from tests.unit.test_docs import code_in
 from tests.unit.test_docs_operations import section
 from tests.unit.test_page_verdicts import SCENARIOS, seen
 from web import health_checks, help_topics
-from web.health_page import NOTHING_TO_TELL
 from web.health_texts import OUTPUTS
 from web.help_entries import entries, parts, source, topic_of
 from web.i18n import LANGUAGES, Language
@@ -54,6 +54,7 @@ def test_every_state_has_its_entry() -> None:
         *help_topics.OF_CHECK.values(),
         *help_topics.OF_FIGURE.values(),
         *help_topics.OF_FOLLOWER.values(),
+        *help_topics.OF_SERVICE_CHECK.values(),
         *help_topics.EXTRA,
     }
     assert all_topics <= known
@@ -63,7 +64,7 @@ def test_every_check_that_can_fail_has_its_entry() -> None:
     well = set(re.findall(r'"pass", "([a-z_.]+)"', inspect.getsource(health_checks)))
     well |= {key for key in OUTPUTS if key.endswith((".ok", ".old", ".elsewhere", ".elsewhere_one"))}
     well |= {"reason.level", "reason.within", "reason.never_committed_empty", "journal.started"}
-    assert set(OUTPUTS) - well - NOTHING_TO_TELL - help_topics.OF_CHECK.keys() == set()
+    assert set(OUTPUTS) - (well - NOTHING_TO_TELL) - help_topics.OF_CHECK.keys() == set()
     assert help_topics.OF_CHECK.keys() <= OUTPUTS.keys()
 
 

@@ -126,6 +126,16 @@ def test_leases_tell_since_when_an_instance_is_not_healthy() -> None:
     assert leases.unwell_seconds() == {}
 
 
+def test_leases_tell_since_when_an_instance_shuts_down() -> None:
+    leases = Leases(lease_seconds=10.0)
+    leases.start_timing(0.0)
+    info = ServiceInfo(name="lessons", version="1", host="a", port=1, started_at=NOON)
+    for at, is_draining in ((0.0, False), (1.0, True), (3.0, True)):
+        record = msgspec.json.encode(msgspec.structs.replace(info, is_draining=is_draining))
+        leases.apply(info.instance.encode(), record, 0, at)
+    assert leases.unwell_seconds() == {info.instance: 2.0}
+
+
 def a_report_of(*names: str) -> LagReport:
     """A report in which these are members of the ingesting group, the first with all partitions."""
     report = a_report()

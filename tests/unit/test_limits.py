@@ -17,11 +17,14 @@ from emis_streams.engine.connection import Connection
 from emis_streams.engine.door import DOOR, Door
 from emis_streams.node import NODE
 from emis_streams.read_model.model import ReadModel
+from emis_streams.settings import Settings
 from tests.pages import TEACHER, SiteServer, ToldLag, a_history, a_node, a_report, filled_model
 from tests.services import until
 from tests.unit.test_health_checks import a_follower
 from tests.unit.test_health_endpoints import Told
 from web import PAGES, setup
+from web.i18n import CATALOGUES
+from web.limits import limits_of
 
 _ANSWER_SECONDS = 60
 _PAGE = f"/api/teachers/{TEACHER}"
@@ -151,6 +154,35 @@ async def test_more_requests_than_allowed_get_503_at_once_and_probes_get_their_a
         for reader, _ in under_way:
             assert (await read_all(reader)).startswith(b"HTTP/1.1 200")
         assert (await site.ask(_PAGE)).startswith("HTTP/1.1 200")
+
+
+async def test_a_browser_that_is_refused_unparsed_gets_a_page_in_both_languages_with_a_way_on(site_with: Any) -> None:
+    async with site_with(web_max_requests=1) as site:
+        ordinary = (await site.ask("/teachers", "Accept: text/html")).partition("\r\n\r\n")[0]
+        await site.sent(get("/waits", "Connection: close"))
+        await until(lambda: site.door.n_requests == 1)
+        head, _, body = (await site.ask("/teachers", "Accept: text/html")).partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 503 Service Unavailable\r\n")
+    of_its_own = {"Content-Length", "Cache-Control", "Date", "Connection", "Etag", "ETag", "Vary"}
+    for line in ordinary.splitlines()[1:]:
+        assert line in head.splitlines() or line.partition(":")[0] in of_its_own, line
+    assert "\r\nCache-Control: no-store\r\n" in head
+    assert "\r\nRetry-After: 1\r\n" in head
+    assert '<meta http-equiv="refresh"' in body
+    assert '<a class="button" href="">Thử lại ngay <span lang="en"' in body
+    for texts in CATALOGUES.values():
+        assert texts["overloaded.title"] in body
+        assert texts["overloaded.text"] in body
+        assert texts["overloaded.again"] in body
+    assert "<script" not in body
+
+
+@pytest.mark.parametrize(("certificate", "is_told"), [("", False), ("cert.pem", True)])
+def test_refusals_over_tls_say_that_it_is_always_tls(certificate: str, is_told: bool) -> None:
+    limits = limits_of(Settings(web_cert_file=certificate, web_key_file=certificate))
+    for refusal in (limits.refusal, limits.refusal_page):
+        assert (b"Strict-Transport-Security: max-age=31536000\r\n" in refusal) is is_told
+    assert ("Strict-Transport-Security" in limits.headers) is is_told
 
 
 async def test_requests_that_wait_for_another_process_keep_nobody_out(site_with: Any) -> None:

@@ -11,9 +11,10 @@ from aiohttp import web
 from openapi_spec_validator import validate
 
 import emis_streams
+from emis_streams.health_report import Check, HealthReport
 from emis_streams.read_model.user_rows import Activity, UserLesson
 from emis_streams.services.lessons import Lesson, Lessons, NewLesson
-from web import activity, circuit_breakers, metrics, progress, service, services_status
+from web import activity, circuit_breakers, help, metrics, progress, service, services_status
 from web.activity import Activities
 from web.circuit_breakers import BreakerReport
 from web.gateway import ROUTES
@@ -22,7 +23,7 @@ from web.services_status import RouteStatus
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi-services.yaml").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
-PAGES = (service, circuit_breakers, services_status, metrics, progress, activity)
+PAGES = (service, circuit_breakers, services_status, help, metrics, progress, activity)
 
 
 def in_camel(path: str) -> str:
@@ -65,6 +66,8 @@ def properties(schema: dict[str, Any]) -> set[str]:
         (SCHEMAS["Activities"]["properties"]["activities"]["items"], Activity),
         (SCHEMAS["CircuitBreaker"], BreakerReport),
         (SCHEMAS["RouteStatus"], RouteStatus),
+        (SCHEMAS["HealthReport"], HealthReport),
+        (SCHEMAS["HealthCheck"], Check),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

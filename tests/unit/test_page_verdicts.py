@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ from aiohttp import ClientSession
 from aiokafka import TopicPartition
 
 from emis_streams import lag_rules
+from emis_streams.broker_clock import BrokerClock
 from emis_streams.engine.open_transactions import OpenTransaction
-from emis_streams.lag_report import InvalidRecords, LagReport
+from emis_streams.health_report import NOT_KNOWN
+from emis_streams.lag_report import DeadLetters, InvalidRecords, LagReport
 from emis_streams.node import Node
 from emis_streams.sync_latency import SyncLatency
 from emis_streams.topics import APP_ID, REPLICA_GROUP
@@ -23,6 +26,7 @@ from tests.pages import ToldLag, a_history, a_node, a_report, serving
 from tests.unit.test_health_checks import a_follower, an_ingest
 from tests.unit.test_health_endpoints import Told
 from web.health import health_report
+from web.help_entries import entries
 from web.i18n import LANGUAGES, Texts
 from web.verdict import LOOKS_BY_WEIGHT
 
@@ -92,9 +96,26 @@ def unknown() -> LagReport:
 
 
 def serving_only(report: LagReport | None, **changes: Any) -> Node:
-    return a_node(
+    node = a_node(
         None, ToldLag(report, a_history()), **{"read_model_follower": Told(a_follower("read-model")), **changes}
     )
+    now = time.monotonic()
+    node.clock.note(int(time.time() * 1000), now, now)
+    return node
+
+
+def with_unknown_clock(node: Node) -> Node:
+    node.clock = BrokerClock()
+    return node
+
+
+def without_age(node: Node) -> Node:
+    node.lag.age = None  # type: ignore[union-attr]
+    return node
+
+
+def dead_letters_unknown() -> LagReport:
+    return msgspec.structs.replace(a_report(), dead_letters=DeadLetters(count=None, last_at=None))
 
 
 def with_old_data(node: Node) -> Node:
@@ -134,7 +155,12 @@ SCENARIOS: dict[str, Callable[[], Node]] = {
     "idle": lambda: serving_only(a_report(), sync_latency={"read-model": SyncLatency(0.0)}),
     "cannot tell": lambda: serving_only(unknown()),
     "old data": lambda: with_old_data(serving_only(a_report())),
-    "age unknown": lambda: serving_only(a_report()),
+    "age unknown": lambda: without_age(serving_only(a_report())),
+    "clock unknown": lambda: with_unknown_clock(serving_only(a_report())),
+    "dead letters unknown": lambda: serving_only(dead_letters_unknown()),
+    "nothing visible, and brokers away": lambda: serving_only(
+        a_report(error="The brokers are away."), sync_latency={"read-model": SyncLatency(0.0)}
+    ),
     "ingesting": lambda: serving_only(a_report(), ingest=Told(an_ingest(rebalancing=True))),
     "lost": lambda: serving_only(a_report(), ingest=Told(an_ingest(lost_to_retention={("emis.class.created", 3): 41}))),
     "changelogs": lambda: serving_only(a_report(), ingest=Told(an_ingest(invalid_records=invalid()))),
@@ -240,18 +266,60 @@ async def test_a_group_of_others_is_no_concern_of_ours() -> None:
     assert "/help/" not in page
 
 
+_NO_STATES = frozenset({"Events processed", "Uptime", "Memory", "CPU", "Version"})
+"""Figures that are grey on every page."""
+
+
+def places(page: str) -> Iterator[str]:
+    """Each part of a page that shows one state: a figure, a check, a group, a partition, a copy of the changelogs."""
+    for figure in re.findall(r'<div class="figure \w+">.*?</div>', page, re.DOTALL):
+        if re.search(r"<dt>(.*?)</dt>", figure)[1] not in _NO_STATES:  # type: ignore[index]
+            yield figure
+    page = page[page.index("</dl>") if "</dl>" in page else 0 :].split('aria-labelledby="journal"')[0]
+    yield from re.findall(r"<li><strong>.*?</li>", page, re.DOTALL)
+    yield from re.split(r'<section class="card" |<tr role="row">|<div class="follower">|</tbody>', page)[1:]
+
+
+def is_not_well(place: str) -> bool:
+    """Groups of others are grey also while all is well."""
+    grey_and_well = re.compile(r'class="badge off"><svg.*?</svg>OK<', re.DOTALL)
+    return re.search(r'class="(?:badge|figure) (?:warn|bad|off)"', grey_and_well.sub("", place)) is not None
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
-async def test_what_is_not_well_has_a_way_on_in_its_own_place(name: str) -> None:
-    for path in PAGES:
+async def test_what_is_not_well_or_not_known_has_a_way_on_in_its_own_place(name: str) -> None:
+    for path in ("/", "/health", "/consumer-lag?open=partitions-1,partitions-2,partitions-3"):
         page = await seen(SCENARIOS[name](), path)
-        for place in re.findall(r'<div class="figure (?:warn|bad)">.*?</div>', page, re.DOTALL):
-            assert 'href="/help/' in place
-        for place in re.findall(
-            r"<li><strong>(?:(?!</li>).)*?</li>", page.split('aria-labelledby="journal"')[0], re.DOTALL
-        ):
-            assert ('href="/help/' in place) == (
-                re.search('class="badge (warn|bad)"', place) is not None
-            ) or "off" in place
+        for place in places(page):
+            assert 'href="/help/' in place or not is_not_well(place), place
+        verdict = re.search(r'id="verdict".*?</div></div>', page, re.DOTALL)
+        assert verdict is not None
+        assert ('href="/help/' in verdict[0]) == (look_of_headline(page) != "ok")
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_what_is_not_well_or_not_known_says_since_when(name: str) -> None:
+    for path in ("/", "/health"):
+        node = SCENARIOS[name]()
+        node.journal.note((await health_report(node)).checks, datetime.now(UTC) - timedelta(hours=2))
+        for place in places(await seen(node, path)):
+            assert "Since" in place or not is_not_well(place) or "<li>" not in place, place
+
+
+async def test_json_says_what_to_do_about_what_is_not_well_or_not_known() -> None:
+    for name, scenario in SCENARIOS.items():
+        for check in (await health_report(scenario())).checks.values():
+            is_well = check.status == "pass" and check.output_key not in NOT_KNOWN
+            assert (check.links == {}) == is_well, name
+            assert is_well or check.links["help"].removeprefix("/help/") in entries("en")
+
+
+async def test_an_open_transaction_names_its_partition_once() -> None:
+    by = OpenTransaction(TopicPartition("emis-teacher-service-classes-changelog", 3), 7, 12, 64.0)
+    held = replace(a_follower("read-model"), open_transaction=by)
+    page = await seen(serving_only(a_report(), read_model_follower=Told(held)), "/health")
+    assert "changelog-3: An open transaction" in page
+    assert "changelog-3: emis-" not in page
 
 
 @pytest.mark.parametrize(("language", "named"), [("en", "Requests: Stalled, 5 behind"), ("vi", "Xử lý yêu cầu")])

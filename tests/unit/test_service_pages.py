@@ -16,17 +16,20 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from emis_streams.health_journal import HealthJournal
+from emis_streams.health_report import CheckStatus
 from emis_streams.node import NODE, Node
 from emis_streams.services.circuit_breaker import Limits, State
 from emis_streams.services.gateway import GatewayService, page_session
+from emis_streams.services.health import Finding, HealthCheck, consumer_lag
 from emis_streams.services.registry import Health, ServiceInfo
 from emis_streams.services.service import Service
 from emis_streams.services.users import UserService
 from emis_streams.settings import Settings
 from tests.integration.service_rig import no_dead_letter
 from tests.openapi_site import in_a_thread
+from tests.pages import a_report
 from tests.services import free_port
-from web import circuit_breakers, compression, metrics, pages, service, services_status, site
+from web import circuit_breakers, compression, help, metrics, pages, service, services_status, site
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 from web.limits import OVERLOADED
@@ -34,6 +37,8 @@ from web.problems import problem
 
 OPERATOR, READER = "operator-token-of-32-characters!", "reader-token-of-32-characters!!!"
 TEACHER_ID = "0012f031-5c6f-4937-8aaf-ad11557972d1"
+ENGLISH = {"Accept": "text/html", "Accept-Language": "en"}
+OWN_CHECKS = ("brokers", "database", "outbox", "clock", "circuitBreakers", "changelogs", "progress", "memory")
 PAGE = next(route for route in ROUTES if isinstance(route, Page) and route.service == "teacher")
 
 
@@ -52,7 +57,7 @@ def site_of(own: Service, routes: Iterable[Route | Page] = ()) -> web.Applicatio
     app = web.Application()
     app[NODE] = node
     site.setup(app)
-    for module in (pages, service, circuit_breakers, services_status, metrics):
+    for module in (pages, service, circuit_breakers, services_status, help, metrics):
         app.add_routes(module.routes)
     if isinstance(own, GatewayService):
         app.add_routes(routes_of(own, routes))
@@ -103,8 +108,36 @@ async def test_an_open_breaker_makes_the_service_degraded(gateway: GatewayServic
         _, journal = await get(http, "/health/journal")
     assert (status, body["status"]) == (200, "degraded")
     assert "lessons create-lesson" in body["checks"]["circuitBreakers"]["output"]
+    assert body["checks"]["circuitBreakers"]["links"] == {"help": "/help/a-circuit-breaker-is-open"}
+    assert body["checks"]["memory"]["links"] == {}
     assert again["checks"]["circuitBreakers"]["since"] == body["checks"]["circuitBreakers"]["since"] is not None
     assert [(change["part"], change["after"]) for change in journal["changes"]] == [("circuitBreakers", "warn")]
+
+
+@pytest.mark.parametrize("status", ["warn", "fail"])
+async def test_each_check_of_a_service_that_is_not_well_says_what_to_do(status: CheckStatus) -> None:
+    own = UserService(Settings(), no_dead_letter)
+    lag = msgspec.structs.replace(a_report().groups[0], state="STALLED", severity="error", reason_key="stalled")
+    checks = {
+        **dict.fromkeys(OWN_CHECKS, _found(Finding(status, "Not well."))),
+        "consumerLag": consumer_lag(lambda: msgspec.structs.replace(a_report(), groups=(lag,))),
+        "ofItsOwn": _found(Finding(status, "Not well.")),
+    }
+    own.health_checks = checks
+    async with http_of(own) as http:
+        _, body = await get(http, "/health")
+        links = {name: check["links"]["help"] for name, check in body["checks"].items()}
+        assert {(await get(http, link))[0] for link in links.values()} == {200}
+    assert links["consumerLag"] == "/help/a-group-has-stalled"
+    assert links["database"] == "/help/the-database-is-away"
+    assert [name for name, link in links.items() if link == "/help"] == ["ofItsOwn"]
+
+
+def _found(finding: Finding) -> HealthCheck:
+    async def check() -> Finding:
+        return finding
+
+    return check
 
 
 async def test_the_journal_of_a_service_is_there_again_after_a_restart(gateway: GatewayService, tmp_path: Path) -> None:
@@ -195,6 +228,17 @@ async def test_the_status_of_all_services_names_who_is_missing(gateway: GatewayS
         "lessons": ("degraded", False, 1),
         "teacher": ("unhealthy", True, 0),
     }
+
+
+async def test_the_page_says_since_when_an_instance_shuts_down_and_what_that_means(gateway: GatewayService) -> None:
+    gateway.registry._leases.start_timing(0.0)
+    register(gateway, 6066, is_draining=True)
+    async with http_of(gateway) as http, http.get("/services/status", headers=ENGLISH) as response:
+        page = await response.text()
+    row = page[page.index('id="services"') :]
+    state = row[row.index("Shutting down") :].split("</td>")[0]
+    assert "Since" in state
+    assert "/help/a-service-is-missing" in state
 
 
 async def test_the_page_says_since_when_a_service_is_missing_or_not_healthy(gateway: GatewayService) -> None:

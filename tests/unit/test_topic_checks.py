@@ -31,11 +31,23 @@ def test_topics_with_as_many_partitions_fit(table: TableTopics) -> None:
 @pytest.mark.parametrize(
     ("table", "found", "said"),
     [
-        (TABLE, topics(changelog=1), "counts-changelog has 1 partitions, its table counts has 2"),
-        (TABLE, topics(changelog=3), "counts-changelog has 3 partitions, its table counts has 2"),
-        (TABLE, topics(views=3), "views has 3 partitions, its table counts has 2"),
-        (ANY_NUMBER, topics(views=3), "views has 3 partitions, its table counts has 2"),
-        (ANY_NUMBER, topics(changelog=1), "counts-changelog has 1 partitions, its table counts has 2"),
+        (
+            TABLE,
+            topics(changelog=1),
+            "counts-changelog has another number of partitions than its table counts: 1, not 2",
+        ),
+        (
+            TABLE,
+            topics(changelog=3),
+            "counts-changelog has another number of partitions than its table counts: 3, not 2",
+        ),
+        (TABLE, topics(views=3), "views has another number of partitions than its table counts: 3, not 2"),
+        (ANY_NUMBER, topics(views=3), "views has another number of partitions than its table counts: 3, not 2"),
+        (
+            ANY_NUMBER,
+            topics(changelog=1),
+            "counts-changelog has another number of partitions than its table counts: 1, not 2",
+        ),
     ],
 )
 def test_a_topic_with_another_number_is_named(table: TableTopics, found: dict[str, Described], said: str) -> None:
@@ -81,7 +93,7 @@ def test_a_changelog_with_fewer_replicas_than_have_to_be_in_sync_is_unfit() -> N
     configs = {"counts-changelog": {"min.insync.replicas": "2"}}
     assert [*unfit_changelogs([TABLE], topics(n_replicas=2), configs)] == []
     assert [*unfit_changelogs([TABLE], topics(n_replicas=1), configs)] == [
-        "counts-changelog has 1 replicas and min.insync.replicas=2: nothing can be written to it"
+        "counts-changelog has fewer replicas (1) than min.insync.replicas=2: nothing can be written to it"
     ]
 
 

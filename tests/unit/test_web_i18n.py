@@ -10,6 +10,8 @@ import pytest
 
 import web
 from emis_streams.lag_report import State
+from emis_streams.lag_rules import REASONS
+from emis_streams.quantities import filled
 from web.health_page import LOOKS
 from web.health_texts import OUTPUTS
 from web.i18n import CATALOGUES, LANGUAGES, Language, Texts, choose
@@ -52,7 +54,7 @@ def test_only_known_keys_are_used(source: Path) -> None:
         if is_beginning:
             assert any(k.startswith(key) for k in known), key
         else:
-            assert key in known or f"{key}.other" in known, key
+            assert key in known, key
 
 
 def test_every_text_is_used() -> None:
@@ -60,9 +62,7 @@ def test_every_text_is_used() -> None:
     literals = {text for source in SOURCES for text in re.findall(r"""["']([\w.:-]+)(?=["'{])""", source.read_text())}
     beginnings = tuple(text for text in literals if text.endswith("."))
     unused = {
-        key
-        for key in CATALOGUES["en"]
-        if re.sub(r"\.(one|other)$", "", key) not in literals | OUTPUTS.keys() and not key.startswith(beginnings)
+        key for key in CATALOGUES["en"] if key not in literals | OUTPUTS.keys() and not key.startswith(beginnings)
     }
     assert unused == set()
 
@@ -71,6 +71,30 @@ def test_whatever_a_check_or_rule_says_is_translated_with_its_figures() -> None:
     for language in LANGUAGES:
         for key, text in OUTPUTS.items():
             assert fields(CATALOGUES[language][key]) == fields(text), key
+
+
+@pytest.mark.parametrize(
+    ("language", "key", "text"),
+    [
+        ("vi", "fresh.ok.title", "Dữ liệu mới nhất"),
+        ("vi", "fresh.ok.text", "trễ tối đa {age}"),
+        ("vi", "figure.age", "Độ trễ dữ liệu tối đa"),
+        ("vi", "refusal.deleted.text", "{subject} này đã bị xoá."),
+        ("vi", "class.unknown", "Chưa có thông tin lớp"),
+        ("vi", "lag.title", "Độ trễ xử lý sự kiện"),
+        ("vi", "part.consumerLag", "Độ trễ xử lý sự kiện"),
+        ("vi", "health.healthy", "Bình thường"),
+        ("vi", "health.degraded", "Có sự cố một phần"),
+        ("vi", "breaker.OPEN", "Đang chặn"),
+        ("vi", "breaker.CLOSED", "Bình thường"),
+        ("en", "live.resume", "Resume"),
+        ("en", "lag.level", "up to date"),
+        ("en", "lag.catch_up.unknown", "not catching up"),
+        ("en", "tables.elsewhere_one", "Another worker ingests."),
+    ],
+)
+def test_terms_that_were_agreed_on(language: Language, key: str, text: str) -> None:
+    assert CATALOGUES[language][key] == text
 
 
 def test_every_state_has_a_word() -> None:
@@ -122,6 +146,34 @@ def test_a_duration_has_the_unit_that_fits(value: float | None, text: str) -> No
 def test_one_thing_is_not_two() -> None:
     assert Texts("en").count("count.classes", 1) == "1 class"
     assert Texts("en").count("count.classes", 1200) == "1,200 classes"
+
+
+_THINGS = (
+    *("record", "event", "partition", "worker", "group", "class", "pupil", "byte", "day", "row", "letter", "topic"),
+    *("assignment", "instance", "service", "teacher", "replica", "member", "call", "request", "failure", "process"),
+)
+_MANY = "|".join(f"{thing}{'es' if thing.endswith('s') else 's'}" for thing in _THINGS)
+MANY_AFTER_ONE = re.compile(
+    rf"\b1 (?:[a-z-]+ ){{0,2}}?(?:{_MANY})\b|\b1 (?:{'|'.join(_THINGS)}) (?:are|were|wait|read|ingest|write)\b"
+)
+ALWAYS_MANY = {"lag.cut"}
+"""Such a line is there only for more than 200 rows."""
+
+
+@pytest.mark.parametrize("texts", [CATALOGUES["en"], OUTPUTS], ids=["pages", "checks"])
+def test_no_english_text_speaks_of_one_thing_as_of_many(texts: dict[str, str]) -> None:
+    with_one = {key: filled(text, dict.fromkeys(fields(text), 1)) for key, text in texts.items()}
+    wrong = {key for key, text in with_one.items() if MANY_AFTER_ONE.search(text) is not None}
+    assert wrong - ALWAYS_MANY == set()
+
+
+def test_a_reason_with_one_record_is_the_same_on_pages_and_the_command_line() -> None:
+    shown = Texts("en").say("reason.trend_unknown", {"lag": 1}, "")
+    assert shown == filled(REASONS["trend_unknown"], {"lag": 1})
+    assert shown.startswith("1 record behind")
+    assert Texts("en").say("reason.stopped", {"lag": 1}, "").endswith("while 1 record waits.")
+    assert Texts("en").say("reason.stopped", {"lag": 48_210}, "").endswith("while 48,210 records wait.")
+    assert Texts("vi").say("reason.stopped", {"lag": 1}, "").endswith("còn 1 bản ghi đang chờ.")
 
 
 def test_moments_are_told_in_utc_as_the_language_writes_dates() -> None:

@@ -215,7 +215,7 @@ async def test_a_query_without_words_finds_nothing_and_says_so(client: ClientSes
     for query in ("---", "★", "   "):
         assert names(await answer(client, "/api/search", q=query)) == []
     assert names(await answer(client, "/api/teachers", q="***")) == []
-    assert "beginnings of words" in await page(client, "/search")
+    assert "first letters" in await page(client, "/search")
 
 
 @pytest.mark.parametrize(
