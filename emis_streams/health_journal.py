@@ -8,7 +8,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,7 @@ _MOST_CHARACTERS = 500
 """Of one text: it may have been written by the brokers, or by a database."""
 _MOST_BYTES = 4 << 20
 """A larger file is not ours: 200 changes are a tenth of it."""
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 STARTED = "journal.started"
 """Key of the change that a start of the process is."""
 _BEHIND = frozenset({"reason.trend_unknown", "reason.growing", "reason.steady", "lag.over", "lag.unsynced"})
@@ -74,6 +75,7 @@ class HealthJournal:
             if self._path.stat().st_size > _MOST_BYTES:
                 raise msgspec.ValidationError(f"it has more than {_MOST_BYTES} bytes")
             kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            _check_times(kept)
         except FileNotFoundError:
             return
         except (OSError, *UNREADABLE_JSON) as error:
@@ -160,6 +162,13 @@ class HealthJournal:
             self._could_save = False
         else:
             self._could_save = True
+
+
+def _check_times(kept: _Kept) -> None:
+    """Raises ValidationError for a time that cannot be written in every zone, as pages do."""
+    times = [*(change.at for change in kept.changes), *(state.since for state in kept.states.values())]
+    if not all(_EARLIEST < time < _LATEST for time in times):
+        raise msgspec.ValidationError("a time in it is too early or too late")
 
 
 def _replace(path: Path, body: bytes) -> None:

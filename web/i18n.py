@@ -77,10 +77,17 @@ class Texts:
         return Markup(escape(self._texts[key])).format(**values)
 
     def say(self, key: str, params: Mapping[str, int | float | str], otherwise: str) -> str:
-        """What a check or a rule says, with its figures written out; `otherwise` if it is not translated."""
+        """What a check or a rule says, with its figures written out; `otherwise` if it is not translated.
+
+        Also if it lacks a figure: the journal of health outlives the version that wrote it.
+        """
         if key not in self._texts:
             return otherwise
-        return self(key, **{name: v if isinstance(v, str) else self._quantity(v) for name, v in params.items()})
+        quantities = {name: v if isinstance(v, str) else self._quantity(v) for name, v in params.items()}
+        try:
+            return self._texts[key].format(**quantities)
+        except (KeyError, ValueError):  # It is missing, or a text where the text has a number.
+            return otherwise
 
     def has(self, key: str) -> bool:
         return key in self._texts

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
 from aiokafka import TopicPartition
@@ -303,6 +304,21 @@ async def test_a_start_is_kept_even_if_the_process_is_killed_before_anything_cha
     later = HealthJournal(path)
     later.load()
     assert [change.part for change in later.changes] == ["process"]
+
+
+async def test_a_journal_of_another_version_is_shown_as_it_came(tmp_path: Path) -> None:
+    change = {
+        "at": "2026-11-30T08:00:00+07:00", "part": "quotas", "before": "fail", "after": "warn",
+        "output": "Written by another version.", "outputKey": "lag.over", "outputParams": {"of_tomorrow": 5},
+    }  # fmt: skip
+    path = tmp_path / "journal.json"
+    path.write_bytes(msgspec.json.encode({"changes": [change], "states": {}, "format": 2}))
+    worker = node(lag=ToldLag(a_report()))
+    worker.journal = HealthJournal(path)
+    worker.journal.load()
+    async with asking(worker, "/health", Accept="text/html") as response:
+        assert response.status == 200
+        assert "Written by another version." in await response.text()
 
 
 async def test_the_journal_waits_for_the_first_look_at_the_brokers() -> None:

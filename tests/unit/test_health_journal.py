@@ -147,6 +147,7 @@ GARBAGE = [
     b'{"changes": [], "states": {"x": 1}}',
     b'{"changes": [], "states": {"x": {"status": "pass", "key": "", "since": "2026-01-01T00:00:00"}}}',
     b'{"changes": [{"at": "yesterday"}], "states": {}}',
+    b'{"changes": [], "states": {"x": {"status": "pass", "key": "", "since": "9999-12-31T23:59:59-12:00"}}}',
     b" " * (5 << 20),
 ]
 
