@@ -90,7 +90,7 @@ def add_vary(response: web.StreamResponse, name: str) -> None:
     before = response.headers.get(hdrs.VARY)
     if before is None:
         response.headers[hdrs.VARY] = name
-    elif name not in before:
+    elif name not in before.split(", "):
         response.headers[hdrs.VARY] = f"{before}, {name}"
 
 

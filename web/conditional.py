@@ -17,11 +17,10 @@ def etag_of(parts: Iterable[bytes | str]) -> str:
 
 def is_unchanged(request: web.Request, etag: str) -> bool:
     """Whether the client has the answer with this ETag (If-None-Match; compared weakly, as GET does)."""
-    given = request.headers.get(hdrs.IF_NONE_MATCH)
-    if given is None:
-        return False
+    given = request.headers.getall(hdrs.IF_NONE_MATCH, ())
     opaque = etag.removeprefix("W/")
-    return given.strip() == "*" or any(part.strip().removeprefix("W/") == opaque for part in given.split(","))
+    parts = (part.strip() for line in given for part in line.split(","))
+    return any(part == "*" or part.removeprefix("W/") == opaque for part in parts)
 
 
 def not_modified(headers: Mapping[str, str]) -> web.Response:

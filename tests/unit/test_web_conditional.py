@@ -170,6 +170,22 @@ async def test_a_language_that_the_address_names_is_remembered_with_304_too(clie
     assert (response.status, response.cookies["lang"].value) == (304, "en")
 
 
+async def test_etags_in_several_headers_are_one_list(client: ClientSession) -> None:
+    known = await etag(client, TEACHER_PAGE)
+    headers = [*HTML.items(), ("If-None-Match", '"another"'), ("If-None-Match", known)]
+    assert (await client.get(TEACHER_PAGE, headers=headers)).status == 304
+
+
+@pytest.mark.parametrize(
+    "path", [TEACHER_PAGE, CLASS_PAGE, *OPERATORS_PAGES, "/help", "/teachers", f"/teachers/{NOBODY}"]
+)
+async def test_what_is_a_page_or_json_by_the_accept_header_says_so_to_caches(client: ClientSession, path: str) -> None:
+    for accept in ("text/html", "*/*"):
+        response = await client.get(path, headers={"Accept": accept})
+        assert "Accept" in response.headers["Vary"].split(", ")
+    assert "Accept" not in (await client.get(f"/api{TEACHER_PAGE}")).headers.get("Vary", "").split(", ")
+
+
 @pytest.mark.parametrize("path", ["/nothing/here", f"/teachers/{NOBODY}"])
 async def test_an_error_is_told_whole_each_time(client: ClientSession, path: str) -> None:
     response = await client.get(path, headers={**HTML, "If-None-Match": "*"})
