@@ -23,6 +23,7 @@ SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
 OVERLOADED = "Overloaded"
 """Title of the refusal, by which the gateway tells it from other reasons of a 503."""
 _DETAIL = "This worker has more requests than it can answer soon."
+_NO_REQUEST = "This is no HTTP request that can be read: a line of it is too long, or is not as it has to be."
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -37,7 +38,7 @@ def limits_of(settings: Settings) -> Limits:
         refusal=in_bytes(_refusal(), settings),
         refusal_page=in_bytes(refusal_page(), settings),
         headers=headers_of(settings),
-        error_page=error_page,
+        error_answer=error_answer,
     )
 
 
@@ -62,8 +63,13 @@ def refusal_page(status: int = 503) -> web.Response:
     return page
 
 
+def error_answer(status: int, is_browser: bool) -> web.Response:
+    """To what cannot be parsed: its address is too long, and the like."""
+    return error_page(status) if is_browser else problem(status, HTTPStatus(status).phrase, _NO_REQUEST)
+
+
 def error_page(status: int) -> web.Response:
-    """For a browser whose request cannot be parsed, in both languages: its address is too long, and the like."""
+    """For a browser whose request cannot be parsed, in both languages."""
     known = status if Texts(LANGUAGES[0]).has(f"error.{status}.title") else HTTPStatus.BAD_REQUEST.value
     return _as_html(status, _page(status, f"error.{known}.title", f"error.{known}.text", tries_again=False))
 

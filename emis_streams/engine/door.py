@@ -20,7 +20,7 @@ from typing import TypeVar
 from aiohttp import web, web_protocol
 
 from emis_streams.engine.connection import END, Connection, Reason
-from emis_streams.engine.request_handler import ErrorPage, Handler
+from emis_streams.engine.request_handler import ErrorAnswer, Handler
 
 WebHandler = TypeVar("WebHandler", bound=Callable[..., Awaitable[web.StreamResponse]])
 REASONS: tuple[Reason, ...] = ("overload", "full", "idle", "slow_request", "slow_reader")
@@ -56,8 +56,8 @@ class Limits:
     """The same for browsers; empty: they get `refusal`."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of every answer: also of what is no request, which no middleware sees."""
-    error_page: ErrorPage | None = None
-    """For a browser whose request cannot be parsed; None: it gets plain text, as all others."""
+    error_answer: ErrorAnswer | None = None
+    """For what cannot be parsed; None: it gets aiohttp's plain text."""
 
 
 Gate = Callable[[bytes, str], bytes | None]
@@ -111,7 +111,7 @@ class Door:
         """aiohttp's, for a connection from which the first byte came."""
         assert self._server is not None
         arguments = {"loop": self._server._loop, **self._server._kwargs}
-        handler = Handler(self.limits.headers, self.limits.error_page, self._server, **arguments)
+        handler = Handler(self.limits.headers, self.limits.error_answer, self._server, **arguments)
         self._of_handler[handler] = connection
         return handler
 

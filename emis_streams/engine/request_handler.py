@@ -6,21 +6,21 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-ErrorPage = Callable[[int], web.Response]
-"""The page of a status, for a browser whose language nobody knows."""
+ErrorAnswer = Callable[[int, bool], web.Response]
+"""Of a status; True: for a browser, whose language nobody knows."""
 
 
 class Handler(RequestHandler):
-    """Sends `headers` with the answer to what is no request, and `error_page` to browsers."""
+    """Answers what is no request with `error_answer`, if it is given, and `headers`."""
 
-    __slots__ = ("_error_page", "_headers", "is_browser")
+    __slots__ = ("_error_answer", "_headers", "is_browser")
 
     def __init__(
-        self, headers: Mapping[str, str], error_page: ErrorPage | None, server: web.Server, **arguments: Any
+        self, headers: Mapping[str, str], error_answer: ErrorAnswer | None, server: web.Server, **arguments: Any
     ) -> None:
         super().__init__(server, **arguments)
         self._headers = headers
-        self._error_page = error_page
+        self._error_answer = error_answer
         self.is_browser = False
         """Whether what cannot be parsed seems to come from a browser: it asks for HTML."""
 
@@ -32,8 +32,8 @@ class Handler(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         response: web.StreamResponse = super().handle_error(request, status, exc, message)
-        if self.is_browser and self._error_page is not None:
-            response = self._error_page(response.status)
+        if self._error_answer is not None:
+            response = self._error_answer(response.status, self.is_browser)
             response.force_close()
         response.headers.update(self._headers)
         return response

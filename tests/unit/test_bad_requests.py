@@ -64,6 +64,7 @@ async def test_a_bad_request_gets_what_the_table_says_and_one_bounded_line_in_th
         answer = await _answer(site, kind.request)
     assert _status(answer) in kind.outcome.statuses
     _has_the_headers_of_every_answer(answer)
+    assert b"bytearray(" not in answer
     if kind.outcome.without:
         assert kind.outcome.without.encode() not in answer
     assert len(caplog.records) <= 1
@@ -71,6 +72,13 @@ async def test_a_bad_request_gets_what_the_table_says_and_one_bounded_line_in_th
         assert record.exc_info is None
         assert len(record.getMessage()) < _LINE_MOST_CHARACTERS
         assert record.getMessage().isprintable()
+
+
+async def test_programs_are_told_in_their_form_what_cannot_be_read(site: TestServer) -> None:
+    answer = await _answer(site, b"GET /" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/problem+json" in head
+    assert b"too long" in body
 
 
 def test_all_kinds_of_the_list_are_in_the_table() -> None:
