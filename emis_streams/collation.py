@@ -20,8 +20,8 @@ _ZERO = "\x0f"
 _WORD = re.compile(r"(?:[^\W_][\u0300-\u036f]*)+")
 _NUMBER = re.compile(r"[0-9]+")
 _NUMBER_KEY = re.compile(r"[!-/]([0-9]+)(\x0f*)")
-_D_WITH_STROKE = "đð"
-"""The second is Icelandic, and often typed for the first."""
+_D_WITH_STROKE = "đðɖ"
+"""The capitals of all three look alike: the others, of Icelandic and Ewe, are often typed for the first."""
 _SECOND_LETTERS = {"a\u0306": "{", "a\u0302": "|", "e\u0302": "{", "o\u0302": "{", "o\u031b": "|", "u\u031b": "{"}
 """ă â ê ô ơ ư: letters that come after the one without a mark. `{` and `|` sort behind all ASCII letters."""
 _TONES = {"\u0300": 1, "\u0309": 2, "\u0303": 3, "\u0301": 4, "\u0323": 5}

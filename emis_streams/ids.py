@@ -5,23 +5,26 @@ Events, keys and rows have the canonical form only: lower case, 36 characters (`
 
 import re
 from collections.abc import Mapping
+from string import whitespace
 from typing import Any
 
 _FORMS = re.compile(
-    r"\s*(?:urn:uuid:)?(?P<brace>\{)?(?P<digits>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-    r"|[0-9a-f]{32})(?(brace)\})\s*",
+    r"(?:urn:uuid:)?(?P<brace>\{)?(?P<digits>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|[0-9a-f]{32})(?(brace)\})",
     re.ASCII | re.IGNORECASE,
 )
 _LONGEST = 64
 """Characters of a form, with some blanks."""
+_AROUND = whitespace + "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202c\u202d\u2060\u202f\ufeff"
+"""Blanks, and marks that nobody sees: what is copied from documents and chats often has one at its ends."""
 
 
 def canonical_id(text: str) -> str | None:
-    """The canonical form of a UUID in lower case or capitals, with or without hyphens, braces or `urn:uuid:`.
+    """The canonical form of a UUID in lower case or capitals, with or without hyphens, braces, `urn:uuid:` or blanks.
 
     None for any other text.
     """
-    found = _FORMS.fullmatch(text) if len(text) <= _LONGEST else None
+    found = _FORMS.fullmatch(text.strip(_AROUND)) if len(text) <= _LONGEST else None
     if found is None:
         return None
     digits = found["digits"].lower().replace("-", "")

@@ -11,6 +11,9 @@ MOST_CHARACTERS = 200
 """Of a query."""
 _ADDRESS = re.compile(r"(?:^|/)(?P<page>teachers|classes)/(?P<id>[^/?#\s]+)(?:/teachers)?/?(?:[?#]\S*)?\s*$")
 
+_BEHIND_ADDRESS = ".,;:!)>\"'”’"
+"""Of the sentence that an address was copied from."""
+
 
 class Address(NamedTuple):
     """Of the page of a teacher or a class."""
@@ -48,5 +51,5 @@ def only_id(text: str) -> str | None:
 def address_of(text: str) -> Address | None:
     """If the text is the address of a teacher's or a class's page, or of its JSON, at whatever host."""
     found = _ADDRESS.search(text.strip())
-    id_ = None if found is None else canonical_id(unquote(found["id"]))
+    id_ = None if found is None else canonical_id(unquote(found["id"]).rstrip(_BEHIND_ADDRESS))
     return None if found is None or id_ is None else Address(found["page"], id_)

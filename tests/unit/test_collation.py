@@ -19,6 +19,7 @@ def words(text: str) -> list[str]:
         ("Nguyễn Thị Hồng Nhung", ["nguyen", "thi", "hong", "nhung"]),
         ("ĐỖ ĐÌNH ĐẠT", ["do", "dinh", "dat"]),
         ("Ðỗ Ðức", ["do", "duc"]),
+        ("Ɖỗ ƉỨC", ["do", "duc"]),
         ("Lớp 10A3", ["lop", "10a3"]),
         ("Lớp 10/A3 – Chuyên Văn", ["lop", "10", "a3", "chuyen", "van"]),
         ("H'Hen Niê", ["h", "hen", "nie"]),

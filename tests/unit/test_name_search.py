@@ -258,6 +258,8 @@ async def test_a_copy_of_an_older_version_gets_the_same_index(kept: Kept, old_po
         (f"https://emis.example.vn/api/classes/{SCHOOL.upper()}?lang=vi#top", f"/classes/{SCHOOL}"),
         (f"  emis.example.vn/teachers/{SCHOOL}/ ", f"/teachers/{SCHOOL}"),
         (f"classes/{{{SCHOOL}}}", f"/classes/{SCHOOL}"),
+        (f"<http://127.0.0.1:6066/teachers/{SCHOOL}>.", f"/teachers/{SCHOOL}"),
+        (f"\u200bhttp://127.0.0.1:6066/teachers/{SCHOOL}\u200b", f"/teachers/{SCHOOL}"),
         (f"http://127.0.0.1:6066/classes/%7B{SCHOOL}%7D", f"/classes/{SCHOOL}"),
         (f"http://127.0.0.1:6066/api/classes/{SCHOOL}/teachers?limit=5", f"/classes/{SCHOOL}"),
         (SCHOOL, None),
