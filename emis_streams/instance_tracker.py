@@ -32,9 +32,9 @@ class Instance(Camel, frozen=True, kw_only=True):
     partitions: int = 0
     """That are assigned to it in these groups."""
     health: InstanceHealth | None = None
-    """By its own checks, as the registry has it; null if it is not registered."""
+    """By its own checks, as this process makes them or the registry has them; null if neither is known."""
     health_since: datetime | None = None
-    """Since when it is degraded, unhealthy or shutting down; null while it is well, or not registered."""
+    """Since when it is degraded, unhealthy or shutting down; null while it is well, or if that is not known."""
     is_draining: bool = False
     version: str | None = None
     started_at: datetime | None = None

@@ -29,11 +29,7 @@ def note(node: Node) -> None:
     now = datetime.fromtimestamp(node.clock.unix_seconds(), UTC)
     groups = _groups(node)
     service = node.service if _reads_registry(node.service) else None
-    known: set[Source] = {"self"}
-    if groups is not None:
-        known.add("groups")
-    if service is not None:
-        known.add("registry")
+    known = sources_known(node)
     registered = [] if service is None else service.registry.get_all()
     lapsed = [] if service is None else service.registry.lapsed()
     unwell = {} if service is None else service.registry.unwell_seconds()
@@ -42,6 +38,16 @@ def note(node: Node) -> None:
     there = merged([_self(node), *of_registry, *_of_groups(groups or ())])
     gone = [_lapsed(info, now - timedelta(seconds=seconds)) for info, seconds in lapsed]
     node.instances.note(now, there, gone, known)
+
+
+def sources_known(node: Node) -> set[Source]:
+    """Which sources tell something now; of the others, what they told last stands."""
+    known: set[Source] = {"self"}
+    if _groups(node) is not None:
+        known.add("groups")
+    if _reads_registry(node.service):
+        known.add("registry")
+    return known
 
 
 def _reads_registry(service: Service | None) -> bool:
@@ -64,6 +70,8 @@ def _self(node: Node) -> Instance:
         service=TEACHER if node.service is None else node.service.name,
         address=f"{config.reached_at}:{config.port}",
         sources=("self",),
+        health=node.health,
+        health_since=node.health_since,
         version=__version__,
         started_at=node.started_at,
     )

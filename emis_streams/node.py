@@ -11,6 +11,7 @@ from aiohttp import web
 from emis_streams.broker_clock import BrokerClock
 from emis_streams.engine.open_transactions import OpenTransaction
 from emis_streams.health_journal import HealthJournal
+from emis_streams.health_report import Health
 from emis_streams.instance_tracker import InstanceTracker
 from emis_streams.invalid_records import merged
 from emis_streams.settings import Role, Settings
@@ -118,6 +119,10 @@ class Node:
     """Event time to visible, by the follower's name; the followers feed it."""
     journal: HealthJournal = field(default_factory=HealthJournal)
     """Which check of health changed its state when."""
+    health: Health | None = None
+    """By the checks of this process; None until they are made for the first time."""
+    health_since: datetime | None = None
+    """Since when it is not healthy; None while it is."""
     clock: BrokerClock = field(default_factory=BrokerClock)
     standstill: Callable[[], str | None] = lambda: None
     """What makes no progress though it should, as the watchdog sees it; None: nothing."""

@@ -120,9 +120,16 @@ async def keep_journal(node: Node) -> None:
         if node.lag is None or node.lag.snapshot() is not None:
             report = await health_report(node)
             node.journal.note(report.checks, node.now())
+            _note_health(node, report)
         if not node.journal.is_saved:
             await asyncio.to_thread(node.journal.save)
         await asyncio.sleep(JOURNAL_SECONDS)
+
+
+def _note_health(node: Node, report: HealthReport) -> None:
+    failing = (node.journal.not_well_since(name) for name, check in report.checks.items() if check.status != "pass")
+    node.health = report.status
+    node.health_since = min((since for since in failing if since is not None), default=None)
 
 
 async def _view(node: Node, now: datetime) -> View:

@@ -1,17 +1,18 @@
 """All instances of workers and services on one page: who is there, how each is, and who is missing since when."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from aiohttp import web
 
 from emis_streams import instances
-from emis_streams.instance_tracker import Instance
+from emis_streams.instance_tracker import Instance, Source
 from emis_streams.lag_report import Camel
 from emis_streams.node import NODE
 from emis_streams.settings import Settings
 from web.addresses import page_of
-from web.help_topics import SERVICE
+from web.help_topics import BROKERS, SERVICE
 from web.i18n import Texts
 from web.pages import as_json, render, texts_of, wants_html
 from web.parameters import LANG, takes
@@ -40,16 +41,18 @@ class Row:
     state: str
     page: str | None
     """Address of its pages."""
+    since: datetime | None = None
+    """Since when it is not well, or shutting down; None if it is well, or if that is not known."""
+    topic: str | None = None
+    """What to do about it; None if it is well."""
 
-    @property
-    def since(self) -> datetime | None:
-        """Since when it is not well, or shutting down; None if it is well, or if that is not known."""
-        return self.instance.missing_since or (None if self.look == "ok" else self.instance.health_since)
 
-    @property
-    def topic(self) -> str | None:
-        """What to do about it; None if it is well."""
-        return None if self.look == "ok" else SERVICE
+@dataclass(frozen=True)
+class Known:
+    """Which sources tell of instances now."""
+
+    sources: Collection[Source]
+    brokers_away_since: datetime | None = None
 
 
 @routes.get("/api/instances")
@@ -67,7 +70,9 @@ async def instances_page(request: web.Request) -> web.StreamResponse:
     if not wants_html(request):
         return as_json(report)
     t = texts_of(request)
-    rows = rows_of(t, report.instances, request.app[NODE].settings)
+    node = request.app[NODE]
+    known = Known(instances.sources_known(node), node.journal.not_well_since("brokers"))
+    rows = rows_of(t, report.instances, node.settings, known)
     found = verdict([_state(row) for row in rows])
     values = {
         "rows": rows,
@@ -84,25 +89,29 @@ def _report(request: web.Request) -> InstancesReport:
     return InstancesReport(instances=tuple(node.instances.all()), reads_registry=node.service is not None)
 
 
-def rows_of(t: Texts, found: tuple[Instance, ...], settings: Settings) -> list[Row]:
+def rows_of(t: Texts, found: tuple[Instance, ...], settings: Settings, known: Known) -> list[Row]:
     """What the page shows of each. Pure."""
-    return [_row(t, one, settings) for one in found]
+    return [_row(t, one, settings, known) for one in found]
 
 
-def _row(t: Texts, one: Instance, settings: Settings) -> Row:
+def _row(t: Texts, one: Instance, settings: Settings, known: Known) -> Row:
     page = page_of(one.address or one.name, settings)
     if one.missing_since is not None:
-        return Row(one, "bad", t("instances.missing"), page)
+        return Row(one, "bad", t("instances.missing"), page, one.missing_since, SERVICE)
+    if not set(one.sources) & set(known.sources):  # Whoever told of it is away, and it may be, too.
+        return Row(one, "off", t("check.unknown"), page, known.brokers_away_since, BROKERS)
     if one.is_draining:
-        return Row(one, "off", t("services.draining"), page)
+        return Row(one, "off", t("services.draining"), page, one.health_since, SERVICE)
     if one.health is not None:
-        return Row(one, _HEALTH_LOOKS[one.health], t(f"health.{one.health}"), page)
+        look = _HEALTH_LOOKS[one.health]
+        state = t(f"health.{one.health}")
+        return Row(one, look, state, page, *(() if look == "ok" else (one.health_since, SERVICE)))
     return Row(one, "ok", t("instances.there"), page)
 
 
 def _state(row: Row) -> PartState:
     name = f"{row.instance.service} {row.instance.name}"
-    on_purpose = row.look == "off"
+    on_purpose = row.look == "off" and row.instance.is_draining
     return PartState(
-        part=name, look=row.look, name=name, text=row.state, since=row.since, topic=SERVICE, counts=not on_purpose
+        part=name, look=row.look, name=name, text=row.state, since=row.since, topic=row.topic, counts=not on_purpose
     )

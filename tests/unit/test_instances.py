@@ -1,5 +1,6 @@
 """Which instances there are, as the registry and the brokers tell, and since when one is missing."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from emis_streams.services.leases import Leases
 from emis_streams.services.registry import Health, ServiceInfo
 from emis_streams.settings import Settings
 from tests.pages import ToldLag, a_node, a_report, serving
+from tests.services import until
+from web.health import keep_journal
 
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
 ALL: set[Source] = {"self", "registry", "groups"}
@@ -167,3 +170,37 @@ async def test_the_page_shows_who_is_there_and_who_is_missing(tmp_path: Path) ->
             told = await response.json()
         missing = {one["name"] for one in told["instances"] if one["missingSince"] is not None}
         assert missing == {"emis-2:6066"}
+
+
+async def page_of_instances(http: ClientSession) -> str:
+    async with http.get("instances", headers={"Accept": "text/html", "Accept-Language": "en"}) as response:
+        return await response.text()
+
+
+async def test_nobody_is_called_well_by_brokers_that_do_not_answer(tmp_path: Path) -> None:
+    lag = ToldLag(a_report_of("emis-1:6066"))
+    node = a_node(None, lag, settings=Settings(data_dir=str(tmp_path), port=6070))
+    async with serving(node) as server, ClientSession(server.make_url("/")) as http:
+        assert "All is well" in await page_of_instances(http)
+        lag.report = a_report(error="The brokers cannot be asked")
+        page = await page_of_instances(http)
+        assert "All is well" not in page
+        assert "Not known now: teacher emis-1:6066" in page
+        assert 'href="/help/kafka-is-away"' in page
+
+
+async def test_the_own_health_is_shown_without_a_registry_too(tmp_path: Path) -> None:
+    node = a_node(None, ToldLag(a_report(behind=True)), settings=Settings(data_dir=str(tmp_path)))
+    watching = asyncio.create_task(keep_journal(node))
+    try:
+        await until(lambda: node.health is not None)
+        async with serving(node) as server, ClientSession(server.make_url("/")) as http:
+            page = await page_of_instances(http)
+            assert "Degraded" in page
+            assert "All is well" not in page
+            async with http.get("api/instances") as response:
+                (own,) = [one for one in (await response.json())["instances"] if "self" in one["sources"]]
+        assert own["health"] == "degraded"
+        assert own["healthSince"] is not None
+    finally:
+        watching.cancel()
