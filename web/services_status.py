@@ -1,7 +1,7 @@
 """`/services/status` of the gateway: all services that are registered or routed to, and the breakers of their calls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -19,7 +19,7 @@ from web.access import is_operator
 from web.addresses import page_of
 from web.circuit_breakers import BreakerReport, Change, PatternsReport, report_of
 from web.health_page import HEALTH_LOOKS
-from web.help_topics import BREAKER, SERVICE
+from web.help_topics import BREAKER, BROKERS, SERVICE
 from web.i18n import Texts
 from web.pages import StampedPage, as_json, texts_of, this_second, wants_html
 from web.parameters import LANG, takes
@@ -99,6 +99,8 @@ class _Row:
     """When it was last heard of."""
     unwell_since: datetime | None = None
     """Since when it is degraded, unhealthy or shutting down, or nobody is there."""
+    topic: str = SERVICE
+    """What to do about it, if it is not well."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,6 @@ def _values(request: web.Request, status: ServicesStatus) -> dict[str, object]:
         "breakers": breakers,
         "some_open": any(not row.is_closed for row in breakers),
         "may_reset": is_operator(request),
-        "service_topic": SERVICE,
         "breaker_topic": BREAKER,
         "why": lambda change: _why(t, change),
     }
@@ -187,11 +188,11 @@ def _missing_rows(request: web.Request, status: ServicesStatus) -> list[_Row]:
 
 
 def _row_state(row: _Row) -> PartState:
-    is_draining = row.look == "off"  # On purpose.
+    is_draining = row.look == "off" and row.topic == SERVICE  # On purpose.
     part = f"{row.name} {row.where}".strip()
     since = row.missing_since or row.unwell_since
     return PartState(
-        part=part, look=row.look, name=part, text=row.state, since=since, topic=SERVICE, counts=not is_draining
+        part=part, look=row.look, name=part, text=row.state, since=since, topic=row.topic, counts=not is_draining
     )
 
 
@@ -218,7 +219,7 @@ def _rows(request: web.Request, service: ServiceStatus, missing: Sequence[_Row])
         heard = [row.missing_since for row in missing if row.name == service.name and row.missing_since is not None]
         return [_Row(service.name, "bad", t("services.missing"), unwell_since=max(heard, default=node.started_at))]
     settings, now, unwell = node.settings, node.now(), node.service.registry.unwell_seconds()
-    return [
+    found = [
         _Row(
             info.name,
             "off" if info.is_draining else HEALTH_LOOKS[info.health.value],
@@ -231,6 +232,11 @@ def _rows(request: web.Request, service: ServiceStatus, missing: Sequence[_Row])
         )
         for info in service.instances
     ]
+    if node.service.registry.waiting_for is None:
+        return found
+    # Nobody's heartbeats are read: what was well when the brokers went away may be away, too.
+    unknown = t("check.unknown")
+    return [replace(row, look="off", state=unknown, topic=BROKERS) if row.look == "ok" else row for row in found]
 
 
 _BREAKER_LOOKS: dict[State, Look] = {State.CLOSED: "ok", State.HALF_OPEN: "warn", State.OPEN: "bad"}

@@ -250,6 +250,23 @@ async def test_the_page_says_since_when_a_service_is_missing_or_not_healthy(gate
     assert len([row for row in rows if "Since" in row and "What to do" in row]) == len(rows) == 2
 
 
+async def test_nobody_is_called_well_while_the_registry_cannot_be_read(
+    gateway: GatewayService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services_status, "this_second", lambda: repr(time.monotonic()))
+    register(gateway, 6066)
+    register(gateway, 8002, "lessons")
+    async with http_of(gateway) as http:
+        async with http.get("/services/status", headers=ENGLISH) as response:
+            assert "All is well" in await response.text()
+        gateway.registry._waiting.reason = "no broker answers at b:9092"  # type: ignore[attr-defined]
+        async with http.get("/services/status", headers=ENGLISH) as response:
+            page = await response.text()
+    assert "All is well" not in page
+    assert "Not known now: lessons 127.0.0.1:8002; teacher 127.0.0.1:6066" in page
+    assert page.count('href="/help/kafka-is-away"') >= 2
+
+
 @pytest.mark.parametrize(("language", "missing"), [("en", "Missing"), ("vi", "Không hoạt động")])
 async def test_the_page_shows_the_same_and_is_live(gateway: GatewayService, language: str, missing: str) -> None:
     gateway.breakers.of("lessons", "get-lesson")
