@@ -7,8 +7,17 @@
   // Links and forms that only change what this page shows: it stays where it was scrolled to, and open what was open.
   const PLACE = "place";
 
+  /** What the reader has opened; not the tables that a filter has opened (parts.js). */
+  function isOpenedByReader(one) {
+    return one.open && (!one.matches("[data-part]") || opened().includes(one.id));
+  }
+
+  function opened() {
+    return (new URLSearchParams(location.search).get("open") || "").split(",");
+  }
+
   function rememberPlace() {
-    const open = [...document.querySelectorAll("details[id]")].filter((one) => one.open).map((one) => one.id);
+    const open = [...document.querySelectorAll("details[id]")].filter(isOpenedByReader).map((one) => one.id);
     sessionStorage.setItem(PLACE, JSON.stringify({ path: location.pathname, y: scrollY, open }));
   }
 
