@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from playwright.async_api import expect
@@ -40,6 +41,31 @@ async def test_a_browser_whose_clock_is_wrong_counts_by_the_workers(
         await reader.page.clock.install(time=datetime.now(UTC) + timedelta(hours=hours))
         await reader.page.goto(page_address)
         await expect(reader.page.locator(AGO).first).to_have_text(JUST_NOW)
+
+
+async def test_a_clock_that_is_set_while_a_page_is_open_changes_no_age(page_address: str, reading: Reading) -> None:
+    async with reading() as reader:
+        await reader.page.goto(page_address)
+        age = reader.page.locator(AGO).first
+        await expect(age).to_have_text(JUST_NOW)
+        async with reader.page.expect_response(re.compile("/livez")):
+            await reader.page.evaluate("() => { const now = Date.now; Date.now = () => now() + 30 * 3_600_000; }")
+        await expect(age).to_have_text(JUST_NOW)
+
+
+async def test_a_page_that_began_without_times_counts_by_the_workers_clock(
+    model: ReadModel, tmp_path: Path, reading: Reading
+) -> None:
+    node = a_node(model, ToldLag(a_report()))
+    empty = node.read_model = ReadModel(tmp_path / "empty")
+    async with serving(node) as server, reading() as reader:
+        await reader.page.clock.install(time=datetime.now(UTC) + timedelta(hours=30))
+        await reader.page.goto(str(server.make_url(f"/teachers/{TEACHER}")))
+        await expect(reader.page.locator(".code")).to_have_text("503")
+        node.read_model = model
+        await reader.page.clock.fast_forward("00:10")
+        await expect(reader.page.locator(AGO).first).to_have_text(JUST_NOW)
+    empty.close()
 
 
 async def test_it_speaks_the_language_of_the_page(page_address: str, reading: Reading) -> None:

@@ -47,8 +47,12 @@
   function drawCharts() {
     for (const place of document.querySelectorAll("[data-chart]")) {
       const table = document.getElementById(place.dataset.chart);
-      if (!table || table.tBodies[0].rows.length < 2) continue;
       const plot = plots.get(place);
+      if (!table || table.tBodies[0].rows.length < 2) {
+        if (plot) remove(place); // The worker has started again: what was drawn is of the one before.
+        place.hidden = true;
+        continue;
+      }
       if (plot) {
         plot.setData(columnsOf(table));
         continue;

@@ -8,6 +8,7 @@
   const ANSWER_WITHIN_MS = 5000;
   const FIRST_WAIT_SECONDS = 2;
   const LONGEST_WAIT_SECONDS = 30;
+  const OVERDUE_MS = 2000;
   const UNAUTHORIZED = 401, NOT_MODIFIED = 304;
 
   const live = document.getElementById("live");
@@ -21,6 +22,7 @@
   let misses = 0; // Questions in a row that did not bring this page.
   let stamp = live.dataset.etag || null;
   let timer = 0;
+  let dueAt = Infinity; // When the next question is to be asked, or the answer to be there, by the clock on the wall.
 
   /** An answer that is not this page; `reason` is the key of a text of the banner. */
   class NotThisPage extends Error {
@@ -63,12 +65,22 @@
     const mayFollow = isCertain ? ["page", "absent"] : ["page", "absent", "waiting"];
     if (main && main.dataset.page === live.dataset.page && mayFollow.includes(main.dataset.answer)) return found;
     if (isSameError(main)) return null;
-    throw new NotThisPage(response.status === UNAUTHORIZED ? "login" : "other", response.status);
+    throw new NotThisPage(reasonOf(response), response.status);
   }
 
-  /** What a page waited for is at another address: a search for an id leads to the page of what has it. */
+  function reasonOf(response) {
+    if (response.type === "opaqueredirect") return "elsewhere";
+    return response.status === UNAUTHORIZED ? "login" : "other";
+  }
+
+  /**
+   * What stands in for the page is over, and the address shows what only the browser can: the page of whom a search for
+   * an id has found, or data without a page. Of a page that is shown nothing is given up for it.
+   */
   function leadsOn(response) {
-    return response.type === "opaqueredirect" && live.dataset.answer === "waiting";
+    if (response.type === "opaqueredirect") return live.dataset.answer === "waiting";
+    const isData = response.ok && !(response.headers.get("Content-Type") || "").startsWith("text/html");
+    return isData && live.dataset.answer === "error";
   }
 
   /** Whether it says only what an error page says already. */
@@ -112,6 +124,7 @@
     clearTimeout(timer);
     if (isAsking || isPaused || document.hidden || !isRefreshed()) return;
     isAsking = true;
+    dueAt = Date.now() + ANSWER_WITHIN_MS;
     const askedAt = new Date();
     try {
       const { response, text } = await ask();
@@ -149,7 +162,7 @@
     const reason = banner.dataset[error.reason].replace("{status}", error.status || "–");
     write(banner.querySelector("[data-title]"), banner.dataset.title.replace("{time}", clockTime(answeredAt)));
     write(banner.querySelector("[data-reason]"), reason);
-    banner.querySelector("a").hidden = error.reason !== "login";
+    banner.querySelector("a").hidden = !["login", "elsewhere"].includes(error.reason);
     banner.hidden = false;
   }
 
@@ -167,11 +180,27 @@
   /** Many pages must not ask at the same moment, least of all when a worker comes back. */
   function schedule() {
     clearTimeout(timer);
+    dueAt = Infinity;
     bar.hidden = !isRefreshed();
     if (isPaused || document.hidden || !isRefreshed()) return;
     const backoff = Math.min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** Math.min(misses, 5));
     const seconds = misses === 0 && live.dataset.answer === "page" ? everySeconds() : backoff;
-    timer = setTimeout(refresh, 1000 * seconds * (0.85 + 0.3 * Math.random()));
+    const waitMs = 1000 * seconds * (0.85 + 0.3 * Math.random());
+    dueAt = Date.now() + waitMs;
+    timer = setTimeout(refresh, waitMs);
+  }
+
+  /** Timers stand still while a machine sleeps: what it shows when it wakes up is old, although no question failed. */
+  function notice() {
+    if (isPaused || document.hidden || Date.now() < dueAt + OVERDUE_MS) return;
+    live.classList.add("outdated");
+    refresh();
+  }
+
+  /** As on the way back: what a browser has kept can be hours old, until the server says that it is not. */
+  function isFromCache() {
+    const [load] = performance.getEntriesByType("navigation");
+    return load !== undefined && (load.type === "back_forward" || load.transferSize === 0);
   }
 
   function everySeconds() {
@@ -211,5 +240,9 @@
   window.addEventListener("pageshow", (event) => event.persisted && shownAgain());
   document.addEventListener("page:ask", refresh);
   window.addEventListener("online", () => refresh());
-  schedule();
+  setInterval(notice, 1000);
+  if (isFromCache()) {
+    live.classList.add("outdated");
+    refresh();
+  } else schedule();
 })();

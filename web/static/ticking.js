@@ -8,6 +8,8 @@
   const LEAST_CORRECTED_MS = 2000;
   const words = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "always" });
   let behindMs = 0; // This machine's clock against the worker's.
+  let isCompared = false;
+  let wallMs = Date.now() - performance.now(); // Stays the same, unless this machine's clock is set, or it sleeps.
 
   function ago(time, seconds) {
     const [, least] = UNITS.find(([unit]) => unit === time.dataset.ago);
@@ -18,6 +20,7 @@
   }
 
   function write() {
+    if (Math.abs(Date.now() - performance.now() - wallMs) >= LEAST_CORRECTED_MS) compareAgain();
     const now = Date.now() + behindMs;
     for (const time of document.querySelectorAll("time[data-ago]")) {
       const text = ago(time, (now - Date.parse(time.dateTime)) / 1000);
@@ -25,12 +28,19 @@
     }
   }
 
+  function compareAgain() {
+    wallMs = Date.now() - performance.now();
+    isCompared = false;
+    compareClocks();
+  }
+
   async function compareClocks() {
-    if (!document.querySelector("time[data-ago]")) return;
+    if (isCompared || !document.querySelector("time[data-ago]")) return;
     try {
       const answer = await (await fetch("/livez", { cache: "no-store" })).json();
       const difference = Date.parse(answer.timestamp) - Date.now();
-      if (Math.abs(difference) >= LEAST_CORRECTED_MS) behindMs = difference;
+      isCompared = !Number.isNaN(difference);
+      if (isCompared) behindMs = Math.abs(difference) < LEAST_CORRECTED_MS ? 0 : difference;
     } catch (error) {
       console.info("The worker's time is not known:", error.message); // Ours is taken.
     }
@@ -39,6 +49,7 @@
 
   new MutationObserver(write).observe(document.body, { childList: true, subtree: true });
   setInterval(write, 1000);
+  document.addEventListener("page:shown", compareClocks); // The page that it began as may have had no times.
   write();
   compareClocks();
 })();
