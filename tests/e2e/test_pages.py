@@ -88,6 +88,19 @@ async def test_a_troubled_worker_fits_in_the_dark_too(troubled: str, reading: Re
         await reader.shoot(f"{name}-troubled-dark-{width}")
 
 
+@pytest.mark.parametrize("language", ["vi", "en"])
+async def test_no_page_scrolls_sideways_on_the_smallest_screen(
+    site: str, troubled: str, reading: Reading, language: str
+) -> None:
+    """320 px: as wide as a page is that is enlarged four times on a desktop."""
+    others = ("/teachers", "/classes?q=10", "/search?q=nguyen", "/instances", "/help", "/help/kafka-is-away")
+    async with reading(width=320, language=language) as reader:
+        for address in [place + path for place in (site, troubled) for path in (*PAGES.values(), *others)]:
+            await reader.page.goto(address)
+            await reader.page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
+            assert await reader.what_runs_out() == [], address
+
+
 async def test_a_teacher_shows_every_kind_of_class(site: str, reading: Reading) -> None:
     async with reading() as reader:
         await reader.page.goto(site + PAGES["teacher"])
