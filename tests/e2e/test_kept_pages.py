@@ -1,5 +1,6 @@
 """What a browser has kept, or shows after a sleep, is not called up to date until the worker says that it is."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -121,6 +122,13 @@ def broken_node() -> Node:
     return node
 
 
+FIT = """async () => {
+    const fits = (place) => Math.abs(place.clientWidth - place.querySelector("canvas").clientWidth) < 2;
+    while (![...document.querySelectorAll(".plot")].every(fits)) await new Promise(requestAnimationFrame);
+}"""
+"""Comes to an end when all charts are as wide as there is room."""
+
+
 @pytest.mark.parametrize("path", ["/", "/consumer-lag"])
 async def test_charts_follow_a_screen_that_is_turned(behind: tuple[Proxy, str], reading: Reading, path: str) -> None:
     _, site = behind
@@ -131,10 +139,8 @@ async def test_charts_follow_a_screen_that_is_turned(behind: tuple[Proxy, str], 
         await expect(canvas).to_have_count(2)
         for width in (320, 844):
             await page.set_viewport_size({"width": width, "height": 844})
-            await page.wait_for_function(
-                """() => [...document.querySelectorAll(".plot")].every(
-                    (place) => Math.abs(place.clientWidth - place.querySelector("canvas").clientWidth) < 2)"""
-            )
+            async with asyncio.timeout(10):
+                await page.evaluate(FIT)
             widths = await canvas.evaluate_all("all => all.map(one => one.clientWidth)")
             assert all(100 < found <= width for found in widths)
             assert await reader.what_runs_out() == []
