@@ -279,7 +279,7 @@ async def test_a_long_outbox_is_counted_up_to_a_bound(one: Instance) -> None:
         await connection.execute(insert(outbox_table), [values] * (MOST_COUNTED + 1))
     backlog = await one.database.outbox.backlog()
     assert backlog.n_events == MOST_COUNTED
-    assert (await outbox_check(one.database.outbox, one.publisher)()).text.startswith("10000 or more events")
+    assert (await outbox_check(one.database.outbox, one.publisher)()).text.startswith("10,000 or more events")
 
 
 async def test_health_says_why_events_wait(url: str) -> None:

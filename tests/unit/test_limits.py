@@ -466,7 +466,7 @@ async def test_a_browser_whose_request_is_none_is_shown_a_page(site_with: Any, r
         assert "Yêu cầu không hợp lệ" in body
         assert "http-equiv" not in body, "it stays wrong, however often it is asked"
         reader, _ = await site.sent(request_.replace(b"text/html", b"text/css"))
-        assert "text/plain" in (await read_all(reader)).decode()
+        assert "application/problem+json" in (await read_all(reader)).decode()
 
 
 async def test_a_browser_that_sends_too_much_is_shown_a_page(site_with: Any) -> None:
