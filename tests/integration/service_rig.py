@@ -80,14 +80,7 @@ class Serving:
             await self.sender.stop()
 
     async def make_topics(self) -> None:
-        async with admin(self.broker) as client:
-            topic = topics.request_topic(self.name)
-            await client.create_topics([NewTopic(topic, PARTITIONS, 1, topic_configs=STAMPED_BY_BROKERS)])
-
-            async def is_known() -> bool:  # The controller has it; the broker hears of it a moment later.
-                return topic in await client.list_topics()
-
-            await until(is_known)
+        await make_topic(self.broker, topics.request_topic(self.name), PARTITIONS)
 
 
 @dataclass
@@ -119,11 +112,21 @@ class Answering(Serving):
         return {"square": asked.number**2} if asked.number else LARGE
 
 
+async def make_topic(broker: str, topic: str, n_partitions: int) -> None:
+    """Until the broker knows it: the controller does a moment earlier."""
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(topic, n_partitions, 1, topic_configs=STAMPED_BY_BROKERS)])
+
+        async def is_known() -> bool:
+            return topic in await client.list_topics()
+
+        await until(is_known)
+
+
 async def learn_the_time(clock: BrokerClock, sender: Sender, broker: str) -> None:
     """As a service does by its heartbeats."""
     topic = unique("heartbeats")
-    async with admin(broker) as client:
-        await client.create_topics([NewTopic(topic, 1, 1, topic_configs=STAMPED_BY_BROKERS)])
+    await make_topic(broker, topic, 1)
     sent_at = time.monotonic()
     acknowledged = await sender.send_and_wait(topic, b"k", b"{}", [], 0)
     assert acknowledged.timestamp_type == LOG_APPEND_TIME

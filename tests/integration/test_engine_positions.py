@@ -177,7 +177,7 @@ async def test_a_topic_with_more_partitions_than_its_table_is_not_read_until_it_
         async with admin(rig.broker) as client:
             await client.create_partitions({rig.topic: NewPartitions(PARTITIONS + 1)})
         recovery = rig.app.tables.recovery
-        await until(lambda: f"{rig.topic} has {PARTITIONS + 1} partitions" in (recovery.waiting.reason or ""), 60)
+        await until(lambda: f"{rig.topic} has another number of partitions" in (recovery.waiting.reason or ""), 60)
         await rig.produce(others(400))
         assert rig.kept_in_table() == events(40)
         await assert_made_anew_is_read_from_its_start(rig)

@@ -139,7 +139,8 @@ async def test_a_changelog_that_is_changed_under_a_worker_is_told(rig: Rig) -> N
             await client.alter_configs([deleting])
             await client.create_partitions({rig.changelog: NewPartitions(3)})
         await until(lambda: "which deletes rows" in (rig.app.tables.recovery.waits_for or ""), 30)
-        assert f"{rig.changelog} has another number of partitions than its table kept: 3, not 2" in str(rig.app.tables.recovery.waits_for)
+        reason = str(rig.app.tables.recovery.waits_for)
+        assert f"{rig.changelog} has another number of partitions than its table kept: 3, not 2" in reason
 
 
 async def test_each_table_merges_by_its_own_rule_and_has_its_own_number_of_partitions(
