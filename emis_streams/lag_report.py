@@ -133,6 +133,11 @@ class OpenTransactionLag(Camel, frozen=True, kw_only=True):
     """How long it has been open, at least."""
     reason: str
 
+    @property
+    def reason_params(self) -> ReasonParams:
+        """The figures of the reason, for texts in other languages."""
+        return {"stable": self.stable_offset, "end": self.end_offset, "seconds": self.seconds}
+
 
 class FollowerPartition(Camel, frozen=True, kw_only=True):
     """A follower's position in one partition of a changelog."""

@@ -11,7 +11,6 @@ from emis_streams.lag_report import (
     LagReport,
     OpenTransactionLag,
     PartitionLag,
-    ReasonParams,
     Severity,
 )
 from emis_streams.node import Node
@@ -256,8 +255,7 @@ def at_partition(t: Texts, partition: str, owner: str | None, text: str) -> str:
 
 def held(t: Texts, by: OpenTransactionLag) -> str:
     """Which partition an open transaction holds, where and for how long."""
-    params: ReasonParams = {"stable": by.stable_offset, "end": by.end_offset, "seconds": by.seconds}
-    return f"{by.topic}-{by.partition}: {t.say('reason.open_transaction', params, by.reason)}"
+    return f"{by.topic}-{by.partition}: {t.say('reason.open_transaction', by.reason_params, by.reason)}"
 
 
 def held_since(node: Node, by: OpenTransactionLag) -> datetime:

@@ -10,7 +10,7 @@ from emis_streams.broker_clock import BrokerClock
 from emis_streams.errors import Unavailable
 from emis_streams.health_report import Check, CheckStatus, ComponentType, Cpu, Health, HealthReport, Memory
 from emis_streams.invalid_records import WAY_OUT, in_words, is_recent
-from emis_streams.lag_report import InvalidRecords, LagReport, OpenTransactionLag, ReasonParams
+from emis_streams.lag_report import InvalidRecords, LagReport, ReasonParams
 from emis_streams.quantities import Quantity, filled
 from emis_streams.resources import MEMORY_WARN_PERCENT, Resources, Usage
 from emis_streams.services.breakers import Breakers
@@ -200,17 +200,14 @@ def consumer_lag(measured: Callable[[], LagReport | None]) -> HealthCheck:
         if own.severity == "ok" and report.open_transactions:  # Its local copy is held, and gets older.
             held = report.open_transactions[0]
             text = f"{held.topic}-{held.partition}: OPEN_TRANSACTION: {held.reason}"
-            return Finding("warn", text, own.total_lag, "records", key="reason.open_transaction", params=_params(held))
+            key = "reason.open_transaction"
+            return Finding("warn", text, own.total_lag, "records", key=key, params=held.reason_params)
         status: CheckStatus = "pass" if own.severity == "ok" else "warn"
         text = f"{own.group_id}: {own.state}: {own.reason_in_full}"
         key = f"reason.{own.reason_key}"
         return Finding(status, text, own.total_lag, "records", key=key, params=own.reason_params)
 
     return check
-
-
-def _params(held: OpenTransactionLag) -> ReasonParams:
-    return {"stable": held.stable_offset, "end": held.end_offset, "seconds": held.seconds}
 
 
 def changelogs(met: Callable[[], Sequence[InvalidRecords]]) -> HealthCheck:

@@ -10,7 +10,8 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
 from emis_streams.read_model.model import ReadModel
-from tests.pages import filled_model
+from tests.e2e.broken_proxy import Proxy, proxied
+from tests.pages import TEACHER, ToldLag, a_history, a_node, a_report, filled_model, serving
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -23,6 +24,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 DESKTOP, PHONE = 1280, 390
+TEACHERS_PAGE = f"/teachers/{TEACHER}"
 
 # What a browser logs by itself when a page has an error status: expected on pages that tell of one.
 _STATUS_LOG = "Failed to load resource"
@@ -44,6 +46,20 @@ async def browser() -> AsyncIterator[Browser]:
 async def model(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ReadModel]:
     async with filled_model(tmp_path_factory.mktemp("pages")) as filled:
         yield filled
+
+
+@pytest.fixture(scope="module")
+async def worker(model: ReadModel) -> AsyncIterator[str]:
+    """The address of the pages of a worker."""
+    async with serving(a_node(model, ToldLag(a_report(), a_history()))) as server:
+        yield str(server.make_url(""))
+
+
+@pytest.fixture
+async def behind(worker: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy before the worker that a test can break, and the proxy's address."""
+    async with proxied(worker) as found:
+        yield found
 
 
 class Reader:

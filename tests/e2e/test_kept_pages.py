@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -12,25 +11,12 @@ from playwright.async_api import Page, expect
 from emis_streams.node import Node
 from emis_streams.read_model.model import ReadModel
 from tests.e2e import broken_proxy
-from tests.e2e.broken_proxy import Proxy, proxied
-from tests.e2e.conftest import PHONE, Reading, ask_now
-from tests.pages import HOMEROOM_CLASS, TEACHER, ToldLag, a_history, a_node, a_report, homeroom_class, keep, serving
+from tests.e2e.broken_proxy import Proxy
+from tests.e2e.conftest import PHONE, TEACHERS_PAGE, Reading, ask_now
+from tests.pages import HOMEROOM_CLASS, ToldLag, a_history, a_node, a_report, homeroom_class, keep, serving
 
-TEACHERS_PAGE = f"/teachers/{TEACHER}"
 SOON_MS = 8_000
 """Before the next question of a page for teachers, on a busy machine."""
-
-
-@pytest.fixture(scope="module")
-async def worker(model: ReadModel) -> AsyncIterator[str]:
-    async with serving(a_node(model, ToldLag(a_report(), a_history()))) as server:
-        yield str(server.make_url(""))
-
-
-@pytest.fixture
-async def behind(worker: str) -> AsyncIterator[tuple[Proxy, str]]:
-    async with proxied(worker) as found:
-        yield found
 
 
 async def fall_asleep(page: Page) -> None:

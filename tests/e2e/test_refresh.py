@@ -13,14 +13,12 @@ from emis_streams.events import TeacherCreated, TeacherDeleted
 from emis_streams.node import Node
 from emis_streams.read_model.model import ReadModel
 from tests.e2e import broken_proxy
-from tests.e2e.broken_proxy import Proxy, proxied
-from tests.e2e.conftest import PHONE, Reading, ask_now
+from tests.e2e.broken_proxy import Proxy
+from tests.e2e.conftest import PHONE, TEACHERS_PAGE, Reading, ask_now
 from tests.pages import (
     GONE_TEACHER,
     HOMEROOM_CLASS,
-    TEACHER,
     ToldLag,
-    a_history,
     a_node,
     a_report,
     event_id,
@@ -46,19 +44,6 @@ FAULTS = {
         broken_proxy.endless,
     )
 }
-TEACHERS_PAGE = f"/teachers/{TEACHER}"
-
-
-@pytest.fixture(scope="module")
-async def worker(model: ReadModel) -> AsyncIterator[str]:
-    async with serving(a_node(model, ToldLag(a_report(), a_history()))) as server:
-        yield str(server.make_url(""))
-
-
-@pytest.fixture
-async def behind(worker: str) -> AsyncIterator[tuple[Proxy, str]]:
-    async with proxied(worker) as found:
-        yield found
 
 
 BACK_MS = 40_000
