@@ -3,10 +3,10 @@
 import base64
 import binascii
 import ipaddress
+from collections.abc import Callable
 from functools import lru_cache
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Middleware
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,6 +26,9 @@ OPERATORS_ONLY = frozenset(
     }
 )
 
+Check = Callable[[web.Request], None]
+"""Raises web.HTTPException for a request that gets no answer."""
+
 _BEARER = (hdrs.WWW_AUTHENTICATE, 'Bearer realm="emis-streams"')
 _BASIC = (hdrs.WWW_AUTHENTICATE, 'Basic realm="emis-streams", charset="UTF-8"')
 """Browsers ask for user and password: any user, the token as the password."""
@@ -38,13 +41,20 @@ _OWN_SITE = frozenset({"same-origin", "none"})
 def setup(app: web.Application) -> None:
     """Make an application refuse strangers; after `problems.setup`, so that refusals are told as problems."""
     settings = app[NODE].settings
-    names = allowed_names(settings)
+    names, tokens = allowed_names(settings), tokens_of(settings)
+    checks = [_of_own_site(own_names(settings))]
     if names is not None:
-        app.middlewares.append(_of_hosts(names))
-    app.middlewares.append(_of_own_site(own_names(settings)))
-    tokens = tokens_of(settings)
+        checks.insert(0, _of_hosts(names))
     if tokens is not None:
-        app.middlewares.append(_with(tokens))
+        checks.append(_with(tokens))
+
+    @web.middleware
+    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        for check in checks:
+            check(request)
+        return await handler(request)
+
+    app.middlewares.append(admitted)
 
 
 def is_operator(request: web.Request) -> bool:
@@ -63,13 +73,12 @@ def is_opened(request: web.Request) -> bool:
     return request.headers.get("Sec-Fetch-Mode", "navigate") == "navigate"
 
 
-def _of_own_site(own: frozenset[str]) -> Middleware:
+def _of_own_site(own: frozenset[str]) -> Check:
     """A browser sends along whom it asks for; `own` are the names that operators gave (behind a proxy)."""
 
-    @web.middleware
-    async def own_site(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def own_site(request: web.Request) -> None:
         if request.method in _SAFE_METHODS or request.match_info.http_exception is not None:
-            return await handler(request)
+            return
         site = request.headers.get("Sec-Fetch-Site", "none")
         if site not in _OWN_SITE or not all(_is_own(origin, request, own) for origin in _origins(request)):
             raise web.HTTPForbidden(text="A page of another site may not send this: Origin and Sec-Fetch-Site say so.")
@@ -77,7 +86,6 @@ def _of_own_site(own: frozenset[str]) -> Middleware:
             raise web.HTTPUnsupportedMediaType(text="The body must be JSON, with Content-Type: application/json.")
         if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise web.HTTPUnsupportedMediaType(text="The body must not be compressed: leave out Content-Encoding.")
-        return await handler(request)
 
     return own_site
 
@@ -102,7 +110,7 @@ def _is_own(origin: str, request: web.Request, own: frozenset[str]) -> bool:
     return given in (authority, f"{authority}:{port}" if explicit is None else authority)
 
 
-def _of_hosts(names: frozenset[str]) -> Middleware:
+def _of_hosts(names: frozenset[str]) -> Check:
     """A page elsewhere whose name suddenly leads here (DNS rebinding) sends its own name as Host."""
 
     @lru_cache(maxsize=_REMEMBERED_HOSTS)
@@ -110,14 +118,12 @@ def _of_hosts(names: frozenset[str]) -> Middleware:
         name = _name_of(host)
         return name in names or _is_address(name)
 
-    @web.middleware
-    async def hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def hosts(request: web.Request) -> None:
         host = request.headers.get(hdrs.HOST)
-        if host is not None and _place(request) not in PROBES and not is_ours(host):
+        if host is not None and not is_ours(host) and _place(request) not in PROBES:
             raise web.HTTPMisdirectedRequest(
                 text="This worker does not answer under that name: WEB_ALLOWED_HOSTS lists those that it does."
             )
-        return await handler(request)
 
     return hosts
 
@@ -136,12 +142,11 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _with(tokens: Tokens) -> Middleware:
-    @web.middleware
-    async def bearers(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _with(tokens: Tokens) -> Check:
+    def bearers(request: web.Request) -> None:
         place = _place(request)
         if place in PUBLIC:
-            return await handler(request)
+            return
         access = tokens.access(_token_of(request))
         if access is None:
             raise web.HTTPUnauthorized(
@@ -150,7 +155,6 @@ def _with(tokens: Tokens) -> Middleware:
             )
         if access != "operator" and (place in OPERATORS_ONLY or request.method not in _SAFE_METHODS):
             raise web.HTTPForbidden(text="This is for operators; the token is a reader's.")
-        return await handler(request)
 
     return bearers
 

@@ -38,8 +38,8 @@ def gzipped(body: bytes, level: int = LEVEL) -> bytes:
 
 
 def is_compressible(content_type: str, n_bytes: int) -> bool:
-    """Whether it is worth the time."""
-    return n_bytes >= LEAST_BYTES and content_type in _TYPES
+    """Whether it is worth the time; `content_type` as the header has it."""
+    return n_bytes >= LEAST_BYTES and content_type.partition(";")[0] in _TYPES
 
 
 def takes_gzip(request: web.Request) -> bool:
@@ -70,30 +70,6 @@ def _coding(part: str) -> tuple[str, float]:
         return name, 0.0
 
 
-async def compress(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal `on_response_prepare`: compresses what no handler has compressed itself."""
-    if not isinstance(response, web.Response):
-        return
-    body = response.body
-    if not isinstance(body, bytes) or not is_compressible(response.content_type, len(body)):
-        return
-    add_vary(response, hdrs.ACCEPT_ENCODING)
-    if hdrs.CONTENT_ENCODING not in response.headers and takes_gzip(request):
-        is_large = len(body) > MOST_AT_ONCE_BYTES
-        response.body = compressed = await asyncio.to_thread(gzipped, body) if is_large else gzipped(body)
-        response.headers[hdrs.CONTENT_LENGTH] = str(len(compressed))  # aiohttp has set that of the body as it was.
-        response.headers[hdrs.CONTENT_ENCODING] = ENCODING
-
-
-def add_vary(response: web.StreamResponse, name: str) -> None:
-    """Names a request header on which the answer depends."""
-    before = response.headers.get(hdrs.VARY)
-    if before is None:
-        response.headers[hdrs.VARY] = name
-    elif name not in before.split(", "):
-        response.headers[hdrs.VARY] = f"{before}, {name}"
-
-
-def setup(app: web.Application) -> None:
-    """Make an application compress its answers."""
-    app.on_response_prepare.append(compress)
+async def compressed(body: bytes) -> bytes:
+    """The body as gzip; a large one is compressed in a thread."""
+    return await asyncio.to_thread(gzipped, body) if len(body) > MOST_AT_ONCE_BYTES else gzipped(body)

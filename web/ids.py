@@ -21,27 +21,28 @@ def with_any_id(path: str) -> str:
 
 
 @web.middleware
-async def canonical_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Parts of the path that are called an id; handlers refuse what is none."""
-    request.match_info.update(with_canonical_ids(request.match_info))
+async def canonical_address(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Parts of the path that are called an id become canonical; handlers refuse what is none."""
+    match = request.match_info
+    if match.http_exception is not None:
+        await _redirect_without_slash(request)
+    elif match:
+        match.update(with_canonical_ids(match))
     return await handler(request)
 
 
-@web.middleware
-async def without_slash_at_end(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Only where something is at the address without it; anything else is as it was."""
+async def _redirect_without_slash(request: web.Request) -> None:
+    """Raises the redirection, only where something is at the address without the slash."""
     path = request.rel_url.raw_path
-    if request.match_info.http_exception is None or request.method not in _REDIRECTED or not path.endswith("/"):
-        return await handler(request)
+    if request.method not in _REDIRECTED or not path.endswith("/"):
+        return
     # One slash at the beginning: an address that begins with two would lead to another host.
     there = request.rel_url.with_path("/" + path.strip("/"), encoded=True).with_query(request.rel_url.query)
     found = await request.app.router.resolve(request.clone(rel_url=there))
     if isinstance(found, UrlMappingMatchInfo) and found.http_exception is None:
         raise web.HTTPPermanentRedirect(str(there))
-    return await handler(request)
 
 
 def setup(app: web.Application) -> None:
     """Make the handlers of an application get canonical ids, and addresses with a slash at the end lead on."""
-    app.middlewares.append(without_slash_at_end)
-    app.middlewares.append(canonical_ids)
+    app.middlewares.append(canonical_address)

@@ -12,10 +12,11 @@ from prometheus_client.registry import Collector
 from emis_streams.engine.door import DOOR, REASONS, Door, Limits, too_large
 from emis_streams.node import NODE
 from emis_streams.settings import Settings
+from web.answer_headers import PAGE_HEADERS, headers_of
 from web.assets import static_url
 from web.i18n import LANGUAGES, Texts
 from web.pages import TEMPLATES, wants_html
-from web.problems import PAGE_HEADERS, Handler, for_people, headers_of, problem
+from web.problems import Handler, for_people, problem
 
 RETRY_AFTER_SECONDS = 1
 SPARED = ("/livez", "/readyz", "/startupz", "/health", "/metrics")
@@ -93,15 +94,17 @@ def _page(status: int, title: str, text: str, *, tries_again: bool) -> bytes:
 async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Counts what is under way; refuses what is too much or too large."""
     door = request.app[DOOR]
-    with door.answering(request) as over:
-        if over:
+    try:
+        if door.begin(request):
             door.counts["overload"] += 1
             return refusal_page() if wants_html(request) else _refusal()
-        if too_large(request, door.limits):
+        if request.body_exists and too_large(request, door.limits):
             refusal = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
             refusal.force_close()
             return for_people(request, refusal)
         return await handler(request)
+    finally:
+        door.answered(request)
 
 
 class DoorCollector(Collector):

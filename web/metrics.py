@@ -2,13 +2,17 @@
 
 import asyncio
 import time
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import accumulate
 
 from aiohttp import hdrs, web
-from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import Metric
+from aiohttp.web_urldispatcher import AbstractResource
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from emis_streams.engine.door import DOOR
 from emis_streams.metrics import LagCollector, registry
@@ -37,25 +41,47 @@ class Collected(Collector):
         return self.families
 
 
-class Durations:
-    """A histogram by method, route and status; its children are remembered, so that a request costs little."""
+class Durations(Collector):
+    """A histogram by method, route and status. prometheus_client's own takes 1.5 µs more of every answer: for locks
+    that one loop does not need."""
 
-    def __init__(self, own: CollectorRegistry) -> None:
-        self._histogram = Histogram(
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, AbstractResource | None, int], _Series] = {}
+        self._by_labels: dict[tuple[str, str, str], _Series] = {}
+
+    def observe(self, request: web.Request, status: int, seconds: float) -> None:
+        """What no route takes is one route, and what is no method is one method, so that labels stay few."""
+        resource = request.match_info.route.resource
+        series = self._of.get((request.method, resource, status)) or self._series(request, resource, status)
+        series.counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        series.sum_seconds += seconds
+
+    def _series(self, request: web.Request, resource: AbstractResource | None, status: int) -> "_Series":
+        method = method_of(request)
+        labels = (method, route_of(request) or UNKNOWN_ROUTE, str(status))
+        series = self._by_labels.setdefault(labels, _Series())
+        if method == request.method:  # Clients make up as many others as they like.
+            self._of[method, resource, status] = series
+        return series
+
+    def collect(self) -> list[Metric]:
+        family = HistogramMetricFamily(
             "emis_http_request_duration_seconds",
             "Time to answer, by the route's template.",
-            ["method", "route", "status"],
-            buckets=BUCKETS_SECONDS,
-            registry=own,
+            labels=["method", "route", "status"],
         )
-        self._children: dict[tuple[str, str, int], Histogram] = {}
+        for labels, series in self._by_labels.items():
+            bounds = [*map(floatToGoString, BUCKETS_SECONDS), "+Inf"]
+            family.add_metric(labels, list(zip(bounds, accumulate(series.counts), strict=True)), series.sum_seconds)
+        return [family]
 
-    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        child = self._children.get((method, route, status))
-        if child is None:
-            child = self._histogram.labels(method, route, str(status))
-            self._children[method, route, status] = child
-        child.observe(seconds)
+
+class _Series:
+    __slots__ = ("counts", "sum_seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_SECONDS) + 1)
+        self.sum_seconds = 0.0
 
 
 @routes.get("/metrics")
@@ -72,7 +98,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 @web.middleware
 async def durations(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Time every request; what no route takes is one route, so that labels stay few."""
+    """Times every request."""
     started = time.perf_counter()
     status = 500
     try:
@@ -83,8 +109,7 @@ async def durations(request: web.Request, handler: Handler) -> web.StreamRespons
         status = error.status
         raise
     finally:
-        route = route_of(request) or UNKNOWN_ROUTE
-        request.app[DURATIONS].observe(method_of(request), route, status, time.perf_counter() - started)
+        request.app[DURATIONS].observe(request, status, time.perf_counter() - started)
 
 
 def setup(app: web.Application) -> None:
@@ -93,5 +118,6 @@ def setup(app: web.Application) -> None:
     own.register(DoorCollector(app[DOOR]))
     app[REGISTRY] = own
     app[LAG] = LagCollector(app[NODE])
-    app[DURATIONS] = Durations(own)
+    app[DURATIONS] = Durations()
+    own.register(app[DURATIONS])
     app.middlewares.append(durations)

@@ -24,7 +24,7 @@ from emis_streams.services.gateway import GatewayService
 from web import assets, help_entries
 from web.access import OPERATORS_ONLY, is_opened, sees_operations
 from web.assets import YEAR_SECONDS, static_url
-from web.compression import ENCODING, add_vary, gzipped, takes_gzip
+from web.compression import ENCODING, gzipped, takes_gzip
 from web.conditional import etag_of, is_unchanged, not_modified
 from web.freshness import FRESHNESS, Freshness
 from web.i18n import COOKIE, Texts, choose
@@ -40,9 +40,6 @@ _KEPT_BY_ITS_BROWSER = "private, no-cache"
 _NOT_KEPT = "no-store"
 _PROCESS = secrets.token_hex(8)
 """Of this process, for what no other one would show alike."""
-
-_NEGOTIATED: web.RequestKey[bool] = web.RequestKey("negotiated", bool)
-"""What is at the address of a request is a page or JSON, by its Accept header: caches are told."""
 
 routes = assets.routes
 Values = Mapping[str, Any]
@@ -60,13 +57,6 @@ def setup(app: web.Application) -> None:
     )
     app[FRESHNESS] = Freshness(app[NODE])
     app[PAGE_CACHE] = PageCache()
-    app.on_response_prepare.append(_vary_by_accept)
-
-
-async def _vary_by_accept(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal `on_response_prepare`: else a cache could show the JSON of a page to a browser."""
-    if _NEGOTIATED in request:
-        add_vary(response, hdrs.ACCEPT)
 
 
 def load_templates(app: web.Application) -> None:
@@ -135,7 +125,6 @@ def as_json(answer: object, status: int = 200) -> web.Response:
 
 def wants_html(request: web.Request) -> bool:
     """Whether a browser asks: only if the Accept header names text/html; all others get JSON."""
-    request[_NEGOTIATED] = True
     return "text/html" in request.headers.get("Accept", "")
 
 
@@ -271,7 +260,7 @@ def _html(request: web.Request, template: str, values: Values, audience: Audienc
 def _response(
     request: web.Request, page: RenderedPage, headers: dict[str, str], status: int = HTTPStatus.OK
 ) -> web.Response:
-    """Compressed if it is there in that form, and the client takes it; else `compression` sees to it."""
+    """Compressed if it is there in that form, and the client takes it; else `answer_headers` sees to it."""
     headers = {hdrs.VARY: _VARIES_BY, **headers, hdrs.CONTENT_TYPE: "text/html; charset=utf-8"}
     if page.compressed and takes_gzip(request):
         return web.Response(body=page.compressed, headers={**headers, hdrs.CONTENT_ENCODING: ENCODING}, status=status)

@@ -20,6 +20,8 @@ Value = TypeVar("Value")
 
 DECLARED = "parameters"
 """Attribute of a handler: its Parameters."""
+HAS_PAGE = "has_page"
+"""Attribute of a handler: whether it takes `lang`, so that what it answers can be a page, by the Accept header."""
 _GIVEN: web.RequestKey[dict[str, Any]] = web.RequestKey("given_parameters", dict)
 _SHOWN_CHARACTERS = 40
 _WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -42,6 +44,8 @@ class Parameter(Generic[Value]):
 
     def of(self, request: web.Request) -> Value:
         """What a request gives, or the default; only in handlers that declare the parameter (`takes`)."""
+        if not request.rel_url.raw_query_string:
+            return self.default
         value: Value = request[_GIVEN][self.name]
         return value
 
@@ -109,16 +113,22 @@ def takes(*parameters: Parameter[Any]) -> Callable[[Handler], Handler]:
     def declare(handler: Handler) -> Handler:
         @wraps(handler)
         async def checked(request: web.Request) -> web.StreamResponse:
-            try:
-                request[_GIVEN] = read(request.query.items(), parameters)
-            except BadParameter as error:
-                raise web.HTTPBadRequest(text=str(error)) from None
+            if request.rel_url.raw_query_string:
+                request[_GIVEN] = _given(request, parameters)
             return await handler(request)
 
         setattr(checked, DECLARED, parameters)
+        setattr(checked, HAS_PAGE, LANG in parameters)
         return checked
 
     return declare
+
+
+def _given(request: web.Request, parameters: tuple[Parameter[Any], ...]) -> dict[str, Any]:
+    try:
+        return read(request.query.items(), parameters)
+    except BadParameter as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def read(given: Iterable[tuple[str, str]], parameters: Iterable[Parameter[Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem+json, and the headers that every answer carries."""
+"""Errors as RFC 9457 problem+json."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,6 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpProcessingError
 
 from emis_streams.errors import UNREADABLE_JSON
-from emis_streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -21,38 +20,11 @@ PROBLEM_PAGE: web.AppKey[ProblemPage] = web.AppKey("problem_page", Callable)  # 
 """How a browser is told: (request, status, title, detail, whether that tells more than the status) -> page. Without it
 browsers get JSON."""
 PROBLEM_TYPE = "application/problem+json"
+_LEAST_ERROR = 400
 _PAGES_AND_REPORTS = ("text/html", "application/json")
 _KEPT_HEADERS = (hdrs.RETRY_AFTER, hdrs.ALLOW, hdrs.LOCATION)
 """Of a problem that becomes a page."""
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-HEADERS = {
-    "Server": "emis-streams",
-    "X-Content-Type-Options": "nosniff",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-"""Of every answer; `Server` in place of the versions that aiohttp would tell."""
-STRICT_TRANSPORT = {"Strict-Transport-Security": "max-age=31536000"}
-"""Of every answer over TLS."""
-PAGE_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "same-origin",
-    "X-Frame-Options": "DENY",
-}
-"""Of every page."""
 DETAILS = {
     404: "Nothing is here. GET /info tells what this service is.",
     405: "This address does not take {method}.",
@@ -69,11 +41,6 @@ def problem(status: int, title: str, detail: str, **members: Any) -> web.Respons
         content_type=PROBLEM_TYPE,
         headers={hdrs.CACHE_CONTROL: "no-store"},
     )
-
-
-def headers_of(settings: Settings) -> dict[str, str]:
-    """Of every answer of a process with these settings, also of those that no handler sees."""
-    return {**HEADERS, **(STRICT_TRANSPORT if settings.web_cert_file else {})}
 
 
 class _RefusalsInOneLine(logging.Filter):
@@ -97,9 +64,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Every refusal of aiohttp or of a handler, and every failure, told the same way: to browsers by a page."""
     try:
         response = await handler(request)
-        return response if response.status < HTTPStatus.BAD_REQUEST else for_people(request, response)
+        return response if response.status < _LEAST_ERROR else for_people(request, response)
     except web.HTTPException as error:
-        if error.status < HTTPStatus.BAD_REQUEST:
+        if error.status < _LEAST_ERROR:
             raise
         standard = f"{error.status}: {error.reason}"
         response = _told(request, error.status, error.reason, None if error.text == standard else error.text)
@@ -155,18 +122,8 @@ def _problem_in(response: web.StreamResponse) -> _Problem:
         return _Problem()
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal `on_response_prepare`: nobody guesses types, other sites get nothing, pages run only what is theirs."""
-    response.headers.update(HEADERS)
-    if request.secure:
-        response.headers.update(STRICT_TRANSPORT)
-    if response.content_type == "text/html":
-        response.headers.update(PAGE_HEADERS)
-
-
 def setup(app: web.Application) -> None:
-    """Make an application tell all errors as problems and send the headers."""
+    """Make an application tell all errors as problems."""
     # One filter however many applications: the same one is not added twice.
     logging.getLogger("aiohttp.server").addFilter(_REFUSALS_IN_ONE_LINE)
     app.middlewares.append(problems)
-    app.on_response_prepare.append(add_headers)

@@ -2,11 +2,12 @@
 
 from aiohttp import web
 
+from emis_streams.node import NODE
 from web import (
     access,
+    answer_headers,
     circuit_breakers,
     classes,
-    compression,
     consumer_lag,
     dead_letter_pages,
     health,
@@ -38,7 +39,7 @@ def setup(app: web.Application) -> None:
     metrics.setup(app)
     tracing.setup(app)
     problems.setup(app)
-    compression.setup(app)
+    answer_headers.setup(app, answer_headers.headers_of(app[NODE].settings))
     access.setup(app)
     ids.setup(app)
     pages.setup(app)

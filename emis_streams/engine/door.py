@@ -151,17 +151,18 @@ class Door:
     def goes_on(self, connection: Connection) -> None:
         self._stuck.pop(connection, None)
 
-    @contextmanager
-    def answering(self, request: web.Request) -> Iterator[bool]:
-        """While a handler works on it; says whether it should be refused."""
+    def begin(self, request: web.Request) -> bool:
+        """A handler is about to work on it (`answered` follows in any case); says whether it should be refused."""
         connection = self._of_handler.get(request.protocol)
         if connection is None:  # It has gone already.
-            yield False
-            return
+            return False
         connection.begin()
-        try:
-            yield connection.over and not request.path.startswith(self.limits.spared)
-        finally:
+        return connection.over and not request.path.startswith(self.limits.spared)
+
+    def answered(self, request: web.Request) -> None:
+        """Its handler has ended."""
+        connection = self._of_handler.get(request.protocol)
+        if connection is not None:
             connection.answered(request.body_exists)
 
     @contextmanager

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from emis_streams.read_model.model import ReadModel
 from tests.bad_requests import KINDS, SENT, Answered, Elsewhere, Kind
 from tests.pages import ToldLag, a_history, a_node, a_report, filled_model, serving
-from web.problems import HEADERS
+from web.answer_headers import HEADERS
 
 ROOT = Path(__file__).parents[2]
 _ANSWER_SECONDS = 60

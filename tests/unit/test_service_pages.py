@@ -29,7 +29,7 @@ from tests.integration.service_rig import no_dead_letter
 from tests.openapi_site import in_a_thread
 from tests.pages import a_report
 from tests.services import free_port
-from web import circuit_breakers, compression, help, metrics, pages, service, services_status, site
+from web import answer_headers, circuit_breakers, compression, help, metrics, pages, service, services_status, site
 from web.gateway import ROUTES, Route, routes_of
 from web.gateway_pages import Page
 from web.limits import OVERLOADED
@@ -355,7 +355,7 @@ async def test_a_large_answer_of_a_worker_that_compresses_is_readable(gateway: G
         return web.json_response(rows)
 
     app = web.Application()
-    compression.setup(app)
+    answer_headers.setup(app, {})
     app.router.add_get("/{tail:.*}", answer)
     async with TestServer(app) as server, http_of(gateway, PAGE) as http:
         register(gateway, server.port or 0)
