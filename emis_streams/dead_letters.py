@@ -152,7 +152,10 @@ async def _letter_at(consumer: Any, tp: TopicPartition, offset: int) -> DeadLett
         async with asyncio.timeout(READ_TIMEOUT_SECONDS):
             record = await record_at(consumer, tp, offset)
     except TimeoutError:
-        raise NoSuchLetter(f"nothing read at {place} in {READ_TIMEOUT_SECONDS:.0f} s") from None
+        if await consumer.position(tp) > offset:  # Only marks of transactions, and batches of aborted ones.
+            raise NoSuchLetter(f"no dead letter {place}, and none after it") from None
+        slow = f"{topics.DEAD_LETTER} {place} was not read within {READ_TIMEOUT_SECONDS:.0f} s: the brokers are slow"
+        raise Unavailable(f"{slow}; try again") from None
     if record.offset != offset:
         raise NoSuchLetter(f"no dead letter {place}; the next one is {tp.partition}:{record.offset}")
     if noted(record.value, record.headers) is not None:

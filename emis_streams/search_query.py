@@ -11,6 +11,9 @@ MOST_CHARACTERS = 200
 """Of a query."""
 _ADDRESS = re.compile(r"(?:^|/)(?P<page>teachers|classes)/(?P<id>[^/?#\s]+)(?:/teachers)?/?(?:[?#]\S*)?\s*$")
 
+_PARTS_OF_CLASS_NAME = re.compile(r"\b(\d{1,2})\s+(?=[^\W\d_]\d{0,2}\b)")
+_TITLES = frozenset((word,) for word in (b"lop", b"class", b"thay", b"co", b"gv", b"teacher", b"mr", b"ms", b"mrs"))
+"""Folded words that people type before a name, and that are no part of it."""
 _BEHIND_ADDRESS = ".,;:!)>\"'”’"
 """Of the sentence that an address was copied from."""
 
@@ -41,6 +44,13 @@ def query_of(text: str) -> Query:
     words = collated(" ".join(part for part, id_ in parts if id_ is None)).words
     ids = dict.fromkeys(id_ for _, id_ in parts if id_ is not None)
     return Query(tuple(sorted(words, key=len, reverse=True)), tuple(ids))
+
+
+def wider_query_of(text: str) -> Query:
+    """For a text that finds nothing as it was typed: `lớp 10 A3` as `10A3`, `cô Hồng Nhung` as `Hồng Nhung`."""
+    first, _, rest = _PARTS_OF_CLASS_NAME.sub(r"\1", text.strip()).partition(" ")
+    is_title = rest.strip() != "" and collated(first).words[:1] in _TITLES
+    return query_of(rest if is_title else f"{first} {rest}")
 
 
 def only_id(text: str) -> str | None:

@@ -84,7 +84,8 @@ def _told(request: web.Request, status: int, title: str, detail: str | None = No
     detail = detail or DETAILS.get(status, HTTPStatus(status).description or title).format(method=request.method)
     page = request.app.get(PROBLEM_PAGE)
     if page is not None and _is_browser(request):
-        return page(request, status, title, detail, False)
+        # What is wrong with the request, by name: a page's own text about all bad requests does not tell.
+        return page(request, status, title, detail, status == HTTPStatus.BAD_REQUEST)
     return problem(status, title, detail, instance=request.path)
 
 

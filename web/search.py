@@ -9,7 +9,7 @@ from emis_streams.answers import FoundClass, FoundTeacher, SearchPage
 from emis_streams.node import NODE
 from emis_streams.read_model.model import CLASS, TEACHER, ReadModel
 from emis_streams.read_model.name_search import SearchCursor
-from emis_streams.search_query import MOST_CHARACTERS, Query, address_of, only_id, query_of
+from emis_streams.search_query import MOST_CHARACTERS, Query, address_of, only_id, query_of, wider_query_of
 from web.classes import find_class
 from web.freshness import FRESHNESS
 from web.pages import render, wants_html
@@ -145,7 +145,12 @@ def _found(model: ReadModel, of: _List, text: str, limit: int, after: SearchCurs
     finds_nothing = address is not None or (query == Query(()) and (text != "" or not of.shows_all))
     if of_id or finds_nothing:
         return SearchPage(results=of_id, next_after=None, complete=True, source="local")
-    return model.search(query, of.kinds, limit, after)
+    page = model.search(query, of.kinds, limit, after)
+    wider = wider_query_of(text)
+    if wider == query or page.results or not page.complete:
+        return page
+    was_found = after is not None and model.search(query, of.kinds, 1).results  # On the pages before.
+    return page if was_found else model.search(wider, of.kinds, limit, after)
 
 
 def _kind(one: FoundTeacher | FoundClass) -> bytes:

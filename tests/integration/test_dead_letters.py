@@ -8,15 +8,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from confluent_kafka import Message, Producer
 
 from emis_streams import dead_letters, topics
 from emis_streams.dead_letter_headers import as_dead_letter, headers_for
-from emis_streams.dead_letters import DeadLetter
+from emis_streams.dead_letters import DeadLetter, NoSuchLetter
+from emis_streams.errors import Unavailable
 from emis_streams.producer import EventProducer
 from emis_streams.read_topic import fetched_to_end
 from emis_streams.settings import Settings
 from tests.integration.command_line import emis_streams
 from tests.integration.worker_rig import producing
+from tests.services import unique
 
 BROKEN = b'{"classId": \xff\xfe'
 
@@ -67,6 +70,30 @@ async def test_a_dead_letter_reads_back_as_it_was_sent(no_worker: Settings) -> N
     assert letter.own_headers == [("trace", b"\x01")]
     assert letter.time is not None
     assert abs((datetime.now(UTC) - letter.time).total_seconds()) < 60
+
+
+async def test_a_letter_that_slow_brokers_do_not_give_is_not_called_missing(
+    no_worker: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = await refuse(no_worker, key=new_key(), value=BROKEN)
+    partition, offset = map(int, letter.place.split(":"))
+    monkeypatch.setattr(dead_letters, "READ_TIMEOUT_SECONDS", 0)
+    with pytest.raises(Unavailable, match="the brokers are slow; try again"):
+        await dead_letters.letter_at(no_worker, partition, offset)
+
+
+async def test_the_mark_of_a_transaction_is_no_letter(no_worker: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Message] = []
+    producer = Producer({"bootstrap.servers": no_worker.kafka_brokers, "transactional.id": unique("letters")})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(topics.DEAD_LETTER, BROKEN, new_key(), on_delivery=lambda _error, message: sent.append(message))
+    producer.flush(20)
+    producer.commit_transaction(20)
+    partition, offset = sent[0].partition(), sent[0].offset()
+    monkeypatch.setattr(dead_letters, "READ_TIMEOUT_SECONDS", 2)
+    with pytest.raises(NoSuchLetter, match=f"no dead letter {partition}:{offset + 1}, and none after it"):
+        await dead_letters.letter_at(no_worker, partition, offset + 1)
 
 
 async def test_a_correction_that_is_too_large_with_the_letters_headers_is_refused(no_worker: Settings) -> None:

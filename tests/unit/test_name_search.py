@@ -18,7 +18,7 @@ from emis_streams.read_model.keys import INDEXES, POSITION, POSITIONS_WITHOUT_IN
 from emis_streams.read_model.model import CLASS, TEACHER, ReadModel
 from emis_streams.read_model.name_search import SearchCursor
 from emis_streams.read_model.sink import ReadModelSink
-from emis_streams.search_query import address_of, query_of
+from emis_streams.search_query import address_of, query_of, wider_query_of
 from emis_streams.topics import CLASSES as CLASSES_SUBJECT
 from emis_streams.topics import TEACHERS as TEACHERS_SUBJECT
 from tests.replica_rows import ASSIGNMENTS, CLASSES, CREATED, DELETED, TEACHERS, class_row, id_of, row_of, slice_of
@@ -271,6 +271,24 @@ async def test_a_copy_of_an_older_version_gets_the_same_index(kept: Kept, old_po
 def test_a_pasted_address_leads_to_its_page(text: str, path: str | None) -> None:
     address = address_of(text)
     assert (None if address is None else str(address)) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "like"),
+    [
+        ("lớp 10A3", "10a3"),
+        ("LOP 10 a3", "10a3"),
+        ("10 a", "10a"),
+        ("cô  Hồng Nhung", "hong nhung"),
+        (f"class 6 B {SCHOOL}", f"6b {SCHOOL}"),
+        ("cô", "cô"),
+        ("10 an", "10 an"),
+        ("2025 a3", "2025 a3"),
+        ("", ""),
+    ],
+)
+def test_titles_and_blanks_in_class_names_are_left_out_of_a_wider_query(text: str, like: str) -> None:
+    assert wider_query_of(text) == query_of(like)
 
 
 @pytest.mark.parametrize(

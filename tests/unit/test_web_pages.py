@@ -327,6 +327,15 @@ async def test_how_long_ago_something_was_goes_by_the_brokers_clock(model: ReadM
     assert re.search(r"Measured (just now|\d+ s ago)\.", page)
 
 
+async def test_the_page_of_a_bad_request_names_what_is_wrong(client: ClientSession) -> None:
+    for path, named in (("/health?colour=red", "colour"), (f"/teachers/{TEACHER}?limit=0", "a whole number from 1 to")):
+        response = await client.get(path, headers={**HTML, "Accept-Language": "vi"})
+        assert (response.status, response.content_type) == (400, "text/html")
+        shown = await response.text()
+        assert "Yêu cầu không hợp lệ" in shown
+        assert named in shown
+
+
 async def test_the_lag_page_sorts_as_asked(model: ReadModel) -> None:
     async with asking(a_node(model, ToldLag(a_report(behind=True)))) as client:
         for sort, first in (("lag", "emis.class.updated"), ("partition", "emis.assignment.created")):

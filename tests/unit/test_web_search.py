@@ -79,6 +79,14 @@ async def test_a_teacher_is_found_without_accents_by_json_and_page(client: Clien
         assert "Nguyễn Thị Ánh Nguyệt" in shown
 
 
+async def test_what_finds_nothing_as_typed_is_searched_without_its_title(client: ClientSession) -> None:
+    found = await answer(client, "/api/search", q="cô Ánh Nguyệt")
+    assert names(found) == ["Nguyễn Thị Ánh Nguyệt"]
+    after = await answer(client, "/api/teachers", limit=1, q="")
+    assert names(await answer(client, "/api/teachers", q="cô Ánh Nguyệt", after=after["nextAfter"])) != []
+    assert names(await answer(client, "/api/search", q="lớp Ánh Bình")) == []
+
+
 async def test_the_page_without_html_is_the_json(client: ClientSession) -> None:
     for of in ("search", "teachers", "classes"):
         assert await answer(client, f"/{of}", q="chuyen van") == await answer(client, f"/api/{of}", q="chuyen van")
