@@ -74,6 +74,13 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             # Whoever asked the brokers something while it closed made connections anew.
             await self._consumer._client.close()
 
+    def close(self) -> None:
+        """Nothing: stopping closes all.
+
+        Faust calls this when a rebalance comes while the worker stops. It would close the connections from another
+        loop, before the offsets are committed and the group is left: the others would wait for a whole session.
+        """
+
     def _start_thread(self) -> None:
         try:
             super()._start_thread()

@@ -299,6 +299,8 @@ class Consumer(driver.Consumer):
             fatal.end_process(self.app, f"{late} after {limit_seconds:g} s of draining", error)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        if self.app.should_stop and not self._thread.should_stop:
+            await self.wait_empty()  # Faust does nothing then, but the next owner has to wait all the same.
         await super().on_partitions_revoked(revoked)
         self._chains.clear()
         self._under_way.clear()

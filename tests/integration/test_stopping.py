@@ -20,6 +20,7 @@ from emis_streams.local import KafkaCluster
 from emis_streams.read_topic import reader
 from emis_streams.settings import current
 from tests.integration.engine_rig import Rig, row
+from tests.integration.engine_rig import admin as admin_of
 from tests.services import free_port, until
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,28 @@ async def test_a_consumer_thread_that_is_cancelled_while_it_stops_stops_its_cons
         stopping = asyncio.run_coroutine_threadsafe(_cancelled_at_once(thread.on_thread_stop()), thread.thread_loop)
         await asyncio.wrap_future(stopping)
         assert consumer._closed
+
+
+async def test_a_worker_that_is_asked_to_rebalance_while_it_stops_commits_and_leaves(
+    broker: str, tmp_path: Path
+) -> None:
+    rig = Rig(broker, tmp_path / "worker")
+    await rig.make_topics()
+    async with rig.running():
+        thread = rig.app.slice_consumer._thread
+        coordinator = thread._ensure_consumer()._coordinator
+        generation = coordinator.generation
+        rig.may_finish.clear()
+        await rig.produce({"key": row(1)})
+        await until(lambda: rig.slices)
+        stopping = asyncio.create_task(rig.app.stop())
+        await until(lambda: rig.app.should_stop)
+        thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+        await until(lambda: coordinator._performed_join_prepare or coordinator.generation > generation)
+        rig.may_finish.set()
+        await _ends_soon(stopping)
+    assert await rig.all_committed()
+    assert await _members(broker, rig.name) == []
 
 
 async def test_an_owner_that_is_cancelled_while_it_connects_leaves_no_connection_open(broker: str) -> None:
@@ -154,8 +177,14 @@ async def _cancelled_at_once(closing: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-async def _ends_soon(stopping: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.create_task(stopping)
+async def _members(broker: str, group: str) -> list[Any]:
+    async with admin_of(broker) as client:
+        (answer,) = await client.describe_consumer_groups([group])
+        return list(answer.groups[0][5])
+
+
+async def _ends_soon(stopping: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
+    task = asyncio.ensure_future(stopping)
     ended, _ = await asyncio.wait([task], timeout=_SOON_SECONDS)  # `wait_for` cancels, which stopping may swallow.
     assert ended
     await task

@@ -19,6 +19,7 @@ from tests.integration import independent
 from tests.integration.independent import GROUP, asks_again
 
 _SECONDS = 10.0
+_SESSION_SECONDS = 30.0
 _CONTROLLER_SECONDS = 3.0
 """A broker that has just started names no controller, and librdkafka does not ask another one meanwhile."""
 Partition = tuple[str, int]
@@ -139,7 +140,17 @@ def _watermarks(brokers: str, topics: list[str]) -> dict[Partition, tuple[int, i
 
 
 async def set_offsets(stage: Stage, offsets: Mapping[Partition, int]) -> None:
-    """Of the ingesting group, as `kafka-consumer-groups --reset-offsets` does it; the group must be empty."""
+    """Of the ingesting group, as `kafka-consumer-groups --reset-offsets` does it.
+
+    The group must be empty: a member that could not leave is in it until its session is over.
+    """
     partitions = [TopicPartition(topic, n, offset) for (topic, n), offset in offsets.items()]
     with _admin(stage) as admin:
-        await _all(admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, partitions)]))
+        await until(lambda: _are_set(admin, partitions), _SESSION_SECONDS, "the group takes the offsets")
+
+
+async def _are_set(admin: AdminClient, partitions: list[TopicPartition]) -> bool:
+    """Brokers refuse them partition by partition; librdkafka raises nothing for that."""
+    (asked,) = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP, partitions)]).values()
+    answer = await asyncio.wrap_future(asked)
+    return not any(partition.error for partition in answer.topic_partitions)
