@@ -19,6 +19,8 @@ down: .venv/.runtime  ## End what `make run` left running
 	@$(BIN)/emis-streams down
 test: check  ## Set up and run all checks and tests (ARGS="-k lag tests/unit …")
 	@exec $(BIN)/pytest -n 2 --dist loadfile --durations=15 $(ARGS)
+test-unit: .venv/.dev  ## The unit tests alone, without brokers, databases and browsers (100 seconds)
+	@exec $(BIN)/pytest -n 2 --quiet tests/unit $(ARGS)
 check: system-test .venv/.dev  ## Style, types and the rule of who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,7 +51,7 @@ clean:  ## Delete what was set up or measured here; data/ stays (emis-streams up
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 system-%:
 	@PYTHON=$(PYTHON) scripts/system-packages $*
-.PHONY: help run run-services down test check bench faults-ci faults faults-long load screenshots lock sbom licences clean
+.PHONY: help run run-services down test test-unit check bench faults-ci faults faults-long load screenshots lock sbom licences clean
 
 # Stamps: a second run finds them and is quick. What development needs includes what running needs.
 $(UV): requirements/uv.txt | system-python
