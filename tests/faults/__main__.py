@@ -5,6 +5,7 @@ Exit code 1 if a row is red. What each process wrote, sent and read is kept in a
 
 import asyncio
 import faulthandler
+import itertools
 import json
 import sys
 import time
@@ -35,12 +36,17 @@ def say(text: str) -> None:
 
 async def run_rows(rows: list[Row], seed: int, folder: Path, *, in_ci: bool = False) -> list[Verdict]:
     """All rows one after the other, some on one stage."""
-    verdicts = []
-    for begin in range(0, len(rows), _ROWS_PER_STAGE):
-        async with Stage(folder / f"stage-{begin // _ROWS_PER_STAGE + 1}") as stage:
+    verdicts: list[Verdict] = []
+    for n_stage in itertools.count(1):
+        if len(verdicts) == len(rows):
+            break
+        async with Stage(folder / f"stage-{n_stage}") as stage:
             say(f"stage is ready: {stage.brokers}")
-            for number, row in enumerate(rows[begin : begin + _ROWS_PER_STAGE], begin + 1):
-                verdicts.append(await run_row(stage, row, seed, folder / f"{number:02}-{row.id}", in_ci=in_ci))
+            for row in rows[len(verdicts) : len(verdicts) + _ROWS_PER_STAGE]:
+                kept = folder / f"{len(verdicts) + 1:02}-{row.id}"
+                verdicts.append(await run_row(stage, row, seed, kept, in_ci=in_ci))
+                if not stage.is_usable:
+                    break
     return verdicts
 
 
@@ -52,7 +58,7 @@ async def run_row(stage: Stage, row: Row, seed: int, kept: Path, *, in_ci: bool)
     """
     verdict = await Course(stage, row, seed, kept, say).run()
     tell(verdict, kept.parent)
-    if (not verdict.valid and not verdict.found) or (in_ci and not verdict.right):
+    if stage.is_usable and ((not verdict.valid and not verdict.found) or (in_ci and not verdict.right)):
         say("      once more")
         verdict = await Course(stage, row, seed, kept.with_name(f"{kept.name}-again"), say).run()
         tell(verdict, kept.parent)

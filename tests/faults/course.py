@@ -181,10 +181,17 @@ class Course:
             self.verdict.broken.append(f"the row failed: {error!r}")
         finally:
             await self._end_processes()
-            await self.stage.heal()
+            await self._heal()
         self.verdict.seconds = round(time.monotonic() - began, 1)
         self.verdict.said["phases"] = self._phases
         return self.verdict
+
+    async def _heal(self) -> None:
+        try:
+            await self.stage.heal()
+        except NotInTime as late:
+            self.verdict.broken.append(f"the stage does not heal, the next row gets another one: {late}")
+            self.stage.is_usable = False
 
     def _phase(self, name: str, since: float) -> float:
         """Notes how long it took; returns now."""

@@ -193,6 +193,8 @@ class Stage:
         self.mariadb = MariaDb(folder / "mariadb")
         self.db_proxy = self.proxies.add(free_port(), self.mariadb.port)
         self.database_url = ""
+        self.is_usable = True
+        """False: a row has left it in a state that nothing heals."""
         self.workers: list[FaultWorker] = []
         self._code = code
         self._n_workers = n_workers
