@@ -202,7 +202,8 @@ def _evidence(
     if load.n_refused:
         broken.append(f"{load.n_refused} honest calls got no answer")
     for process in (*services, *course.workers):
-        if not process.process.running or any(not outage.planned for outage in process.outages):
+        ended = [o for o in process.outages if not o.planned and o.since >= course.began_fault]
+        if not process.process.running or ended:
             course.findings.add("lost", process.name, f"hostile records ended {process.name}")
     outcomes = Counter(str(record.outcome) for record, _ in places)
     said = {
