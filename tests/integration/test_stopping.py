@@ -82,25 +82,18 @@ async def test_a_consumer_thread_that_is_cancelled_while_it_stops_stops_its_cons
         assert consumer._closed
 
 
-async def test_a_worker_that_is_asked_to_rebalance_while_it_stops_commits_and_leaves(
-    broker: str, tmp_path: Path
-) -> None:
+async def test_a_worker_in_a_rebalance_while_it_stops_leaves_its_group(broker: str, tmp_path: Path) -> None:
     rig = Rig(broker, tmp_path / "worker")
     await rig.make_topics()
     async with rig.running():
         thread = rig.app.slice_consumer._thread
-        coordinator = thread._ensure_consumer()._coordinator
-        generation = coordinator.generation
-        rig.may_finish.clear()
-        await rig.produce({"key": row(1)})
-        await until(lambda: rig.slices)
-        stopping = asyncio.create_task(rig.app.stop())
-        await until(lambda: rig.app.should_stop)
-        thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
-        await until(lambda: coordinator._performed_join_prepare or coordinator.generation > generation)
-        rig.may_finish.set()
-        await _ends_soon(stopping)
-    assert await rig.all_committed()
+        consumer = thread._ensure_consumer()
+        generation = consumer._coordinator.generation
+        rig.app._stopped.set()  # The first that Faust's stop does; the rebalance comes before the rest of it.
+        thread.thread_loop.call_soon_threadsafe(consumer._coordinator.request_rejoin)
+        await until(lambda: consumer._closed or consumer._coordinator.generation > generation)
+        rig.app._stopped.clear()
+        await _ends_soon(rig.app.stop())
     assert await _members(broker, rig.name) == []
 
 
