@@ -98,7 +98,7 @@ async def limits(request: web.Request, handler: Handler) -> web.StreamResponse:
         if door.begin(request):
             door.counts["overload"] += 1
             return refusal_page() if wants_html(request) else _refusal()
-        if request.body_exists and too_large(request, door.limits):
+        if too_large(request, door.limits):
             refusal = problem(413, "Content Too Large", "Nothing here takes a body: it is not read.")
             refusal.force_close()
             return for_people(request, refusal)

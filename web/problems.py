@@ -21,6 +21,7 @@ PROBLEM_PAGE: web.AppKey[ProblemPage] = web.AppKey("problem_page", Callable)  # 
 browsers get JSON."""
 PROBLEM_TYPE = "application/problem+json"
 _LEAST_ERROR = 400
+"""A plain number: each access of a member of HTTPStatus costs every answer half a microsecond."""
 _PAGES_AND_REPORTS = ("text/html", "application/json")
 _KEPT_HEADERS = (hdrs.RETRY_AFTER, hdrs.ALLOW, hdrs.LOCATION)
 """Of a problem that becomes a page."""

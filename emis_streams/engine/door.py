@@ -263,6 +263,8 @@ def reads_body(handler: WebHandler) -> WebHandler:
 
 def too_large(request: web.Request, limits: Limits) -> bool:
     """Whether more comes with it than anybody will read."""
+    if not request.body_exists:
+        return False
     length = request.content_length
     if length is not None:
         return length > limits.max_body_bytes

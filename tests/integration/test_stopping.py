@@ -176,8 +176,8 @@ async def _members(broker: str, group: str) -> list[Any]:
         return list(answer.groups[0][5])
 
 
-async def _ends_soon(stopping: Coroutine[Any, Any, None] | asyncio.Task[None]) -> None:
-    task = asyncio.ensure_future(stopping)
+async def _ends_soon(stopping: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(stopping)
     ended, _ = await asyncio.wait([task], timeout=_SOON_SECONDS)  # `wait_for` cancels, which stopping may swallow.
     assert ended
     await task
