@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from string import whitespace
 from typing import Any
 
+from emis_streams.events import is_canonical_id
+
 _FORMS = re.compile(
     r"(?:urn:uuid:)?(?P<brace>\{)?(?P<digits>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     r"|[0-9a-f]{32})(?(brace)\})",
     re.ASCII | re.IGNORECASE,
 )
-_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-"""What nearly all ids are already: a tenth of the time that the other forms take."""
 _LONGEST = 64
 """Characters of a form, with some blanks."""
 _AROUND = whitespace + "\u00a0\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202c\u202d\u2060\u202f\ufeff"
@@ -26,7 +26,7 @@ def canonical_id(text: str) -> str | None:
 
     None for any other text.
     """
-    if _CANONICAL.fullmatch(text):
+    if is_canonical_id(text):  # As nearly all are: a tenth of the time that the other forms take.
         return text
     found = _FORMS.fullmatch(text.strip(_AROUND)) if len(text) <= _LONGEST else None
     if found is None:
