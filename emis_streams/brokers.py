@@ -16,7 +16,14 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    for_code,
+)
 
 from emis_streams.broker_clock import LOG_APPEND_TIME
 from emis_streams.engine.fetch import fetch
@@ -28,6 +35,15 @@ log = logging.getLogger(__name__)
 
 UNREACHABLE = (KafkaError, OSError, TimeoutError)
 """What asking the brokers may raise while they cannot be reached."""
+NO_ANSWER = (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    ConnectionError,
+    TimeoutError,
+)
+"""Of these: nobody answers, or not in time."""
 
 OFFSETS_TOPIC = "__consumer_offsets"
 REQUEST_TIMEOUT_SECONDS = 5.0

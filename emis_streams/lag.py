@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 
 from emis_streams import lag_assembly, lag_rules
 from emis_streams.broker_clock import BrokerClock
-from emis_streams.brokers import UNREACHABLE, Brokers
+from emis_streams.brokers import NO_ANSWER, UNREACHABLE, Brokers
 from emis_streams.engine.denied import denied
 from emis_streams.engine.open_transactions import OpenTransactions
 from emis_streams.engine.patience import in_words
@@ -21,10 +21,11 @@ from emis_streams.kafka_refusals import why
 from emis_streams.lag_assembly import Assembly
 from emis_streams.lag_followers import changelog_partitions
 from emis_streams.lag_measurement import Asking, Measurement, RecordTimes, Watched, watched
-from emis_streams.lag_report import GroupLag, HistoryPoint, LagReport, Thresholds
-from emis_streams.lag_rules import AgeBasis
+from emis_streams.lag_report import GroupLag, HistoryPoint, LagReport, ReasonParams, Thresholds
+from emis_streams.lag_rules import ERRORS, AgeBasis
 from emis_streams.lag_watch import Watch
 from emis_streams.node import FollowerStatus
+from emis_streams.quantities import filled
 from emis_streams.settings import Settings
 from emis_streams.sync_latency import SyncLatency
 
@@ -120,8 +121,7 @@ class LagMonitor:
         except UNREACHABLE as error:
             await self.close()
             self._failures += 1
-            reason = denied(error) or await why(self._settings) or in_words(error)
-            report = self._failed(f"The brokers at {self._settings.kafka_brokers} cannot be asked: {reason}")
+            report = self._failed(denied(error) or await why(self._settings) or _reason(error))
         else:
             if self._failures:
                 log.info("The brokers at %s can be asked again", self._settings.kafka_brokers)
@@ -219,14 +219,24 @@ class LagMonitor:
             )
             self._history.append(point)
 
-    def _failed(self, error: str) -> LagReport:
+    def _failed(self, reason: str | None) -> LagReport:
+        """None: nobody answers."""
+        key = "no_broker" if reason is None else "refused"
+        params: ReasonParams = {"brokers": self._settings.kafka_brokers}
+        if reason is not None:
+            params["reason"] = reason.removesuffix(".")
+        error = filled(ERRORS[key], params)
         if self._failures == 1:
             log.warning("%s", error)
         if self._report is not None:
-            return msgspec.structs.replace(self._report, error=error, severity="error")
+            return msgspec.structs.replace(
+                self._report, error=error, error_key=key, error_params=params, severity="error"
+            )
         return LagReport(
             measured_at=None,
             error=error,
+            error_key=key,
+            error_params=params,
             age_seconds=None,
             severity="error",
             thresholds=self._thresholds,
@@ -253,3 +263,8 @@ class LagMonitor:
         """
         basis = self._ages.get(source)
         return None if basis is None else basis.age_seconds(now)
+
+
+def _reason(error: Exception) -> str | None:
+    """None: nobody answers."""
+    return None if isinstance(error, NO_ANSWER) else in_words(error)

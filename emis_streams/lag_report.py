@@ -229,6 +229,9 @@ class LagReport(Camel, frozen=True, kw_only=True):
 
     measured_at: datetime | None
     error: str | None
+    error_key: str = ""
+    """Of `lag_rules.ERRORS`, with `error_params`: what the pages translate."""
+    error_params: ReasonParams = {}
     age_seconds: float | None
     """Upper bound on how old an answer of this worker's read model was at `measured_at`."""
     severity: Severity

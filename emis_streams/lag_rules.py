@@ -97,6 +97,12 @@ REASONS = {
 }
 """English texts by reason key; pages translate by the key."""
 
+ERRORS = {
+    "no_broker": "No broker answers at {brokers}.",
+    "refused": "The brokers at {brokers} cannot be asked: {reason}.",
+}
+"""Of a measurement that failed, by `LagReport.error_key`."""
+
 
 def lag_of(committed: int | None, end: int | None) -> int | None:
     """End minus committed; 0 if a commit came after the end was asked; None if one is not known."""

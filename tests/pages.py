@@ -30,10 +30,13 @@ from emis_streams.lag_report import (
     LagReport,
     Owner,
     PartitionLag,
+    ReasonParams,
     Thresholds,
     TopicLag,
 )
+from emis_streams.lag_rules import ERRORS
 from emis_streams.node import NODE, Node
+from emis_streams.quantities import filled
 from emis_streams.read_model.model import ReadModel
 from emis_streams.read_model.sink import ReadModelSink
 from emis_streams.settings import Settings
@@ -180,11 +183,11 @@ THRESHOLDS = Thresholds(lag_messages=1000, sync_latency_seconds=5.0, unsynced_se
 
 
 def a_report(*, behind: bool = False, error: str | None = None) -> LagReport:
-    """All is well; or one partition is stalled with 48,210 records waiting."""
+    """All is well; or one partition is stalled with 48,210 records waiting; `error`: what the brokers refuse with."""
     sources = [p for s in SUBJECTS for topic in s.events for p in _partitions(topic, behind)]
     changelogs = [p for s in SUBJECTS for p in _partitions(s.changelog, False)]
     return LagReport(
-        measured_at=datetime.now(UTC), error=error, age_seconds=64.0 if behind else 0.4,
+        measured_at=datetime.now(UTC), **_failure(error), age_seconds=64.0 if behind else 0.4,
         severity="error" if behind or error else "ok", thresholds=THRESHOLDS,
         brokers=BrokerState(
             cluster_id="x", brokers=3, missing_topics=(), offline_partitions=(), under_replicated_partitions=0
@@ -193,6 +196,13 @@ def a_report(*, behind: bool = False, error: str | None = None) -> LagReport:
         followers=(_follower("read-model", True, None), _follower("replica", not behind, _waiting(behind))),
         dead_letters=DeadLetters(count=3 if behind else 0, last_at=datetime.now(UTC) if behind else None),
     )  # fmt: skip
+
+
+def _failure(reason: str | None) -> dict[str, Any]:
+    if reason is None:
+        return {"error": None}
+    params: ReasonParams = {"brokers": "127.0.0.1:9092", "reason": reason}
+    return {"error": filled(ERRORS["refused"], params), "error_key": "refused", "error_params": params}
 
 
 def _waiting(behind: bool) -> str | None:

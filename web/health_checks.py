@@ -137,14 +137,21 @@ def health(found: Mapping[str, Check]) -> Health:
     return "healthy" if all(check.status == "pass" for check in found.values()) else "degraded"
 
 
+_BROKERS_AWAY = {
+    "no_broker": ("brokers.no_broker", "brokers.no_broker_alone"),
+    "refused": ("brokers.refused", "brokers.refused_alone"),
+}
+"""By the key of the error: what is said while pages go on from the local copy, and if they cannot."""
+
+
 def brokers(view: View) -> Check:
     report = view.report
     if report is None:
         return view.check("warn", "brokers.not_asked", affects=READS)
     if report.error is not None:
         goes_on = view.read_model is not None and view.read_model.caught_up
-        key = "brokers.unreachable" if goes_on else "brokers.unreachable_alone"
-        return view.check("fail", key, 0, "brokers", affects=READS, error=report.error.removesuffix("."))
+        key, alone = _BROKERS_AWAY[report.error_key]
+        return view.told("fail", key if goes_on else alone, 0, "brokers", report.error_params)
     state = report.brokers
     if state is None:
         return view.check("warn", "brokers.not_asked", affects=READS)

@@ -3,16 +3,19 @@
 Keys that begin with `reason.` are those of `emis_streams.lag_rules.REASONS`.
 """
 
-from emis_streams.lag_rules import REASONS
+from emis_streams.lag_rules import ERRORS, REASONS
 
+_OLDER = " Pages are served from the local copy, which gets older."
 _HELD = "{partition}: " + REASONS["open_transaction"]
 
 OUTPUTS: dict[str, str] = {
     **{f"reason.{key}": text for key, text in REASONS.items()},
     "brokers.ok": "Brokers that answer: {brokers}. All topics exist.",
     "brokers.not_asked": "The brokers have not been queried yet.",
-    "brokers.unreachable": "{error}. Pages are served from the local copy, which gets older.",
-    "brokers.unreachable_alone": "{error}.",
+    "brokers.no_broker": ERRORS["no_broker"] + _OLDER,
+    "brokers.no_broker_alone": ERRORS["no_broker"],
+    "brokers.refused": ERRORS["refused"] + _OLDER,
+    "brokers.refused_alone": ERRORS["refused"],
     "brokers.missing": "Topics are missing: {topics}. Run `emis-streams topics`.",
     "brokers.offline": "Partitions without a leader: {partitions}.",
     "brokers.under_replicated": "{count:partition is|partitions are} under-replicated.",

@@ -37,8 +37,10 @@ OF_LAG_STATE: dict[State, str] = {
 
 OF_CHECK: dict[str, str] = {
     "brokers.not_asked": _KAFKA,
-    "brokers.unreachable": _KAFKA,
-    "brokers.unreachable_alone": _KAFKA,
+    "brokers.no_broker": _KAFKA,
+    "brokers.no_broker_alone": _KAFKA,
+    "brokers.refused": _KAFKA,
+    "brokers.refused_alone": _KAFKA,
     "brokers.missing": _TOPICS,
     "brokers.offline": _KAFKA,
     "brokers.under_replicated": _KAFKA,

@@ -49,7 +49,7 @@ def lag_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
         latency = node.sync_latency[READ_MODEL].summary(now, report.thresholds.sync_latency_seconds)
         figures.append(latency_figure(t, report, latency, waiting, node.journal.not_well_since("syncLatency")))
     if report.dead_letters is not None:
-        figures.append(dead_letter_figure(t, node, report.dead_letters))
+        figures.append(dead_letter_figure(t, node, report, report.dead_letters))
     return figures
 
 
@@ -59,8 +59,9 @@ def group_figures(t: Texts, node: Node, report: LagReport) -> list[Figure]:
     if group is None:
         return []
     over = is_over(node, group, group, "lag_over_threshold")
-    produced = t("figure.rate.note", rate=t.rate(group.produce_rate))
-    note = t("figure.over" if over else "figure.allowed", limit=t.number(report.thresholds.lag_messages))
+    produced = _if_measured(t, report, t("figure.rate.note", rate=t.rate(group.produce_rate)))
+    limit = t.number(report.thresholds.lag_messages)
+    note = t("figure.over", limit=limit) if over else _if_measured(t, report, t("figure.allowed", limit=limit))
     return [
         Figure("off", t("figure.rate"), t.short(group.consume_rate), produced, t("time.per_second", n="")),
         Figure(
@@ -104,17 +105,34 @@ def _without_latency(t: Texts, waiting: int | None) -> tuple[str, str, str]:
     return t("figure.latency.none"), "", OF_FIGURE["syncLatency"]
 
 
-def dead_letter_figure(t: Texts, node: Node, dead: DeadLetters) -> Figure:
+def dead_letter_figure(t: Texts, node: Node, report: LagReport, dead: DeadLetters) -> Figure:
     """How many records could not be used; it warns as the health check does."""
     recent = dead.last_at is not None and (node.now() - dead.last_at).total_seconds() < DEAD_LETTER_RECENT_SECONDS
     if not dead.count:
         if dead.count is None:
             since = node.journal.not_well_since("deadLetters")
             return _unknown(t, t("figure.dead"), "deadLetters", since, BROKERS)
-        return Figure("ok", t("figure.dead"), t.number(dead.count), t("figure.dead.none"), part="deadLetters")
-    note = t("figure.dead.recent" if recent else "figure.dead.old")
-    since = (node.journal.not_well_since("deadLetters") or dead.last_at) if recent else None
-    return Figure(_look(recent), t("figure.dead"), t.number(dead.count), note, part="deadLetters", since=since)
+        return _dead_letters(t, node, report, dead.count, t("figure.dead.none"))
+    if not recent:
+        return _dead_letters(t, node, report, dead.count, t("figure.dead.old"))
+    since = node.journal.not_well_since("deadLetters") or dead.last_at
+    note = t("figure.dead.recent")
+    return Figure("warn", t("figure.dead"), t.number(dead.count), note, part="deadLetters", since=since)
+
+
+def _dead_letters(t: Texts, node: Node, report: LagReport, count: int, note: str) -> Figure:
+    """None of them is new, as far as was measured."""
+    look = measured(report, "ok")
+    since = None if look == "ok" else node.journal.not_well_since("brokers")
+    text = _if_measured(t, report, note)
+    return Figure(
+        look, t("figure.dead"), t.number(count), text, part="deadLetters", since=since, topic_if_unknown=BROKERS
+    )
+
+
+def _if_measured(t: Texts, report: LagReport, note: str) -> str:
+    """The note of a figure; while the brokers cannot be asked, that it is of the last measurement."""
+    return note if report.error is None else t("figure.last")
 
 
 def _unknown(t: Texts, name: str, part: str, since: datetime | None, topic: str) -> Figure:

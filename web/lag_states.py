@@ -163,9 +163,8 @@ def lag_states(t: Texts, node: Node, report: LagReport | None) -> Iterator[PartS
         return
     if report.error is not None:
         since = node.journal.not_well_since("brokers")
-        yield PartState(
-            part="brokers", look="bad", name=t("part.brokers"), text=report.error, since=since, topic=BROKERS
-        )
+        text = t.say(f"brokers.{report.error_key}_alone", report.error_params, report.error)
+        yield PartState(part="brokers", look="bad", name=t("part.brokers"), text=text, since=since, topic=BROKERS)
     for group in report.groups:
         if is_ours(node, group):
             yield _group_state(t, node, report, group)

@@ -14,6 +14,8 @@ Call = Callable[[], Awaitable[None]]
 _REPEAT_SECONDS = 60.0
 _LEAST_SECONDS = 5.0
 _NO_BROKER = "Unable to bootstrap from "
+_NUMBER = re.compile(r"^\[Error -?\d+\] ")
+"""That aiokafka writes before the kind."""
 _ADDRESS = re.compile(r"\('([^']+)', (\d+), ")
 """Of aiokafka's text behind that, which is the list of its addresses as Python writes it."""
 
@@ -49,7 +51,7 @@ def in_words(error: Exception) -> str:
     refusal = denied(error)
     if refusal is not None:
         return refusal
-    name, text = type(error).__name__, str(error)
+    name, text = type(error).__name__, _NUMBER.sub("", str(error))
     addresses = _ADDRESS.findall(text) if _NO_BROKER in text else []
     if addresses:
         return f"no broker answers at {', '.join(f'{host}:{port}' for host, port in addresses)}"

@@ -252,6 +252,7 @@ async def test_without_brokers_it_says_so_and_the_age_grows_until_they_are_back(
             cluster.nodes[0].process.kill()
             report = await until(lambda: (r := lag.snapshot()) is not None and r.error and r)
             assert broker in report.error
+            assert (report.error_key, report.error_params) == ("no_broker", {"brokers": broker})
             assert report.groups[0].group_id == group  # the last figures stay, marked
             await until(lambda: lag.age_seconds(time.monotonic()) > 6)
             await asyncio.to_thread(cluster.start)

@@ -266,7 +266,7 @@ async def test_the_journal_is_on_the_page_and_as_json_and_checks_say_since_when(
             changes = (await response.json())["changes"]
             assert changes[-1]["part"] == "process"
             brokers = next(change for change in changes if change["part"] == "brokers")
-            assert (brokers["before"], brokers["after"], brokers["outputKey"]) == (None, "fail", "brokers.unreachable")
+            assert (brokers["before"], brokers["after"], brokers["outputKey"]) == (None, "fail", "brokers.refused")
         async with asking(worker, "/health") as response:
             checks = (await response.json())["checks"]
             assert checks["brokers"]["since"] == brokers["at"]

@@ -137,7 +137,7 @@ SCENARIOS: dict[str, Callable[[], Node]] = {
     "stalled": lambda: serving_only(a_report(behind=True)),
     "stalled replica": lambda: serving_only(stalled_replica()),
     "not asked yet": lambda: serving_only(None),
-    "brokers away": lambda: serving_only(a_report(error="The brokers at b:9092 cannot be asked: no answer")),
+    "brokers away": lambda: serving_only(a_report(error="certificate has expired")),
     "brokers away, and was behind": lambda: serving_only(a_report(behind=True, error="The brokers are away.")),
     "cannot answer": lambda: serving_only(
         a_report(error="The brokers are away."), read_model_follower=Told(a_follower("read-model", caught_up=False))
@@ -355,6 +355,23 @@ async def test_nothing_of_the_last_measurement_is_called_well_while_the_brokers_
     page = await seen(SCENARIOS["brokers away"](), "/consumer-lag")
     groups = page[page.index('id="group-1"') : page.index('id="followers"')]
     assert 'class="badge ok"' not in groups
+
+
+@pytest.mark.parametrize("path", ["/", "/consumer-lag"])
+async def test_figures_of_the_last_measurement_say_so(path: str) -> None:
+    page = await seen(SCENARIOS["brokers away"](), path)
+    assert page.count("when last measured") == 3  # Rate, events waiting, dead letters.
+    assert "every event was valid" not in page
+
+
+@pytest.mark.parametrize("path", ["/", "/consumer-lag", "/health"])
+async def test_brokers_that_do_not_answer_are_told_of_in_the_language_of_the_page(path: str) -> None:
+    report = msgspec.structs.replace(
+        a_report(), error="In English.", error_key="no_broker", error_params={"brokers": "b:9092"}, severity="error"
+    )
+    page = await seen(serving_only(report), path, language="vi")
+    assert "Không có broker nào phản hồi tại b:9092" in page
+    assert "In English" not in page
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import stamina
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, NotLeaderForPartitionError, RequestTimedOutError
 
 from emis_streams.engine.patience import Waiting, in_words, patiently
 
@@ -85,6 +85,11 @@ async def test_the_reason_is_known_while_it_waits() -> None:
 
     await waiting.for_(look, Away)
     assert reasons == [None, "Away: not there", "Away: not there"]
+
+
+def test_a_kind_of_error_is_said_once() -> None:
+    assert in_words(RequestTimedOutError()) == "RequestTimedOutError"
+    assert in_words(NotLeaderForPartitionError("p 3")) == "NotLeaderForPartitionError: p 3"
 
 
 def test_brokers_that_do_not_answer_are_named_by_their_addresses() -> None:
