@@ -30,6 +30,8 @@ class InstancesReport(Camel, frozen=True, kw_only=True):
     """Missing ones first."""
     reads_registry: bool
     """Whether this process reads the registry (REGISTER=true), which tells of services and of workers that serve."""
+    registry_error: str | None
+    """Why it cannot be read now: what it told of instances is as it was before. None: it can be."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,12 @@ async def instances_page(request: web.Request) -> web.StreamResponse:
 def _report(request: web.Request) -> InstancesReport:
     node = request.app[NODE]
     instances.note(node)
-    return InstancesReport(instances=tuple(node.instances.all()), reads_registry=node.service is not None)
+    service = node.service
+    return InstancesReport(
+        instances=tuple(node.instances.all()),
+        reads_registry=service is not None,
+        registry_error=None if service is None else service.registry.waiting_for,
+    )
 
 
 def rows_of(t: Texts, found: tuple[Instance, ...], settings: Settings, known: Known) -> list[Row]:

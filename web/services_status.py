@@ -61,8 +61,10 @@ class ServicesStatus(Camel, frozen=True, kw_only=True):
     """`GET /services/status`."""
 
     status: Health
-    """Of the worst service that is routed to."""
+    """Of the worst service that is routed to; not better than `degraded` while the registry cannot be read."""
     timestamp: datetime
+    registry_error: str | None
+    """Why the registry cannot be read now: what is said of instances is as it was before. None: it can be."""
     services: tuple[ServiceStatus, ...]
     circuit_breakers: dict[str, PatternsReport]
     routes: tuple[RouteStatus, ...]
@@ -256,10 +258,14 @@ def status_of(gateway: GatewayService) -> ServicesStatus:
         for name in names
     )
     order = list(Health)
-    worst = max((s.status for s in services if s.is_routed), key=order.index, default=Health.HEALTHY)
+    registry_error = gateway.registry.waiting_for
+    found_health = [s.status for s in services if s.is_routed]
+    at_best = Health.HEALTHY if registry_error is None else Health.DEGRADED
+    worst = max([at_best, *found_health], key=order.index)
     return ServicesStatus(
         status=worst,
         timestamp=datetime.now(UTC),
+        registry_error=registry_error,
         services=services,
         circuit_breakers=report_of(gateway.breakers),
         routes=tuple(_route(*key, gateway.admissions[key]) for key in sorted(gateway.admissions)),

@@ -37,6 +37,11 @@ class Leases:
         """Records that tell of no instance, or of one too many."""
         self._log = ThrottledLog(logger)
 
+    @property
+    def read_at(self) -> float | None:
+        """Monotonic, of the last record, or of the end that was there at the start; None before that."""
+        return self._read_at
+
     def start_timing(self, monotonic: float) -> None:
         """All records that were there before are read: from now on, what comes is timed when it comes."""
         self._read_at = monotonic

@@ -43,6 +43,9 @@ class TopicRegistry:
         self._sender = sender
         self._tp = TopicPartition(topic, 0)
         self._leases = Leases(lease_seconds)
+        self._lease_seconds = lease_seconds
+        self._beats_since: float | None = None
+        """Monotonic; None while this process does not tell of itself."""
         self._clock = clock or BrokerClock()
         self.progress = Progress("reading the registry")
         self._waiting = Waiting(lambda text: logger.warning("registry: %s", text))
@@ -86,7 +89,19 @@ class TopicRegistry:
     @property
     def waiting_for(self) -> str | None:
         """Why brokers cannot be reached now; None if nothing is waited for."""
-        return self._waiting.reason
+        return self._waiting.reason or self._silence(time.monotonic())
+
+    def _silence(self, now: float) -> str | None:
+        """Brokers that stand still break no connection, and raise nothing for a minute or two.
+
+        But who tells of itself also reads it.
+        """
+        if self._beats_since is None or self._leases.read_at is None:
+            return None
+        seconds = now - max(self._beats_since, self._leases.read_at)
+        if seconds <= self._lease_seconds:
+            return None
+        return f"nothing was read of {self._tp.topic} for {seconds:.0f} s, not even this process's own heartbeats"
 
     async def beat(self, told: Callable[[], Awaitable[ServiceInfo]], seconds: float = HEARTBEAT_SECONDS) -> None:
         """Registers what the instance tells of itself, again and again until cancelled."""
@@ -94,9 +109,13 @@ class TopicRegistry:
         async def register() -> None:
             await self.register(await told())
 
-        while True:
-            await self._waiting.for_(register, NotSent)
-            await asyncio.sleep(seconds)
+        self._beats_since = time.monotonic()
+        try:
+            while True:
+                await self._waiting.for_(register, NotSent)
+                await asyncio.sleep(seconds)
+        finally:
+            self._beats_since = None
 
     async def run(self) -> None:
         """Raises only what no waiting mends."""

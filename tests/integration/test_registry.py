@@ -1,16 +1,19 @@
 """The registry: the same cases on the one in memory and on the one that processes share, and what only that can."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiokafka.admin import NewTopic
 
+from emis_streams.local import KafkaCluster
 from emis_streams.services import registry
 from emis_streams.services.kafka_carrier import Sender
 from emis_streams.services.registry import Health, InMemoryRegistry, ServiceInfo, ServiceRegistry
@@ -60,6 +63,10 @@ class Shared:
 
 @pytest.fixture
 async def shared(broker: str) -> Shared:
+    return await made_on(broker)
+
+
+async def made_on(broker: str) -> Shared:
     topic = unique("registry")
     config = {"cleanup.policy": "compact", "message.timestamp.type": "LogAppendTime"}
     async with admin(broker) as client:
@@ -105,6 +112,26 @@ async def test_who_registers_twice_is_one_instance_as_it_told_last(any_registry:
     await any_registry.register(info())
     await any_registry.register(again)
     await until(lambda: any_registry.get_all() == [again])
+
+
+async def test_a_registry_that_brokers_stand_still_with_is_not_known(tmp_path: Path) -> None:
+    with KafkaCluster(tmp_path / "kafka") as kafka:
+        async with (await made_on(kafka.bootstrap)).reader() as own:
+            beating = asyncio.create_task(own.beat(telling(info()), BEAT_SECONDS))
+            try:
+                await until(lambda: own.get_all() != [])
+                assert own.waiting_for is None
+                kafka.nodes[0].process.send_signal(signal.SIGSTOP)
+                try:
+                    await until(lambda: own.waiting_for is not None)
+                    assert "own heartbeats" in own.waiting_for
+                    assert own.get_all() != []
+                finally:
+                    kafka.nodes[0].process.send_signal(signal.SIGCONT)
+                await until(lambda: own.waiting_for is None)
+            finally:
+                beating.cancel()
+                await asyncio.wait([beating])
 
 
 async def test_who_drains_is_there_and_gets_nothing_new(any_registry: ServiceRegistry) -> None:

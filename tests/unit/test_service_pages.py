@@ -262,6 +262,9 @@ async def test_nobody_is_called_well_while_the_registry_cannot_be_read(
         gateway.registry._waiting.reason = "no broker answers at b:9092"  # type: ignore[attr-defined]
         async with http.get("/services/status", headers=ENGLISH) as response:
             page = await response.text()
+        async with http.get("/services/status") as response:
+            told = await response.json()
+    assert (told["status"], told["registryError"]) == ("degraded", "no broker answers at b:9092")
     assert "All is well" not in page
     assert "Not known now: lessons 127.0.0.1:8002; teacher 127.0.0.1:6066" in page
     assert page.count('href="/help/kafka-is-away"') >= 2
