@@ -165,7 +165,7 @@ async def test_the_page_shows_who_is_there_and_who_is_missing(tmp_path: Path) ->
         assert 'href="http://emis-1:6066/"' in page
         assert "emis-2:6066" in page
         assert page.count("Missing") >= 1
-        lag.report = a_report(error="The brokers cannot be asked")
+        lag.report = a_report(error="refused")
         async with http.get("api/instances") as response:
             told = await response.json()
         missing = {one["name"] for one in told["instances"] if one["missingSince"] is not None}
@@ -182,7 +182,7 @@ async def test_nobody_is_called_well_by_brokers_that_do_not_answer(tmp_path: Pat
     node = a_node(None, lag, settings=Settings(data_dir=str(tmp_path), port=6070))
     async with serving(node) as server, ClientSession(server.make_url("/")) as http:
         assert "All is well" in await page_of_instances(http)
-        lag.report = a_report(error="The brokers cannot be asked")
+        lag.report = a_report(error="refused")
         page = await page_of_instances(http)
         assert "All is well" not in page
         assert "Not known now: teacher emis-1:6066" in page
